@@ -1,0 +1,1 @@
+"""Engines: what turns an expression code into pixels."""

@@ -1,0 +1,1 @@
+"""The mesh engine: action units move a tracked face mesh, the picture follows."""

@@ -1,0 +1,1 @@
+"""Faces: find them, follow them, know how the head is held."""

@@ -1,0 +1,1 @@
+"""Media: pictures, video and audio in and out, frame by frame, with exact times."""
