@@ -1,0 +1,110 @@
+"""Action units of the Facial Action Coding System and the emotions written in them.
+
+An *expression* is a vector of action-unit strengths, one entry per name in ``ACTION_UNITS``;
+1.0 is a clear, natural activation. Recipes follow EMFACS (Friesen & Ekman 1983) for the basic
+emotions and Du, Tao & Martinez (PNAS 2014) for compound ones; strengths are ours, tuned on
+pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+PAIRED: Final = ("1", "2", "4", "5", "6", "7", "9", "10", "12", "14", "15", "16", "20", "43")
+"""Action units whose two sides move on their own (45, a blink, is a short 43)."""
+
+MIDLINE: Final = ("17", "18", "23", "24", "25", "26")
+
+ACTION_UNITS: Final = tuple(f"{unit}{side}" for unit in PAIRED for side in "LR") + MIDLINE
+"""Names of an expression's entries: ``12L`` is the person's left corner of the mouth."""
+
+INDEX: Final = MappingProxyType({name: i for i, name in enumerate(ACTION_UNITS)})
+
+MEANINGS: Final = MappingProxyType(
+    {
+        "1": "inner brow raiser",
+        "2": "outer brow raiser",
+        "4": "brow lowerer",
+        "5": "upper lid raiser",
+        "6": "cheek raiser",
+        "7": "lid tightener",
+        "9": "nose wrinkler",
+        "10": "upper lip raiser",
+        "12": "lip corner puller",
+        "14": "dimpler",
+        "15": "lip corner depressor",
+        "16": "lower lip depressor",
+        "17": "chin raiser",
+        "18": "lip pucker",
+        "20": "lip stretcher",
+        "23": "lip tightener",
+        "24": "lip pressor",
+        "25": "lips part",
+        "26": "jaw drop",
+        "43": "eyes closed (45: blink)",
+    }
+)
+
+Expression = npt.NDArray[np.float32]
+
+
+def expression(units: Mapping[str, float]) -> Expression:
+    """Return the expression ``float32 (D,)`` with the given action units.
+
+    A paired unit without a side (``"12"``) means both sides.
+
+    Raises:
+        KeyError: for a name that is no action unit.
+    """
+    out = np.zeros(len(ACTION_UNITS), np.float32)
+    for name, strength in units.items():
+        for key in (f"{name}L", f"{name}R") if name in PAIRED else (name,):
+            out[INDEX[key]] += strength
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One emotion in action units.
+
+    Attributes:
+        units: strengths at intensity 1.
+        source: where the set of units comes from.
+    """
+
+    units: Mapping[str, float]
+    source: str
+
+    def expression(self) -> Expression:
+        """Return the recipe as a vector ``float32 (D,)``."""
+        return expression(self.units)
+
+
+_EMFACS = "EMFACS (Friesen & Ekman 1983)"
+
+RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {
+        "neutral": Recipe({}, "no action unit"),
+        "happy": Recipe({"6": 1.1, "12": 1.15, "25": 0.2}, _EMFACS),
+        "sad": Recipe({"1": 1.15, "4": 0.5, "15": 0.8, "17": 0.45, "7": 0.25}, _EMFACS),
+        "angry": Recipe({"4": 1.25, "5": 0.45, "7": 0.9, "23": 0.9, "17": 0.3}, _EMFACS),
+        "surprised": Recipe({"1": 1.0, "2": 1.0, "5": 1.1, "26": 0.6, "25": 0.3}, _EMFACS),
+        "fear": Recipe(
+            {"1": 1.1, "2": 0.5, "4": 0.5, "5": 1.1, "7": 0.2, "20": 0.85, "25": 0.3, "26": 0.25},
+            _EMFACS,
+        ),
+        "disgusted": Recipe(
+            {"9": 0.85, "10": 0.7, "4": 0.25, "7": 0.6, "15": 0.35, "17": 0.35}, _EMFACS
+        ),
+        "contempt": Recipe({"12L": 0.75, "14L": 1.1, "2L": 0.5}, _EMFACS),
+    }
+)
+"""The basic emotions."""
+
+BASIC_EMOTIONS: Final = tuple(RECIPES)
