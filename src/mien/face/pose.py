@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class HeadPose:
         out: Points = self.scale * (head @ self.rotation.T) + self.translation
         return out
 
-    def to_head(self, picture: npt.NDArray[np.floating]) -> Points:
+    def to_head(self, picture: npt.NDArray[np.floating[Any]]) -> Points:
         """Map points ``(N, 3)`` from the picture (pixels) to the head frame (eye distances)."""
         out: Points = (picture - self.translation) @ self.rotation / self.scale
         return out
@@ -59,7 +60,7 @@ def fit_similarity(source: Points, target: Points) -> HeadPose:
     return HeadPose(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 
-def head_pose(landmarks: npt.NDArray[np.floating]) -> HeadPose:
+def head_pose(landmarks: npt.NDArray[np.floating[Any]]) -> HeadPose:
     """Head pose from landmarks ``(478, 3)`` in pixels, by points that no action unit moves."""
     rigid = list(RIGID)
     return fit_similarity(canonical_face().points[rigid], landmarks[rigid].astype(np.float64))
