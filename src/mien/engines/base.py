@@ -43,5 +43,9 @@ class Engine(Protocol):
     def encode(self, image: RGBImage, face: Face) -> Motion:
         """Read the motion of ``face`` in ``image``."""
 
-    def render(self, image: RGBImage, face: Face, expression: Expression) -> RGBImage:
-        """Draw ``face`` with ``expression`` instead of its own; a new image, same size."""
+    def render(self, image: RGBImage, face: Face, delta: Expression) -> RGBImage:
+        """Draw ``face`` with its expression moved by ``delta``; a new image, same size.
+
+        Pixels away from the face are the input's own, bit for bit; a zero ``delta`` (or a face of
+        weight 0) returns them all.
+        """
