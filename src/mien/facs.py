@@ -24,6 +24,11 @@ MIDLINE: Final = ("17", "18", "23", "24", "25", "26")
 ACTION_UNITS: Final = tuple(f"{unit}{side}" for unit in PAIRED for side in "LR") + MIDLINE
 """Names of an expression's entries: ``12L`` is the person's left corner of the mouth."""
 
+UNIT_AND_SIDE: Final = tuple(
+    (name, "") if name in MIDLINE else (name[:-1], name[-1]) for name in ACTION_UNITS
+)
+"""For every entry of ``ACTION_UNITS`` its unit and its side (``"L"``, ``"R"`` or ``""``)."""
+
 INDEX: Final = MappingProxyType({name: i for i, name in enumerate(ACTION_UNITS)})
 
 MEANINGS: Final = MappingProxyType(

@@ -1,0 +1,105 @@
+"""Eyes under moving lids: the eyeball keeps its place, its hidden parts are completed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mien.face.topology import EYES, Eye
+from mien.media.frame import RGBImage
+
+Points = npt.NDArray[np.float64]
+
+_MARGIN: Final = 0.10
+"""Free border around the eye's box, eye distances."""
+
+_LASH_BAND: Final = 0.045
+"""Height under the old lid line that its lashes and shadow reach, eye distances."""
+
+
+def _opening(points: Points, eye: Eye) -> Points:
+    """Outline ``(16, 2)`` of the eye opening."""
+    order = [eye.corners[0], *eye.upper_lid, eye.corners[1], *reversed(eye.lower_lid)]
+    out: Points = points[order]
+    return out
+
+
+def _lid_line(lid: Points, columns: npt.NDArray[np.int_]) -> npt.NDArray[np.float32]:
+    """Height ``(1, W)`` of a lid, corners included, over picture columns."""
+    order = np.argsort(lid[:, 0])
+    return np.interp(columns, lid[order, 0], lid[order, 1]).astype(np.float32)[None]
+
+
+def _soft_mask(
+    outline: Points, origin: tuple[int, int], shape: tuple[int, int], blur: float
+) -> npt.NDArray[np.float32]:
+    """Filled polygon, 0..1, edges softened by ``blur`` pixels."""
+    mask = np.zeros(shape, np.float32)
+    cv2.fillPoly(mask, [np.round((outline - origin) * 16).astype(np.int32)], 1.0, cv2.LINE_AA, 4)
+    return cv2.GaussianBlur(mask, (0, 0), blur) if blur > 0.3 else mask
+
+
+def draw_eyes(
+    warped: RGBImage, source: RGBImage, landmarks: Points, motion: Points, scale: float
+) -> None:
+    """Put the unmoved eyeballs into ``warped``, in place.
+
+    Inside the new eye opening the source's own pixels show, unmoved. What the old lid covered is
+    filled by the part of the eye that mirrors it across the middle of the iris, shaded like the
+    region under a lid.
+
+    Args:
+        warped: the picture being edited, ``uint8 (H, W, 3)``; written to.
+        source: the unedited picture.
+        landmarks: ``(478, 2)`` pixels in ``source``.
+        motion: ``(478, 2)`` pixels.
+        scale: pixels per eye distance.
+    """
+    for eye in EYES.values():
+        lids = [*eye.upper_lid, *eye.lower_lid]
+        if np.abs(motion[lids]).max() < 0.25:
+            continue
+        _draw_eye(warped, source, landmarks, motion, scale, eye)
+
+
+def _draw_eye(
+    warped: RGBImage, source: RGBImage, landmarks: Points, motion: Points, scale: float, eye: Eye
+) -> None:
+    old, new = _opening(landmarks, eye), _opening(landmarks + motion, eye)
+    everything = np.concatenate([old, new])
+    pad = _MARGIN * scale + 2
+    x0, y0 = np.maximum(np.floor(everything.min(0) - pad), 0).astype(int).tolist()
+    x1, y1 = (
+        np.minimum(np.ceil(everything.max(0) + pad), [source.shape[1] - 1, source.shape[0] - 1])
+        .astype(int)
+        .tolist()
+    )
+    if x1 - x0 < 4 or y1 - y0 < 4:
+        return
+    shape = (y1 - y0, x1 - x0)
+    ball = source[y0:y1, x0:x1].astype(np.float32)
+    x = np.broadcast_to(np.arange(x0, x1, dtype=np.float32), shape)
+    y = np.broadcast_to(np.arange(y0, y1, dtype=np.float32)[:, None], shape)
+    iris = landmarks[list(eye.iris)].mean(0)
+    columns = np.arange(x0, x1)
+    upper, lower = _lid_line(old[:9], columns), _lid_line(old[[0, *range(15, 7, -1)]], columns)
+    # What lies above the old lid is mirrored from below the iris' middle, and kept inside the eye.
+    # Lashes hang over the edge of the eye: their band is taken from the mirror image as well.
+    band = min(_LASH_BAND * scale, 0.3 * float((lower - upper).max()))
+    mirrored = np.clip(2 * iris[1] - y, upper + band, np.maximum(lower - 0.4 * band, upper + band))
+    mirror = cv2.remap(
+        source, x, mirrored.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
+    raised = np.maximum(-motion[list(eye.upper_lid), 1].min(), 0)
+    if raised > 0.25:
+        share = np.clip((upper + band - y) / max(band, 1.0), 0, 1)[..., None]
+        share = share * min(1.0, raised / (0.02 * scale))
+        new_upper = _lid_line(new[:9], columns)
+        under_lid = np.clip((y - new_upper) / max(1.5 * band, 1.0), 0, 1)[..., None]
+        ball += (mirror * (0.72 + 0.28 * under_lid) - ball) * share
+    mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None]
+    patch = warped[y0:y1, x0:x1].astype(np.float32)
+    warped[y0:y1, x0:x1] = np.clip(patch + (ball - patch) * mask + 0.5, 0, 255).astype(np.uint8)

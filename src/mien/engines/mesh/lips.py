@@ -1,0 +1,89 @@
+"""Speech comes first: what an emotion may do to the opening of the mouth."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.face.topology import (
+    INNER_LOWER,
+    INNER_UPPER,
+    LOWER_LIP,
+    LOWER_LIP_MIDDLE,
+    UPPER_LIP,
+    UPPER_LIP_MIDDLE,
+)
+from mien.facs import INDEX, Expression
+
+Points = npt.NDArray[np.float64]
+
+CLOSED: Final = 0.02
+"""Lip gap, eye distances, below which a mouth counts as closed."""
+
+OPEN: Final = 0.10
+"""Lip gap from which the jaw may follow an emotion fully."""
+
+_OPENERS: Final = ("25", "26", "16L", "16R")
+_NARROWEST, _WIDEST = 0.75, 1.45
+_FULL_CHANGE: Final = 0.12
+"""Change of the gap, eye distances, that asks for the widest mouth."""
+
+_UPPER, _LOWER = list(INNER_UPPER), list(INNER_LOWER)
+
+
+def opening(head: Points) -> float:
+    """Gap between the lips' middles, eye distances."""
+    return float(np.linalg.norm(head[UPPER_LIP_MIDDLE] - head[LOWER_LIP_MIDDLE]))
+
+
+def openness(head: Points) -> float:
+    """0 for a closed mouth, 1 for one that is clearly open, smooth between."""
+    t = float(np.clip((opening(head) - CLOSED) / (OPEN - CLOSED), 0, 1))
+    return t * t * (3 - 2 * t)
+
+
+def articulate(head: Points, delta: Expression) -> Expression:
+    """``delta`` with the jaw's and lips' opening units scaled by how open the mouth really is."""
+    out = delta.copy()
+    share = openness(head)
+    for unit in _OPENERS:
+        out[INDEX[unit]] *= share
+    return out
+
+
+def keep_articulation(head: Points, motion: Points) -> Points:
+    """Motion whose lip gap is the spoken one times a steady factor.
+
+    A closed mouth stays closed and an open one opens and shuts as it did, a little wider or
+    narrower. The factor follows what ``motion`` asked for in the middle of the mouth.
+
+    Args:
+        head: landmarks ``(478, 3)``, head frame.
+        motion: ``(478, 3)``, head frame.
+    """
+    gap = head[_LOWER, 1] - head[_UPPER, 1]
+    asked = motion[_LOWER, 1] - motion[_UPPER, 1]
+    # The request in the middle decides for the whole mouth: one factor keeps the lips' shape.
+    change = float(np.clip(asked[3:8].mean() / _FULL_CHANGE, -1, 1))
+    factor = 1 + (change * (_WIDEST - 1) if change > 0 else change * (1 - _NARROWEST))
+    wanted = np.maximum(gap, 0) * (factor - 1)
+    return close_gap(motion, wanted - asked)
+
+
+def close_gap(motion: Points, change: npt.NDArray[np.float64]) -> Points:
+    """Add ``change`` ``(11,)`` to the lip gap's motion, spread over the rows of both lips."""
+    out = motion.copy()
+    for row in range(4):
+        share = (row / 3) ** 0.7 / 2
+        out[list(UPPER_LIP[row][1:-1]), 1] -= change[1:-1] * share
+        out[list(LOWER_LIP[row][1:-1]), 1] += change[1:-1] * share
+    return out
+
+
+def keep_apart(head: Points, motion: Points) -> Points:
+    """Motion in which the lips may meet but never pass through each other."""
+    gap = np.maximum(head[_LOWER, 1] - head[_UPPER, 1], 0)
+    asked = motion[_LOWER, 1] - motion[_UPPER, 1]
+    return close_gap(motion, np.maximum(-gap - asked, 0))

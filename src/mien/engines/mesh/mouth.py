@@ -1,0 +1,214 @@
+"""The inside of a mouth that was closed: cavity, teeth and tongue, painted in the head's frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mien.face.pose import HeadPose
+from mien.face.topology import INNER_LOWER, INNER_UPPER, LOWER_LIP_MIDDLE, UPPER_LIP_MIDDLE
+from mien.media.frame import RGBImage
+
+Points = npt.NDArray[np.float64]
+Layer = npt.NDArray[np.float32]
+
+OWN_MOUTH: Final = 0.05
+"""Lip gap, eye distances, from which the person's own mouth is open and is kept."""
+
+_APPEARS: Final = (0.008, 0.035)
+"""The painted inside fades in over this range of the new gap, eye distances."""
+
+_OVERSAMPLE: Final = 3
+_CAVITY: Final = np.array([52, 20, 20], np.float32)
+_TONGUE: Final = np.array([150, 74, 72], np.float32)
+_TOOTH: Final = np.array([226, 216, 200], np.float32)
+_SKIN_POINTS: Final = (50, 280, 4, 205, 425)
+_TYPICAL_SKIN: Final = 165.0
+_TOOTH_WIDTHS: Final = (0.068, 0.054, 0.058, 0.050, 0.050)
+"""Widths from the middle tooth outwards as seen from the front, eye distances; one side."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """An oversampled window of the picture."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def to_cells(self, points: Points) -> npt.NDArray[np.int32]:
+        """Picture pixels to canvas cells with 4 fractional bits."""
+        cells = (points[..., :2] - [self.x, self.y] + 0.5) * _OVERSAMPLE - 0.5
+        return np.round(cells * 16).astype(np.int32)
+
+    def fill(self, points: Points) -> Layer:
+        """Filled polygon, 0..1."""
+        mask = np.zeros((self.height * _OVERSAMPLE, self.width * _OVERSAMPLE), np.float32)
+        cv2.fillPoly(mask, [self.to_cells(points)], 1.0, cv2.LINE_AA, 4)
+        return mask
+
+
+def _curve(row: Points, count: int = 41) -> Points:
+    """Smooth curve through the points of a lip."""
+    at = np.linspace(0, len(row) - 1, count)
+    i = np.clip(at.astype(int), 0, len(row) - 2)
+    t = (at - i)[:, None]
+    before, after = np.maximum(i - 1, 0), np.minimum(i + 2, len(row) - 1)
+    p0, p1, p2, p3 = row[before], row[i], row[i + 1], row[after]
+    out: Points = 0.5 * (
+        2 * p1
+        + (p2 - p0) * t
+        + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2
+        + (3 * p1 - p0 - 3 * p2 + p3) * t**3
+    )
+    return out
+
+
+def draw_mouth(image: RGBImage, pose: HeadPose, points: Points, moves: Points) -> None:
+    """Paint the inside of a mouth that the edit opened, in place.
+
+    Does nothing when the mouth stays closed or the person's own mouth was open already (its own
+    inside is then stretched by the warp).
+
+    Args:
+        image: the warped picture, ``uint8 (H, W, 3)``.
+        pose: head pose of the unedited face.
+        points: landmarks ``(478, 3)`` before the edit, pixels.
+        moves: ``(478, 3)`` pixels.
+    """
+    scale = pose.scale
+    own_gap = float(np.linalg.norm(points[LOWER_LIP_MIDDLE] - points[UPPER_LIP_MIDDLE])) / scale
+    new = points + moves
+    gap = float(np.linalg.norm((new[LOWER_LIP_MIDDLE] - new[UPPER_LIP_MIDDLE])[:2])) / scale
+    low, high = _APPEARS
+    shown = float(np.clip((gap - low) / (high - low), 0, 1)) * float(
+        np.clip((OWN_MOUTH - own_gap) / 0.02, 0, 1)
+    )
+    if shown <= 0:
+        return
+    outline = np.concatenate([_curve(new[list(INNER_UPPER)]), _curve(new[list(INNER_LOWER)])[::-1]])
+    pad = 0.05 * scale + 3
+    x0, y0 = np.maximum(np.floor(outline[:, :2].min(0) - pad), 0).astype(int).tolist()
+    far = np.minimum(np.ceil(outline[:, :2].max(0) + pad), [image.shape[1], image.shape[0]])
+    x1, y1 = far.astype(int).tolist()
+    if x1 - x0 < 4 or y1 - y0 < 4:
+        return
+    canvas = _Canvas(x0, y0, x1 - x0, y1 - y0)
+    head = pose.to_head(points)
+    line = (head[UPPER_LIP_MIDDLE] + head[LOWER_LIP_MIDDLE]) / 2
+    drop = float(pose.to_head(new)[LOWER_LIP_MIDDLE, 1] - line[1])
+    light = _light(image, new)
+    inside = _paint(canvas, pose, line, drop, outline)
+    mask = canvas.fill(outline)
+    inside *= _lip_shadow(mask, scale)[..., None] * light
+    size = (canvas.width, canvas.height)
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * _OVERSAMPLE))
+    alpha = cv2.resize(soft, size, interpolation=cv2.INTER_AREA)[..., None] * shown
+    color = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+    patch = image[y0:y1, x0:x1].astype(np.float32)
+    image[y0:y1, x0:x1] = np.clip(patch + (color - patch) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _light(image: RGBImage, points: Points) -> npt.NDArray[np.float32]:
+    """Colour ``(3,)`` of the light on the face, 1 for ordinary skin in ordinary light."""
+    at = np.clip(np.round(points[list(_SKIN_POINTS), :2]).astype(int), 0, None)
+    skin = image[np.minimum(at[:, 1], image.shape[0] - 1), np.minimum(at[:, 0], image.shape[1] - 1)]
+    color = np.median(skin.astype(np.float32), 0)
+    level = float(np.clip(color.mean() / _TYPICAL_SKIN, 0.3, 1.1))
+    gray = float(np.clip(1 - (color.max() - color.min()) / 25, 0, 1))  # a black-and-white picture
+    tint = np.ones(3, np.float32) * level
+    tint.setflags(write=False)
+    return tint if gray < 1 else np.full(3, level, np.float32)
+
+
+def _lip_shadow(mask: Layer, scale: float) -> Layer:
+    """Darkening of the inside towards the lips, 0..1, strongest under the upper lip."""
+    distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
+    near = np.clip(distance / (0.05 * scale * _OVERSAMPLE), 0, 1)
+    return (0.40 + 0.60 * near * near * (3 - 2 * near)).astype(np.float32)
+
+
+def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, outline: Points) -> Layer:
+    """Colours ``float32`` of the inside: cavity, tongue, lower teeth, upper teeth."""
+    shape = (canvas.height * _OVERSAMPLE, canvas.width * _OVERSAMPLE)
+    out: Layer = np.empty((*shape, 3), np.float32)
+    out[:] = _CAVITY
+    cells = pose.scale * _OVERSAMPLE
+    tongue_y = line[1] + drop - 0.02
+    angle = np.linspace(0, 2 * np.pi, 40)
+    half = min(0.20, 0.05 + 0.8 * drop)
+    oval = np.stack(
+        [
+            0.23 * np.cos(angle) + line[0],
+            tongue_y + half * 0.75 * np.sin(angle),
+            np.full(40, line[2] + 0.12),
+        ],
+        1,
+    )
+    tongue = cv2.GaussianBlur(canvas.fill(pose.to_picture(oval)), (0, 0), max(0.5, 0.03 * cells))
+    out += (tongue * 0.9)[..., None] * (_TONGUE - out)
+    lower_edge = line[1] + drop + 0.012
+    _teeth(out, canvas, pose, line, lower_edge, -0.075, 0.80, 0.60)
+    _teeth(out, canvas, pose, line, line[1] + 0.036, 0.15, 1.0, 0.97)
+    return out
+
+
+def _teeth(
+    out: Layer,
+    canvas: _Canvas,
+    pose: HeadPose,
+    line: Points,
+    edge: float,
+    height: float,
+    width: float,
+    bright: float,
+) -> None:
+    """Paint one row of teeth over ``out``, in place.
+
+    ``edge``: height of the biting edge in the head frame; ``height``: towards the gums, positive
+    for upper teeth; ``width``: factor on tooth widths; ``bright``: 0..1.
+    """
+    cells = pose.scale * _OVERSAMPLE
+    row = np.zeros(out.shape[:2], np.float32)
+    shade = np.zeros(out.shape[:2], np.float32)
+    up = np.sign(height)
+    for side in (-1, 1):
+        at = 0.0
+        for number, tooth_width in enumerate(_TOOTH_WIDTHS):
+            left, right = at, at + tooth_width * width
+            at = right
+            middle = (left + right) / 2
+            reach = 0.009 if number == 1 else (0.002 if number == 2 else 0.004 * number)
+            arc_z = line[2] + 0.06 + 0.9 * middle**2
+            curve_y = -up * 0.25 * middle**2
+            w = (right - left) / 2 * 0.94
+            t = np.linspace(0, np.pi, 9)
+            bite_x = middle - w * np.sign(np.cos(t)) * np.abs(np.cos(t)) ** 0.35
+            bite_y = (
+                edge
+                - up * reach * 0.8
+                - up * curve_y * 0
+                + up * 0.016 * (np.sin(t) ** 0.5 - 1)
+                + curve_y
+            )
+            x = np.concatenate([bite_x, [middle + w * 0.9, middle - w * 0.9]])
+            y = np.concatenate([bite_y, [edge - height, edge - height]])
+            tooth = np.stack([side * x + line[0], y, np.full(x.size, arc_z)], 1)
+            mask = canvas.fill(pose.to_picture(tooth))
+            light = bright * float(np.clip(1 - 5.0 * middle**2, 0.25, 1))
+            row = np.maximum(row, mask)
+            shade = np.where(mask > 0.5, light, shade)
+    row = cv2.GaussianBlur(row, (0, 0), max(0.4, 0.006 * cells))
+    shade = cv2.GaussianBlur(shade, (0, 0), max(0.4, 0.010 * cells))
+    weight = np.clip(row * 1.02, 0, 1)
+    tone = shade / np.maximum(
+        cv2.GaussianBlur((shade > 0).astype(np.float32), (0, 0), max(0.4, 0.010 * cells)), 0.2
+    )
+    out += weight[..., None] * (
+        _TOOTH * np.clip(tone, 0, 1)[..., None] * (0.72 + 0.28 * row[..., None]) - out
+    )

@@ -1,0 +1,95 @@
+"""The rig: how each action unit moves the face mesh, in the head's own frame."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.errors import WeightsError
+from mien.face.topology import EYES, Eye
+from mien.facs import ACTION_UNITS, INDEX, Expression
+
+Points = npt.NDArray[np.float64]
+
+OPEN_EYE: Final = 0.06
+"""Lid gap, eye distances, from which an eye counts as open."""
+
+_LID_UNITS: Final = ("5", "7", "43")
+_SMALLEST_EYE: Final = 0.45
+"""Narrowed eyes keep this share of their opening: only 43 closes them."""
+
+
+@lru_cache(maxsize=1)
+def fields() -> npt.NDArray[np.float64]:
+    """Fields ``float64 (D, 478, 3)``: displacement at strength 1, eye distances (loaded once)."""
+    with (files("mien") / "assets" / "rig.npz").open("rb") as file:
+        data = np.load(file, allow_pickle=False)
+        names, out = data["names"].tolist(), data["fields"].astype(np.float64)
+    if tuple(names) != ACTION_UNITS:
+        raise WeightsError(
+            f"assets/rig.npz is of another version: it moves {names}; reinstall mien"
+        )
+    out.setflags(write=False)
+    return out
+
+
+def _lid_gap(head: Points, eye: Eye) -> Points:
+    """Opening ``(7,)`` of an eye along its lids."""
+    gap: Points = np.abs(head[list(eye.lower_lid), 1] - head[list(eye.upper_lid), 1])
+    return gap
+
+
+def _lids(head: Points, delta: Expression, side: str) -> Points:
+    """Motion of one eye's lids, fitted to this person's own opening.
+
+    Raising and tightening fade out while the eye is closed (blinks stay blinks); tightening never
+    closes it; 43 closes exactly the opening there is.
+    """
+    eye = EYES[side]
+    gap = _lid_gap(head, eye)
+    openness = float(np.clip((gap.max() - 0.02) / (OPEN_EYE - 0.02), 0, 1))
+    motion = np.zeros_like(head)
+    for unit in ("5", "7"):
+        motion += fields()[INDEX[unit + side]] * float(delta[INDEX[unit + side]]) * openness
+    upper, lower = list(eye.upper_lid), list(eye.lower_lid)
+    narrowing = motion[upper, 1] - motion[lower, 1]
+    most = (1 - _SMALLEST_EYE) * gap
+    excess = np.maximum(narrowing - most, 0)
+    motion[upper, 1] -= excess / 2
+    motion[lower, 1] += excess / 2
+    close = float(np.clip(delta[INDEX["43" + side]], 0, 1))
+    if close > 0:
+        left = gap - np.minimum(narrowing, gap)
+        motion[upper, 1] += 0.94 * close * left
+        motion[lower, 1] -= 0.06 * close * left
+        motion[list(eye.upper_rows[0]), 1] += 0.45 * close * left
+        motion[list(eye.upper_rows[1]), 1] += 0.12 * close * left
+    return motion
+
+
+def displacement(head: Points, delta: Expression) -> Points:
+    """How the face moves when its expression changes by ``delta``.
+
+    Args:
+        head: landmarks ``(478, 3)`` in the head frame, eye distances.
+        delta: ``float32 (D,)`` action units.
+
+    Returns:
+        ``float64 (478, 3)``, head frame, eye distances. The irises do not move.
+    """
+    plain = delta.astype(np.float64)
+    for unit in _LID_UNITS:
+        for side in EYES:
+            plain[INDEX[unit + side]] = 0
+    active = np.flatnonzero(plain)
+    motion: Points = np.tensordot(plain[active], fields()[active], 1)
+    if not active.size:
+        motion = np.zeros_like(head)
+    for side, eye in EYES.items():
+        motion += _lids(head, delta, side)
+        motion[list(eye.iris)] = 0
+    return motion

@@ -1,0 +1,163 @@
+"""Creases that come with an expression: brow furrow, forehead lines, nasolabial folds, crow's feet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mien.engines.mesh.warp import Region
+from mien.face.canonical import canonical_face
+from mien.facs import INDEX, Expression
+from mien.media.frame import RGBImage
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Crease:
+    """One line on the right half of the face; the left half has its mirror image.
+
+    Attributes:
+        units: action units that make it, with their share; strengths add up.
+        path: knots of the line; each is a weighted mean of landmarks.
+        depth: darkening at strength 1.
+        width: eye distances.
+        start: strength below which the skin does not fold.
+    """
+
+    units: tuple[tuple[str, float], ...]
+    path: tuple[tuple[tuple[int, float], ...], ...]
+    depth: float
+    width: float
+    start: float = 0.2
+
+
+def _between(a: int, b: int, t: float) -> tuple[tuple[int, float], ...]:
+    return ((a, 1 - t), (b, t))
+
+
+def _at(*points: int) -> tuple[tuple[int, float], ...]:
+    return tuple((p, 1 / len(points)) for p in points)
+
+
+_FOREHEAD: Final = ((9, 10), (107, 109), (66, 67), (105, 103), (63, 54))
+
+CREASES: Final = (
+    Crease((("12", 0.8), ("9", 0.6), ("10", 0.7)),
+           (_at(129), _at(203), _at(206), _at(216), _at(212, 216)), 0.15, 0.028, 0.1),
+    Crease((("4", 1.0),), (_between(9, 107, 0.45), _between(8, 55, 0.5), _between(168, 193, 0.35)),
+           0.20, 0.018),
+    Crease((("9", 1.0),), (_between(6, 122, 0.9), _at(6, 197)), 0.13, 0.018),
+    Crease((("9", 1.0),), (_between(197, 196, 0.9), _at(197)), 0.10, 0.015),
+    *(Crease((("1", 0.6), ("2", 0.6)), tuple(_between(a, b, t) for a, b in _FOREHEAD), depth, 0.020)
+      for t, depth in ((0.30, 0.075), (0.55, 0.085), (0.80, 0.05))),
+    Crease((("6", 1.0), ("7", 0.5)), (_at(112), _at(26, 232), _at(23, 230), _at(110, 229)),
+           0.06, 0.021, 0.3),
+    Crease((("14", 1.0),), (_between(61, 57, 0.7), _between(61, 57, 1.0), _between(61, 43, 0.8)),
+           0.16, 0.020),
+    Crease((("15", 1.0),), (_between(61, 57, 0.4), _between(61, 43, 0.7), _between(61, 43, 1.3)),
+           0.12, 0.021),
+)  # fmt: skip
+"""All creases."""
+
+_SMOOTH_SKIN: Final = 0.35
+_ROUGH_SKIN: Final = 1.15
+_TYPICAL_TEXTURE: Final = 0.045
+
+
+def _strength(crease: Crease, delta: Expression, side: str) -> float:
+    total = sum(share * float(delta[INDEX[unit + side]]) for unit, share in crease.units)
+    return float(np.clip((total - crease.start) / (1 - crease.start), 0, 1.4)) if total > 0 else 0.0
+
+
+def _path(crease: Crease, points: Points, side: str) -> Points:
+    mirror = canonical_face().mirror
+    knots = [
+        sum((w * points[p if side == "R" else int(mirror[p])] for p, w in knot), np.zeros(2))
+        for knot in crease.path
+    ]
+    row = np.array(knots)
+    at = np.linspace(0, len(row) - 1, 17)
+    smooth = np.stack([np.interp(at, np.arange(len(row)), row[:, k]) for k in (0, 1)], 1)
+    for _ in range(3):
+        smooth[1:-1] = (smooth[:-2] + 2 * smooth[1:-1] + smooth[2:]) / 4
+    return smooth
+
+
+def skin_texture(image: RGBImage, points: Points, scale: float) -> float:
+    """How strongly this skin folds: 0.35 (smooth, soft light) .. 1.15 (rough, hard light).
+
+    Measured as the fine contrast of forehead and cheeks relative to their brightness.
+    """
+    x0, y0 = np.maximum(points[[109, 338, 50, 280], :2].min(0), 0).astype(int)
+    x1, y1 = points[[109, 338, 50, 280], :2].max(0).astype(int)
+    step = max(1, round(scale / 60))
+    gray = image[y0 : max(y1, y0 + 8) : step, x0 : max(x1, x0 + 8) : step, 1].astype(np.float32)
+    if gray.size < 64:
+        return _SMOOTH_SKIN
+    fine = gray - cv2.GaussianBlur(gray, (0, 0), 3.0)
+    local = np.abs(fine) / np.maximum(gray, 20)
+    texture = float(np.median(local)) / _TYPICAL_TEXTURE * 2.2
+    return float(np.clip(texture, _SMOOTH_SKIN, _ROUGH_SKIN))
+
+
+def draw_wrinkles(
+    image: RGBImage,
+    points: Points,
+    delta: Expression,
+    scale: float,
+    region: Region,
+    strength: float,
+) -> None:
+    """Darken the creases of an expression difference, in place.
+
+    Args:
+        image: the warped picture, ``uint8 (H, W, 3)``.
+        points: landmarks ``(478, 2)`` after the edit, pixels.
+        delta: ``float32 (D,)`` action units.
+        scale: pixels per eye distance.
+        region: what may be drawn on.
+        strength: 0..2.
+    """
+    lines = [
+        (crease, _path(crease, points, side), amount)
+        for crease in CREASES
+        for side in "RL"
+        if (amount := _strength(crease, delta, side)) > 0.02
+    ]
+    if not lines:
+        return
+    columns, rows = region.grid_size
+    cell = scale * columns / region.width
+    factor = strength * skin_texture(image, points, scale)
+    gain = np.zeros((rows, columns), np.float32)
+    for width in sorted({crease.width for crease, _, _ in lines}):
+        drawn = np.zeros_like(gain)
+        for crease, path, amount in lines:
+            if crease.width == width:
+                _stroke(drawn, region.to_grid(path), crease.depth * amount, width * cell)
+        sigma = max(0.6, width * cell)
+        core, flank = (cv2.GaussianBlur(drawn, (0, 0), sigma * s) for s in (0.8, 2.2))
+        gain += 1.3 * flank - 2.2 * core  # a dark line between two bright ridges
+    ys, xs = np.nonzero(np.abs(gain) > 0.002)
+    if not ys.size:
+        return
+    light = np.exp(np.clip(gain * factor, -0.5, 0.3))
+    patch = image[region.window]
+    full = region.enlarge(light)[..., None]
+    tint = np.concatenate([full**0.92, full**1.04, full**1.08], 2)  # shaded skin turns red
+    patch[:] = np.clip(patch * tint + 0.5, 0, 255).astype(np.uint8)
+
+
+def _stroke(drawn: npt.NDArray[np.float32], path: Points, depth: float, width: float) -> None:
+    """Draw one line that fades out at both ends, in place."""
+    thick = max(1, round(width * 0.9))
+    cells = np.round(path * 16).astype(int)
+    for i in range(len(cells) - 1):
+        fade = float(np.sin(np.pi * (i + 0.7) / (len(cells) + 0.4)) ** 0.7)
+        a, b = cells[i].tolist(), cells[i + 1].tolist()
+        cv2.line(drawn, a, b, depth * fade, thick, cv2.LINE_8, 4)
