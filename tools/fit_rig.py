@@ -28,7 +28,7 @@ MOUTH_Y = float(C[[13, 14], 1].mean())
 # action unit -> (score that shows it, factor from a score of 1 to a strength of 1)
 LEARNED = {
     "1": ("browInnerUp", 1.0), "2": ("browOuterUp", 1.0), "4": ("browDown", 1.0),
-    "5": ("eyeWide", 1.0), "7": ("eyeSquint", 0.75), "10": ("mouthUpperUp", 1.4),
+    "5": ("eyeWide", 0.5), "7": ("eyeSquint", 0.75), "10": ("mouthUpperUp", 1.4),
     "12": ("mouthSmile", 1.0), "14": ("mouthDimple", 0.8), "15": ("mouthFrown", 1.2),
     "16": ("mouthLowerDown", 1.0), "17": ("mouthShrugLower", 0.7), "18": ("mouthPucker", 1.2),
     "20": ("mouthStretch", 1.0), "24": ("mouthPress", 0.9), "26": ("jawOpen", 0.55),

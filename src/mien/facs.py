@@ -98,7 +98,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
         "neutral": Recipe({}, "no action unit"),
         "happy": Recipe({"6": 1.1, "12": 1.15, "25": 0.2}, _EMFACS),
         "sad": Recipe({"1": 1.15, "4": 0.5, "15": 0.8, "17": 0.45, "7": 0.25}, _EMFACS),
-        "angry": Recipe({"4": 1.25, "5": 0.45, "7": 0.9, "23": 0.9, "17": 0.3}, _EMFACS),
+        "angry": Recipe({"4": 1.25, "5": 0.2, "7": 0.9, "23": 0.9, "17": 0.3}, _EMFACS),
         "surprised": Recipe({"1": 1.0, "2": 1.0, "5": 1.1, "26": 0.6, "25": 0.3}, _EMFACS),
         "fear": Recipe(
             {"1": 1.1, "2": 0.5, "4": 0.5, "5": 1.1, "7": 0.2, "20": 0.85, "25": 0.3, "26": 0.25},

@@ -50,6 +50,11 @@ class MeshEngine:
         self.settings = settings or MeshSettings()
 
     @property
+    def _grid(self) -> int:
+        # A still is looked at longer than a frame, and nobody waits for the next one.
+        return self.settings.grid * (4 if self.settings.still else 1)
+
+    @property
     def expression_dim(self) -> int:
         """Number of action units."""
         return len(ACTION_UNITS)
@@ -84,7 +89,7 @@ class MeshEngine:
         moves = pose.turn(motion)
         vertices, vertex_moves = extend(points, moves[:, :2])
         region = region_of(
-            np.concatenate([vertices, vertices + vertex_moves]), image.shape, self.settings.grid
+            np.concatenate([vertices, vertices + vertex_moves]), image.shape, self._grid
         )
         if region is None:
             return image

@@ -83,23 +83,74 @@ def _draw_eye(
     ball = source[y0:y1, x0:x1].astype(np.float32)
     x = np.broadcast_to(np.arange(x0, x1, dtype=np.float32), shape)
     y = np.broadcast_to(np.arange(y0, y1, dtype=np.float32)[:, None], shape)
-    iris = landmarks[list(eye.iris)].mean(0)
     columns = np.arange(x0, x1)
     upper, lower = _lid_line(old[:9], columns), _lid_line(old[[0, *range(15, 7, -1)]], columns)
-    # What lies above the old lid is mirrored from below the iris' middle, and kept inside the eye.
-    # Lashes hang over the edge of the eye: their band is taken from the mirror image as well.
+    # Lashes and their shadow hang over the edge of the eye: that band is completed as well.
     band = min(_LASH_BAND * scale, 0.3 * float((lower - upper).max()))
-    mirrored = np.clip(2 * iris[1] - y, upper + band, np.maximum(lower - 0.4 * band, upper + band))
-    mirror = cv2.remap(
-        source, x, mirrored.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
-    raised = np.maximum(-motion[list(eye.upper_lid), 1].min(), 0)
-    if raised > 0.25:
-        share = np.clip((upper + band - y) / max(band, 1.0), 0, 1)[..., None]
-        share = share * min(1.0, raised / (0.02 * scale))
-        new_upper = _lid_line(new[:9], columns)
-        under_lid = np.clip((y - new_upper) / max(1.5 * band, 1.0), 0, 1)[..., None]
-        ball += (mirror * (0.72 + 0.28 * under_lid) - ball) * share
+    raised = float(np.maximum(-motion[list(eye.upper_lid), 1].min(), 0))
+    if raised > 0.25 and float((lower - upper).max()) > 3:
+        ball = _complete(source, ball, x, y, landmarks[list(eye.iris)], upper + band, lower, band, raised / scale)
+        under_lid = np.clip((y - _lid_line(new[:9], columns)) / max(1.6 * band, 1.0), 0, 1)
+        ball *= (0.70 + 0.30 * under_lid)[..., None] ** min(1.0, raised / (0.02 * scale))
     mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None]
     patch = warped[y0:y1, x0:x1].astype(np.float32)
     warped[y0:y1, x0:x1] = np.clip(patch + (ball - patch) * mask + 0.5, 0, 255).astype(np.uint8)
+
+
+def _complete(
+    source: RGBImage,
+    ball: npt.NDArray[np.float32],
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.float32],
+    iris: Points,
+    top: npt.NDArray[np.float32],
+    bottom: npt.NDArray[np.float32],
+    band: float,
+    raised: float,
+) -> npt.NDArray[np.float32]:
+    """Eyeball with the part above ``top`` made up.
+
+    Hidden iris is taken from visible iris at the same distance from the pupil's middle, hidden
+    white from a smooth run between the visible white of both sides.
+
+    Args:
+        source: the unedited picture.
+        ball: its window, ``float32 (h, w, 3)``.
+        x, y: picture coordinates of the window, ``(h, w)``.
+        iris: middle and four border points, ``(5, 2)``.
+        top, bottom: ``(1, w)`` height down from which, and to which, the eye is seen.
+        band: softness of the seam, pixels.
+        raised: how far the lid rises, eye distances.
+    """
+    center = iris[1:].mean(0)
+    radius = float(np.linalg.norm(iris[1:] - center, axis=1).mean())
+    dx, dy = x - center[0], y - center[1]
+    distance = np.hypot(dx, dy)
+    seen_y = np.clip(y, top, np.maximum(bottom - 1, top))
+    across = np.sqrt(np.maximum(distance**2 - (seen_y - center[1]) ** 2, 0)) * np.sign(dx)
+    inside = cv2.remap(
+        source, (center[0] + across).astype(np.float32), seen_y.astype(np.float32), cv2.INTER_LINEAR
+    ).astype(np.float32)
+    white = _white(source, x, center, radius)
+    limbus = np.clip((distance - 0.94 * radius) / (0.14 * radius), 0, 1)[..., None]
+    made = inside + (white - inside) * limbus
+    share = np.clip((top - y) / max(band, 1.0) + 1, 0, 1) * (y < np.maximum(top, center[1]) + band)
+    share = share * min(1.0, raised / 0.015)
+    out: npt.NDArray[np.float32] = ball + (made - ball) * share[..., None]
+    return out
+
+
+def _white(
+    source: RGBImage, x: npt.NDArray[np.float32], center: Points, radius: float
+) -> npt.NDArray[np.float32]:
+    """Colour of the white of the eye, from what is seen left and right of the iris."""
+    row = int(np.clip(round(float(center[1])), 1, source.shape[0] - 2))
+    colors = []
+    for side in (-1, 1):
+        at = np.round(center[0] + side * radius * np.array([1.25, 1.4, 1.55])).astype(int)
+        at = np.clip(at, 0, source.shape[1] - 1)
+        patch = source[row - 1 : row + 2][:, at].reshape(-1, 3).astype(np.float32)
+        colors.append(np.median(patch, 0))
+    t = np.clip((x - center[0]) / (2.5 * radius) + 0.5, 0, 1)[..., None]
+    out: npt.NDArray[np.float32] = (colors[0] + (colors[1] - colors[0]) * t).astype(np.float32)
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -110,12 +111,23 @@ def extend(landmarks: Points, motion: Points) -> tuple[Points, Points]:
         start += len(oval)
     for side, eye in EYES.items():
         at = mesh.eye_middles[side]
-        points[at : at + 7] = (
-            landmarks[list(eye.upper_lid), :2] + landmarks[list(eye.lower_lid), :2]
-        ) / 2
-    upper, lower = list(INNER_UPPER[1:-1]), list(INNER_LOWER[1:-1])
-    at = mesh.mouth_middles
-    points[at : at + 9] = (landmarks[upper, :2] + landmarks[lower, :2]) / 2
+        middle, move = _between(landmarks, motion, eye.upper_lid, eye.lower_lid, np.zeros((7, 2)))
+        points[at : at + 7], moves[at : at + 7] = middle, move
+    upper, lower = INNER_UPPER[1:-1], INNER_LOWER[1:-1]
     to_corner = np.abs(np.linspace(-1, 1, 11)[1:-1])[:, None] ** 3
-    moves[at : at + 9] = (motion[upper] + motion[lower]) / 2 * to_corner
+    with_lips = (motion[list(upper)] + motion[list(lower)]) / 2 * to_corner
+    at = mesh.mouth_middles
+    points[at : at + 9], moves[at : at + 9] = _between(landmarks, motion, upper, lower, with_lips)
     return points, moves
+
+
+def _between(
+    landmarks: Points, motion: Points, upper: Sequence[int], lower: Sequence[int], wish: Points
+) -> tuple[Points, Points]:
+    """Middles of an opening and their motion: ``wish``, as far as it stays between the edges."""
+    top, bottom = landmarks[list(upper), :2], landmarks[list(lower), :2]
+    middle = (top + bottom) / 2
+    new_top = top + motion[list(upper)]
+    opening = bottom + motion[list(lower)] - new_top
+    share = ((middle + wish - new_top) * opening).sum(1) / np.maximum((opening**2).sum(1), 1e-6)
+    return middle, new_top + np.clip(share, 0.1, 0.9)[:, None] * opening - middle

@@ -105,7 +105,7 @@ def draw_mouth(image: RGBImage, pose: HeadPose, points: Points, moves: Points) -
     light = _light(image, new)
     inside = _paint(canvas, pose, line, drop, outline)
     mask = canvas.fill(outline)
-    inside *= _lip_shadow(mask, scale)[..., None] * light
+    inside *= _lip_shadow(mask, min(0.05, 0.3 * gap) * scale)[..., None] * light
     size = (canvas.width, canvas.height)
     soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * _OVERSAMPLE))
     alpha = cv2.resize(soft, size, interpolation=cv2.INTER_AREA)[..., None] * shown
@@ -126,11 +126,11 @@ def _light(image: RGBImage, points: Points) -> npt.NDArray[np.float32]:
     return tint if gray < 1 else np.full(3, level, np.float32)
 
 
-def _lip_shadow(mask: Layer, scale: float) -> Layer:
-    """Darkening of the inside towards the lips, 0..1, strongest under the upper lip."""
+def _lip_shadow(mask: Layer, reach: float) -> Layer:
+    """Darkening of the inside towards the lips, 0..1; ``reach`` in pixels."""
     distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-    near = np.clip(distance / (0.05 * scale * _OVERSAMPLE), 0, 1)
-    return (0.40 + 0.60 * near * near * (3 - 2 * near)).astype(np.float32)
+    near = np.clip(distance / max(reach * _OVERSAMPLE, 1.0), 0, 1)
+    return (0.50 + 0.50 * near * near * (3 - 2 * near)).astype(np.float32)
 
 
 def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, outline: Points) -> Layer:
@@ -139,9 +139,9 @@ def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, outline: 
     out: Layer = np.empty((*shape, 3), np.float32)
     out[:] = _CAVITY
     cells = pose.scale * _OVERSAMPLE
-    tongue_y = line[1] + drop - 0.02
+    tongue_y = line[1] + drop + 0.01
     angle = np.linspace(0, 2 * np.pi, 40)
-    half = min(0.20, 0.05 + 0.8 * drop)
+    half = min(0.12, 0.4 * drop)
     oval = np.stack(
         [
             0.23 * np.cos(angle) + line[0],
@@ -154,7 +154,7 @@ def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, outline: 
     out += (tongue * 0.9)[..., None] * (_TONGUE - out)
     lower_edge = line[1] + drop + 0.012
     _teeth(out, canvas, pose, line, lower_edge, -0.075, 0.80, 0.60)
-    _teeth(out, canvas, pose, line, line[1] + 0.036, 0.15, 1.0, 0.97)
+    _teeth(out, canvas, pose, line, line[1] + 0.042, 0.17, 1.0, 0.97)
     return out
 
 
@@ -186,7 +186,7 @@ def _teeth(
             reach = 0.009 if number == 1 else (0.002 if number == 2 else 0.004 * number)
             arc_z = line[2] + 0.06 + 0.9 * middle**2
             curve_y = -up * 0.25 * middle**2
-            w = (right - left) / 2 * 0.94
+            w = (right - left) / 2 * 0.975
             t = np.linspace(0, np.pi, 9)
             bite_x = middle - w * np.sign(np.cos(t)) * np.abs(np.cos(t)) ** 0.35
             bite_y = (

@@ -18,6 +18,10 @@ Points = npt.NDArray[np.float64]
 OPEN_EYE: Final = 0.06
 """Lid gap, eye distances, from which an eye counts as open."""
 
+_LOWEST_BROW: Final = 0.35
+_BROW_SHARE: Final = (0.22, 0.58)
+"""How much the two rows of skin above the lid follow the brow; the rest they follow the lid."""
+
 _LID_UNITS: Final = ("5", "7", "43")
 _SMALLEST_EYE: Final = 0.45
 """Narrowed eyes keep this share of their opening: only 43 closes them."""
@@ -56,19 +60,44 @@ def _lids(head: Points, delta: Expression, side: str) -> Points:
     for unit in ("5", "7"):
         motion += fields()[INDEX[unit + side]] * float(delta[INDEX[unit + side]]) * openness
     upper, lower = list(eye.upper_lid), list(eye.lower_lid)
-    narrowing = motion[upper, 1] - motion[lower, 1]
-    most = (1 - _SMALLEST_EYE) * gap
-    excess = np.maximum(narrowing - most, 0)
-    motion[upper, 1] -= excess / 2
-    motion[lower, 1] += excess / 2
+    narrowing = (motion[upper, 1] - motion[lower, 1])[1:6]
+    most = (1 - _SMALLEST_EYE) * gap[1:6]
+    too_much = narrowing > most
+    if too_much.any():
+        motion *= float((most[too_much] / narrowing[too_much]).min())
     close = float(np.clip(delta[INDEX["43" + side]], 0, 1))
     if close > 0:
-        left = gap - np.minimum(narrowing, gap)
+        left = np.maximum(gap - (motion[upper, 1] - motion[lower, 1]), 0)
         motion[upper, 1] += 0.94 * close * left
         motion[lower, 1] -= 0.06 * close * left
         motion[list(eye.upper_rows[0]), 1] += 0.45 * close * left
         motion[list(eye.upper_rows[1]), 1] += 0.12 * close * left
     return motion
+
+
+def _fold_lid(head: Points, motion: Points, eye: Eye) -> None:
+    """Let the skin between brow and lid follow both, in place: it gathers but never turns over.
+
+    The brow comes down at most to ``_LOWEST_BROW`` of its height over the lid.
+    """
+    brow, lid = list(eye.brow_lower), list(eye.upper_lid)
+    by_x = np.argsort(head[lid, 0])
+    lid_x = head[lid, 0][by_x]
+    lid_y = np.interp(head[brow, 0], lid_x, head[lid, 1][by_x])
+    lid_dy = np.interp(head[brow, 0], lid_x, motion[lid, 1][by_x])
+    room = np.maximum(lid_y - head[brow, 1], 0.02)
+    closer = motion[brow, 1] - lid_dy
+    over = np.maximum(closer - (1 - _LOWEST_BROW) * room, 0)
+    motion[brow, 1] -= over
+    motion[list(eye.brow_upper), 1] -= 0.8 * over
+    by_x = np.argsort(head[brow, 0])
+    for row, share in zip(eye.upper_rows, _BROW_SHARE, strict=True):
+        at = list(row)
+        brow_motion = np.stack(
+            [np.interp(head[at, 0], head[brow, 0][by_x], motion[brow, k][by_x]) for k in (0, 1)], 1
+        )
+        lid_motion = motion[lid, :2]
+        motion[at, :2] = share * brow_motion + (1 - share) * lid_motion
 
 
 def displacement(head: Points, delta: Expression) -> Points:
@@ -91,5 +120,6 @@ def displacement(head: Points, delta: Expression) -> Points:
         motion = np.zeros_like(head)
     for side, eye in EYES.items():
         motion += _lids(head, delta, side)
+        _fold_lid(head, motion, eye)
         motion[list(eye.iris)] = 0
     return motion
