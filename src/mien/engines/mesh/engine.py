@@ -99,7 +99,7 @@ class MeshEngine:
         """Displacement ``(478, 3)`` in the head frame."""
         if self.settings.still:
             motion = rig.displacement(head, delta)
-            return lips.keep_apart(head, motion)
+            return lips.settle_still(head, motion, delta)
         spoken = lips.articulate(head, delta)
         return lips.keep_articulation(head, rig.displacement(head, spoken))
 
@@ -124,7 +124,7 @@ class MeshEngine:
         out[region.window] = warp(image, field, region)
         draw_eyes(out, image, points[:, :2], moves[:, :2], pose.scale)
         if self.settings.still and not face.bridged:
-            draw_mouth(out, pose, points, moves)
+            draw_mouth(out, image, pose, points, moves)
         if self.settings.wrinkles > 0:
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)
         return out

@@ -89,7 +89,9 @@ def _draw_eye(
     band = min(_LASH_BAND * scale, 0.3 * float((lower - upper).max()))
     raised = float(np.maximum(-motion[list(eye.upper_lid), 1].min(), 0))
     if raised > 0.25 and float((lower - upper).max()) > 3:
-        ball = _complete(source, ball, x, y, landmarks[list(eye.iris)], upper + band, lower, band, raised / scale)
+        ball = _complete(
+            source, ball, x, y, landmarks[list(eye.iris)], upper + band, lower, band, raised / scale
+        )
         under_lid = np.clip((y - _lid_line(new[:9], columns)) / max(1.6 * band, 1.0), 0, 1)
         ball *= (0.70 + 0.30 * under_lid)[..., None] ** min(1.0, raised / (0.02 * scale))
     mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None]

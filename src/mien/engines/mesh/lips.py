@@ -30,6 +30,9 @@ _NARROWEST, _WIDEST = 0.75, 1.45
 _FULL_CHANGE: Final = 0.12
 """Change of the gap, eye distances, that asks for the widest mouth."""
 
+_SMILE_CLOSES: Final = 0.9
+"""Share of a smile's lip gap that goes when the whole smile goes."""
+
 _UPPER, _LOWER = list(INNER_UPPER), list(INNER_LOWER)
 
 
@@ -82,8 +85,14 @@ def close_gap(motion: Points, change: npt.NDArray[np.float64]) -> Points:
     return out
 
 
-def keep_apart(head: Points, motion: Points) -> Points:
-    """Motion in which the lips may meet but never pass through each other."""
+def settle_still(head: Points, motion: Points, delta: Expression) -> Points:
+    """Motion for a single picture.
+
+    A smile that is taken away takes its open lips along; the lips may meet but never pass through
+    each other.
+    """
     gap = np.maximum(head[_LOWER, 1] - head[_UPPER, 1], 0)
     asked = motion[_LOWER, 1] - motion[_UPPER, 1]
-    return close_gap(motion, np.maximum(-gap - asked, 0))
+    lost = float(np.clip(-(delta[INDEX["12L"]] + delta[INDEX["12R"]]) / 2, 0, 1))
+    change = -_SMILE_CLOSES * lost * gap
+    return close_gap(motion, np.maximum(change, -gap - asked))

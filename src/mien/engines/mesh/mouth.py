@@ -16,8 +16,8 @@ from mien.media.frame import RGBImage
 Points = npt.NDArray[np.float64]
 Layer = npt.NDArray[np.float32]
 
-OWN_MOUTH: Final = 0.05
-"""Lip gap, eye distances, from which the person's own mouth is open and is kept."""
+_OWN_MOUTH: Final = (0.03, 0.05)
+"""Range of the lip gap, eye distances, over which the person's own open mouth takes over."""
 
 _APPEARS: Final = (0.008, 0.035)
 """The painted inside fades in over this range of the new gap, eye distances."""
@@ -28,6 +28,9 @@ _TONGUE: Final = np.array([150, 74, 72], np.float32)
 _TOOTH: Final = np.array([226, 216, 200], np.float32)
 _SKIN_POINTS: Final = (50, 280, 4, 205, 425)
 _TYPICAL_SKIN: Final = 165.0
+_COLORFUL_SKIN: Final = 35.0
+"""Spread of the skin's channels from which a picture counts as fully coloured."""
+
 _TOOTH_WIDTHS: Final = (0.068, 0.054, 0.058, 0.050, 0.050)
 """Widths from the middle tooth outwards as seen from the front, eye distances; one side."""
 
@@ -69,14 +72,17 @@ def _curve(row: Points, count: int = 41) -> Points:
     return out
 
 
-def draw_mouth(image: RGBImage, pose: HeadPose, points: Points, moves: Points) -> None:
-    """Paint the inside of a mouth that the edit opened, in place.
+def draw_mouth(
+    image: RGBImage, source: RGBImage, pose: HeadPose, points: Points, moves: Points
+) -> None:
+    """Paint what an edit uncovers inside the mouth, in place.
 
-    Does nothing when the mouth stays closed or the person's own mouth was open already (its own
-    inside is then stretched by the warp).
+    A mouth that was closed gets a whole inside; one that was open keeps its own teeth where they
+    were, unmoved, and only the newly uncovered rest is painted.
 
     Args:
         image: the warped picture, ``uint8 (H, W, 3)``.
+        source: the unedited picture.
         pose: head pose of the unedited face.
         points: landmarks ``(478, 3)`` before the edit, pixels.
         moves: ``(478, 3)`` pixels.
@@ -85,13 +91,11 @@ def draw_mouth(image: RGBImage, pose: HeadPose, points: Points, moves: Points) -
     own_gap = float(np.linalg.norm(points[LOWER_LIP_MIDDLE] - points[UPPER_LIP_MIDDLE])) / scale
     new = points + moves
     gap = float(np.linalg.norm((new[LOWER_LIP_MIDDLE] - new[UPPER_LIP_MIDDLE])[:2])) / scale
-    low, high = _APPEARS
-    shown = float(np.clip((gap - low) / (high - low), 0, 1)) * float(
-        np.clip((OWN_MOUTH - own_gap) / 0.02, 0, 1)
-    )
-    if shown <= 0:
+    own = float(np.clip((own_gap - _OWN_MOUTH[0]) / (_OWN_MOUTH[1] - _OWN_MOUTH[0]), 0, 1))
+    shown = float(np.clip((gap - _APPEARS[0]) / (_APPEARS[1] - _APPEARS[0]), 0, 1))
+    if shown <= 0 or np.abs(moves[list(INNER_UPPER + INNER_LOWER), :2]).max() < 0.25:
         return
-    outline = np.concatenate([_curve(new[list(INNER_UPPER)]), _curve(new[list(INNER_LOWER)])[::-1]])
+    outline = _outline(new)
     pad = 0.05 * scale + 3
     x0, y0 = np.maximum(np.floor(outline[:, :2].min(0) - pad), 0).astype(int).tolist()
     far = np.minimum(np.ceil(outline[:, :2].max(0) + pad), [image.shape[1], image.shape[0]])
@@ -102,28 +106,41 @@ def draw_mouth(image: RGBImage, pose: HeadPose, points: Points, moves: Points) -
     head = pose.to_head(points)
     line = (head[UPPER_LIP_MIDDLE] + head[LOWER_LIP_MIDDLE]) / 2
     drop = float(pose.to_head(new)[LOWER_LIP_MIDDLE, 1] - line[1])
-    light = _light(image, new)
-    inside = _paint(canvas, pose, line, drop, outline)
+    inside = _paint(canvas, pose, line, drop, teeth=own < 1)
     mask = canvas.fill(outline)
-    inside *= _lip_shadow(mask, min(0.05, 0.3 * gap) * scale)[..., None] * light
+    inside = (
+        _in_light(inside, image, new) * _lip_shadow(mask, min(0.05, 0.3 * gap) * scale)[..., None]
+    )
     size = (canvas.width, canvas.height)
     soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * _OVERSAMPLE))
     alpha = cv2.resize(soft, size, interpolation=cv2.INTER_AREA)[..., None] * shown
     color = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+    if own > 0:
+        kept = cv2.resize(canvas.fill(_outline(points)), size, interpolation=cv2.INTER_AREA)
+        edge = max(0.5, 0.012 * scale)
+        kept = np.clip(cv2.GaussianBlur(kept, (0, 0), edge) * 2 - 1, 0, 1)[..., None] * own
+        color += (source[y0:y1, x0:x1].astype(np.float32) - color) * kept
     patch = image[y0:y1, x0:x1].astype(np.float32)
     image[y0:y1, x0:x1] = np.clip(patch + (color - patch) * alpha + 0.5, 0, 255).astype(np.uint8)
 
 
-def _light(image: RGBImage, points: Points) -> npt.NDArray[np.float32]:
-    """Colour ``(3,)`` of the light on the face, 1 for ordinary skin in ordinary light."""
+def _outline(points: Points) -> Points:
+    """Closed curve ``(82, 3)`` around the mouth opening."""
+    return np.concatenate(
+        [_curve(points[list(INNER_UPPER)]), _curve(points[list(INNER_LOWER)])[::-1]]
+    )
+
+
+def _in_light(colors: Layer, image: RGBImage, points: Points) -> Layer:
+    """``colors`` as they look in the light on this face; grey in a black-and-white picture."""
     at = np.clip(np.round(points[list(_SKIN_POINTS), :2]).astype(int), 0, None)
     skin = image[np.minimum(at[:, 1], image.shape[0] - 1), np.minimum(at[:, 0], image.shape[1] - 1)]
     color = np.median(skin.astype(np.float32), 0)
     level = float(np.clip(color.mean() / _TYPICAL_SKIN, 0.3, 1.1))
-    gray = float(np.clip(1 - (color.max() - color.min()) / 25, 0, 1))  # a black-and-white picture
-    tint = np.ones(3, np.float32) * level
-    tint.setflags(write=False)
-    return tint if gray < 1 else np.full(3, level, np.float32)
+    colorful = float(np.clip((color.max() - color.min()) / _COLORFUL_SKIN, 0, 1))
+    gray = colors.mean(2, keepdims=True)
+    out: Layer = (gray + (colors - gray) * colorful) * level
+    return out
 
 
 def _lip_shadow(mask: Layer, reach: float) -> Layer:
@@ -133,7 +150,7 @@ def _lip_shadow(mask: Layer, reach: float) -> Layer:
     return (0.50 + 0.50 * near * near * (3 - 2 * near)).astype(np.float32)
 
 
-def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, outline: Points) -> Layer:
+def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, teeth: bool) -> Layer:
     """Colours ``float32`` of the inside: cavity, tongue, lower teeth, upper teeth."""
     shape = (canvas.height * _OVERSAMPLE, canvas.width * _OVERSAMPLE)
     out: Layer = np.empty((*shape, 3), np.float32)
@@ -152,6 +169,8 @@ def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, outline: 
     )
     tongue = cv2.GaussianBlur(canvas.fill(pose.to_picture(oval)), (0, 0), max(0.5, 0.03 * cells))
     out += (tongue * 0.9)[..., None] * (_TONGUE - out)
+    if not teeth:
+        return out
     lower_edge = line[1] + drop + 0.012
     _teeth(out, canvas, pose, line, lower_edge, -0.075, 0.80, 0.60)
     _teeth(out, canvas, pose, line, line[1] + 0.042, 0.17, 1.0, 0.97)
