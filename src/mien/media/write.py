@@ -1,0 +1,252 @@
+"""Video out: same times, same number of frames, same size and sound as the video it came from."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from mien.errors import InputError, OutputError
+from mien.media.color import ColorSpec, from_rgb
+from mien.media.frame import RGBImage
+from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
+from mien.media.read import VideoInfo, open_container
+
+if TYPE_CHECKING:
+    import av.container
+    import av.packet
+
+QUALITY: Final = 18
+"""Default constant rate factor of x264: visually lossless; larger is smaller and worse."""
+
+_H264: Final = ("libx264", {"preset": "veryfast"})
+_VP9: Final = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "b": "0"})
+_MPEG4: Final = ("mpeg4", {"qscale": "2"})
+_MPEG2: Final = ("mpeg2video", {"qscale": "2"})
+_CODECS: Final = {".webm": _VP9, ".avi": _MPEG4, ".mpg": _MPEG2, ".mpeg": _MPEG2}
+_AUDIO_FALLBACK: Final = {".webm": "libopus", ".avi": "mp3", ".mpg": "mp2", ".mpeg": "mp2"}
+_LATEST_AUDIO_LEAD: Final = 1.0
+"""Seconds of sound written ahead of the picture at most: memory stays constant."""
+
+
+class VideoWriter:
+    """Writes pictures as they come; use it as a context manager.
+
+    The file appears under its name only when the block ends without an exception. Sound is copied
+    packet by packet where the container takes it, otherwise encoded anew.
+
+    Args:
+        path: output; its ending chooses the container.
+        like: the video it came from: size, rate, time base and colour are kept.
+        audio_from: file whose sound goes along; None for silence.
+        overwrite: whether an existing file may be replaced.
+        quality: constant rate factor of x264 / VP9.
+
+    Raises:
+        InputError: for an output that cannot be written.
+        OutputError: when writing fails on the way (disk full).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        like: VideoInfo,
+        *,
+        audio_from: str | Path | None = None,
+        overwrite: bool = False,
+        quality: int = QUALITY,
+    ) -> None:
+        self.path = Path(path)
+        inputs = [like.path] + ([Path(audio_from)] if audio_from else [])
+        check_output(self.path, inputs=inputs, overwrite=overwrite, suffixes=VIDEO_SUFFIXES)
+        self._like = like
+        self._audio_from = Path(audio_from) if audio_from else None
+        self._quality = quality
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        import av
+
+        with ExitStack() as stack:
+            temporary = stack.enter_context(whole_file(self.path))
+            options = {"movflags": "+faststart"} if self.path.suffix in (".mp4", ".mov", ".m4v") else {}
+            try:
+                self._container = av.open(str(temporary), "w", options=options)
+            except (av.FFmpegError, ValueError) as error:
+                raise InputError(f"{self.path} cannot be written ({error}).") from error
+            self._closed = False
+            stack.callback(self._close_quietly)
+            self._stream, self._pixel_format = self._add_picture()
+            self._sound = self._add_sound(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, image: RGBImage, time: Fraction) -> None:
+        """Append a picture shown at ``time`` seconds; times must grow."""
+        import av
+
+        frame = from_rgb(image, self._pixel_format, self._like.color)
+        frame.time_base = self._stream.codec_context.time_base
+        frame.pts = round(time / Fraction(frame.time_base))
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+            if self._sound is not None:
+                self._sound.write_until(float(time) + _LATEST_AUDIO_LEAD)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import av
+
+        with self._stack:
+            if error is not None:
+                # Raise it inside the block so that the temporary file goes.
+                raise error
+            try:
+                for packet in self._stream.encode(None):
+                    self._container.mux(packet)
+                if self._sound is not None:
+                    self._sound.write_until(None)
+                self._closed = True
+                self._container.close()
+            except (av.FFmpegError, OSError) as failure:
+                raise self._failed(failure) from failure
+
+    def _failed(self, error: Exception) -> OutputError:
+        if "No space" in str(error) or getattr(error, "errno", None) in (28, 27, 122):
+            return OutputError(f"The disk is full: {self.path} was not written.")
+        return OutputError(f"{self.path} could not be written ({error}).")
+
+    def _close_quietly(self) -> None:
+        import av
+
+        if not self._closed:
+            self._closed = True
+            try:
+                self._container.close()
+            except (av.FFmpegError, OSError, ValueError):
+                return  # an unfinished file: it is thrown away in any case
+
+    def _add_picture(self) -> tuple[av.VideoStream, str]:
+        like = self._like
+        codec, options = _CODECS.get(self.path.suffix.lower(), _H264)
+        if codec in ("libx264", "libvpx-vp9"):
+            options = {**options, "crf": str(self._quality if codec == "libx264" else self._quality + 8)}
+        stream = self._container.add_stream(codec, rate=like.rate, options=options)
+        stream.width, stream.height = like.width, like.height
+        # Halved colour needs even sides; an odd picture keeps its size with full colour instead.
+        even = like.width % 2 == 0 and like.height % 2 == 0
+        pixel_format = "yuv420p" if even or codec not in ("libx264", "libvpx-vp9") else "yuv444p"
+        stream.pix_fmt = pixel_format
+        context = stream.codec_context
+        if codec in ("mpeg4", "mpeg2video"):
+            context.time_base = 1 / like.rate
+        else:
+            context.time_base = like.time_base
+        context.colorspace = like.color.number
+        context.color_range = 2 if like.color.full_range else 1
+        if codec == "libx264":
+            context.thread_count = 2
+        return stream, pixel_format
+
+    def _add_sound(self, stack: ExitStack) -> _Sound | None:
+        if self._audio_from is None:
+            return None
+        source = stack.enter_context(open_container(self._audio_from))
+        if not source.streams.audio:
+            return None
+        return _Sound(source, self._container, self.path.suffix.lower())
+
+
+class _Sound:
+    """Carries the sound of one container over to another, a little ahead of the picture."""
+
+    def __init__(
+        self,
+        source: av.container.InputContainer,
+        target: av.container.OutputContainer,
+        suffix: str,
+    ) -> None:
+        self._target = target
+        self._source = source.streams.audio[0]
+        self._offset = _picture_start(source)
+        self._copy = self._source.codec_context.name in _supported(target, suffix)
+        if self._copy:
+            self._stream = target.add_stream_from_template(self._source)
+        else:
+            codec = _AUDIO_FALLBACK.get(suffix, "aac")
+            rate = 48_000 if codec == "libopus" else self._source.codec_context.sample_rate
+            self._stream = target.add_stream(codec, rate=rate)
+        self._packets = source.demux(self._source)
+        self._done = False
+
+    def write_until(self, seconds: float | None) -> None:
+        """Write everything up to ``seconds``; None: all that is left."""
+        import av
+
+        while not self._done:
+            try:
+                packet = next(self._packets)
+            except (StopIteration, av.FFmpegError):
+                packet = None
+            if packet is None or packet.dts is None:
+                if packet is None:
+                    self._done = True
+                    self._flush()
+                continue
+            at = float(packet.dts * packet.time_base)
+            self._pass_on(packet)
+            if seconds is not None and at > seconds:
+                return
+
+    def _pass_on(self, packet: av.packet.Packet) -> None:
+        import av
+
+        if self._copy:
+            shift = round(self._offset / Fraction(packet.time_base))
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = packet.dts - shift
+            packet.stream = self._stream
+            self._target.mux(packet)
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            return  # a damaged bit of sound is left out
+        for frame in frames:
+            frame.pts = None
+            self._target.mux(self._stream.encode(frame))
+
+    def _flush(self) -> None:
+        if not self._copy:
+            self._target.mux(self._stream.encode(None))
+
+
+def _picture_start(source: av.container.InputContainer) -> Fraction:
+    """Time of the first picture, seconds: mien counts from there."""
+    for stream in source.streams.video:
+        if stream.start_time is not None and stream.time_base is not None:
+            return stream.start_time * stream.time_base
+    return Fraction(0)
+
+
+def _supported(target: av.container.OutputContainer, suffix: str) -> frozenset[str]:
+    """Sound codecs a container takes without being encoded anew."""
+    return {
+        ".mp4": frozenset({"aac", "mp3", "ac3", "opus", "flac", "alac"}),
+        ".m4v": frozenset({"aac", "mp3", "ac3"}),
+        ".mov": frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"}),
+        ".mkv": frozenset({"aac", "mp3", "mp2", "ac3", "opus", "vorbis", "flac", "pcm_s16le"}),
+        ".webm": frozenset({"opus", "vorbis"}),
+        ".avi": frozenset({"mp3", "mp2", "ac3", "pcm_s16le"}),
+        ".mpg": frozenset({"mp2", "ac3"}),
+        ".mpeg": frozenset({"mp2", "ac3"}),
+    }.get(suffix, frozenset())
