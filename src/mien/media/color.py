@@ -49,6 +49,13 @@ class ColorSpec:
         return {"bt601": _BT601, "bt709": _BT709, "bt2020": _BT2020}[self.matrix]
 
 
+def _exact() -> int:
+    """Conversion flags: full chroma and rounding, else every pass darkens by more than a level."""
+    from av.video.reformatter import Interpolation
+
+    return int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+
+
 def to_rgb(frame: av.VideoFrame, color: ColorSpec) -> RGBImage:
     """Decoded picture to RGB ``uint8 (H, W, 3)``; 10-bit pictures are rounded to 8."""
     return frame.to_ndarray(
@@ -57,6 +64,7 @@ def to_rgb(frame: av.VideoFrame, color: ColorSpec) -> RGBImage:
         dst_colorspace=color.swscale,
         src_color_range=2 if color.full_range else 1,
         dst_color_range=2,
+        interpolation=_exact(),
     )
 
 
@@ -71,4 +79,5 @@ def from_rgb(image: RGBImage, pixel_format: str, color: ColorSpec) -> av.VideoFr
         dst_colorspace=color.swscale,
         src_color_range=2,
         dst_color_range=2 if color.full_range else 1,
+        interpolation=_exact(),
     )

@@ -58,7 +58,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         OutputError: when the disk is full or refuses.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
         raise InputError(f"{path.parent} cannot be written to ({error.strerror}).") from error
     os.close(handle)

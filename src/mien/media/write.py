@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from mien.errors import InputError, OutputError
-from mien.media.color import ColorSpec, from_rgb
+from mien.media.color import from_rgb
 from mien.media.frame import RGBImage
 from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
 from mien.media.read import VideoInfo, open_container
@@ -71,7 +71,9 @@ class VideoWriter:
 
         with ExitStack() as stack:
             temporary = stack.enter_context(whole_file(self.path))
-            options = {"movflags": "+faststart"} if self.path.suffix in (".mp4", ".mov", ".m4v") else {}
+            options = (
+                {"movflags": "+faststart"} if self.path.suffix in (".mp4", ".mov", ".m4v") else {}
+            )
             try:
                 self._container = av.open(str(temporary), "w", options=options)
             except (av.FFmpegError, ValueError) as error:
@@ -139,7 +141,10 @@ class VideoWriter:
         like = self._like
         codec, options = _CODECS.get(self.path.suffix.lower(), _H264)
         if codec in ("libx264", "libvpx-vp9"):
-            options = {**options, "crf": str(self._quality if codec == "libx264" else self._quality + 8)}
+            options = {
+                **options,
+                "crf": str(self._quality if codec == "libx264" else self._quality + 8),
+            }
         stream = self._container.add_stream(codec, rate=like.rate, options=options)
         stream.width, stream.height = like.width, like.height
         # Halved colour needs even sides; an odd picture keeps its size with full colour instead.
@@ -178,7 +183,8 @@ class _Sound:
         self._target = target
         self._source = source.streams.audio[0]
         self._offset = _picture_start(source)
-        self._copy = self._source.codec_context.name in _supported(target, suffix)
+        codec_name = self._source.codec_context.name.removesuffix("float")  # decoder "mp3float"
+        self._copy = codec_name in _supported(suffix)
         if self._copy:
             self._stream = target.add_stream_from_template(self._source)
         else:
@@ -238,7 +244,7 @@ def _picture_start(source: av.container.InputContainer) -> Fraction:
     return Fraction(0)
 
 
-def _supported(target: av.container.OutputContainer, suffix: str) -> frozenset[str]:
+def _supported(suffix: str) -> frozenset[str]:
     """Sound codecs a container takes without being encoded anew."""
     return {
         ".mp4": frozenset({"aac", "mp3", "ac3", "opus", "flac", "alac"}),

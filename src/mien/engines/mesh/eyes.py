@@ -136,8 +136,8 @@ def _complete(
     white = _white(source, x, center, radius)
     limbus = np.clip((distance - 0.94 * radius) / (0.14 * radius), 0, 1)[..., None]
     made = inside + (white - inside) * limbus
-    share = np.clip((top - y) / max(band, 1.0) + 1, 0, 1) * (y < np.maximum(top, center[1]) + band)
-    share = share * min(1.0, raised / 0.015)
+    near = (y < np.maximum(top, center[1]) + band).astype(np.float32)
+    share = np.clip((top - y) / max(band, 1.0) + 1, 0, 1) * near * min(1.0, raised / 0.015)
     out: npt.NDArray[np.float32] = ball + (made - ball) * share[..., None]
     return out
 

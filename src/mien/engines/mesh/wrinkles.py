@@ -1,4 +1,4 @@
-"""Creases that come with an expression: brow furrow, forehead lines, nasolabial folds, crow's feet."""
+"""Creases that come with an expression: brow furrow, forehead lines, nasolabial folds."""
 
 from __future__ import annotations
 
@@ -143,9 +143,6 @@ def draw_wrinkles(
         sigma = max(0.6, width * cell)
         core, flank = (cv2.GaussianBlur(drawn, (0, 0), sigma * s) for s in (0.8, 2.2))
         gain += 1.3 * flank - 2.2 * core  # a dark line between two bright ridges
-    ys, xs = np.nonzero(np.abs(gain) > 0.002)
-    if not ys.size:
-        return
     light = np.exp(np.clip(gain * factor, -0.5, 0.3))
     patch = image[region.window]
     full = region.enlarge(light)[..., None]

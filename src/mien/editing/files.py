@@ -1,0 +1,198 @@
+"""Edit a video or a picture file."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from time import perf_counter
+
+from mien.editing.overlap import ahead
+from mien.editing.report import Progress, Report, mesh_weights
+from mien.editing.resting import RestingFaces, change
+from mien.emotion import Request
+from mien.engines.mesh import MeshEngine, MeshSettings
+from mien.errors import FaceNotFoundError, InputError
+from mien.face.follow import TrackedFrame, follow
+from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.face.select import FaceChoice, FaceSelector
+from mien.face.types import Face, Landmarks
+from mien.media.frame import Frame, RGBImage
+from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
+from mien.media.read import VideoReader
+from mien.media.still import is_still, read_still, write_still
+from mien.media.write import VideoWriter
+
+
+def edit_file(
+    source: Path,
+    output: Path,
+    request: Request,
+    choice: FaceChoice,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Write ``source`` with another feeling to ``output``.
+
+    Raises:
+        InputError: for an input, output or choice that cannot be used.
+        FaceNotFoundError: when there is nobody to edit; nothing is written then.
+        OutputError: when writing fails on the way; nothing is left then.
+    """
+    if not source.exists():
+        raise InputError(f"There is no file {source}.")
+    still = source.is_file() and is_still(source)
+    inputs = [source] + ([choice.picture] if choice.picture else [])
+    suffixes = STILL_SUFFIXES if still else VIDEO_SUFFIXES
+    check_output(output, inputs=inputs, overwrite=overwrite, suffixes=suffixes)
+    edit = _edit_still if still else _edit_video
+    return edit(source, output, request, choice, overwrite, progress)
+
+
+def _selector(choice: FaceChoice) -> FaceSelector:
+    reference: Landmarks | None = None
+    if choice.picture is not None:
+        with closing(MediaPipeTracker(still=True)) as tracker:
+            found = tracker(read_still(choice.picture))
+        reference = found[0] if found else None
+    return FaceSelector(choice, reference)
+
+
+def _edit_still(
+    source: Path,
+    output: Path,
+    request: Request,
+    choice: FaceChoice,
+    overwrite: bool,
+    progress: Progress | None,
+) -> Report:
+    start = perf_counter()
+    image = read_still(source)
+    with closing(MediaPipeTracker(still=True, max_faces=32)) as tracker:
+        found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
+    chosen = _selector(choice).pick(found)
+    if not chosen:
+        raise _nobody(source, choice, len(found))
+    engine = MeshEngine(MeshSettings(still=True))
+    resting = RestingFaces(engine)
+    for face in chosen:
+        image = engine.render(image, face, change(request, 0.0, resting.of(face)))
+    write_still(output, image)
+    if progress is not None:
+        progress(1, 1)
+    return Report(
+        output=output,
+        frames=1,
+        seconds=0.0,
+        rate=0.0,
+        faces=len(chosen),
+        spans_without_face=(),
+        emotion=request.describe(),
+        engine=engine.name,
+        weights=mesh_weights(),
+        frames_per_second=1 / (perf_counter() - start),
+    )
+
+
+def _nobody(source: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
+    if found and choice.kind == "number":
+        return FaceNotFoundError(
+            f"{source} shows {found} face(s); there is no number {choice.number}."
+        )
+    return FaceNotFoundError(
+        f"No usable face was found in {source}. Faces must be upright, lit and at least some 24 "
+        "pixels wide."
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted while a clip goes by."""
+
+    people: set[int] = field(default_factory=set)
+    spans: list[list[Fraction]] = field(default_factory=list)
+    most_faces: int = 0
+    _empty: bool = False
+
+    def count(self, time: Fraction, chosen: tuple[Face, ...], found: int, step: Fraction) -> None:
+        self.most_faces = max(self.most_faces, found)
+        seen = [face.id for face in chosen if not face.bridged]
+        self.people.update(seen)
+        if seen:
+            self._empty = False
+        elif self._empty:
+            self.spans[-1][1] = time + step
+        else:
+            self._empty = True
+            self.spans.append([time, time + step])
+
+
+def _edit_video(
+    source: Path,
+    output: Path,
+    request: Request,
+    choice: FaceChoice,
+    overwrite: bool,
+    progress: Progress | None,
+) -> Report:
+    start = perf_counter()
+    engine = MeshEngine()
+    tally = _Tally()
+    frames, end = 0, Fraction(0)
+    with VideoReader(source) as reader, closing(MediaPipeTracker()) as tracker:
+        resting = RestingFaces(engine)
+        resting.look(reader, tracker)
+        writer = VideoWriter(output, reader.info, audio_from=source, overwrite=overwrite)
+        tracked = ahead(follow(reader, tracker))
+        drawn = ahead(_draw(tracked, engine, request, resting, _selector(choice), tally, reader))
+        with writer, closing(drawn) as pictures:
+            for frame in pictures:
+                writer.write(frame.image, frame.time)
+                frames, end = frames + 1, frame.time
+                if progress is not None:
+                    progress(frames, reader.info.frames)
+            if not tally.people:
+                raise _nobody(source, choice, tally.most_faces)
+        rate, damaged = reader.info.rate, reader.damaged
+    return Report(
+        output=output,
+        frames=frames,
+        seconds=float(end + 1 / rate),
+        rate=float(rate),
+        faces=len(tally.people),
+        spans_without_face=tuple((float(a), float(b)) for a, b in tally.spans),
+        emotion=request.describe(),
+        engine=engine.name,
+        weights=mesh_weights(),
+        frames_per_second=frames / (perf_counter() - start),
+        warnings=(f"{source}: {damaged}",) if damaged else (),
+    )
+
+
+def _draw(
+    tracked: Iterator[TrackedFrame],
+    engine: MeshEngine,
+    request: Request,
+    resting: RestingFaces,
+    selector: FaceSelector,
+    tally: _Tally,
+    reader: VideoReader,
+) -> Generator[Frame]:
+    """Frames with the chosen faces edited; frames without one pass through untouched."""
+    step = 1 / reader.info.rate
+    try:
+        for item in tracked:
+            chosen = selector.pick(item.faces)
+            tally.count(item.frame.time, chosen, len(item.faces), step)
+            image: RGBImage = item.frame.image
+            for face in chosen:
+                delta = change(request, float(item.frame.time), resting.of(face))
+                image = engine.render(image, face, delta)
+            yield Frame(image, item.frame.time, item.frame.index)
+    finally:
+        close = getattr(tracked, "close", None)
+        if close is not None:
+            close()

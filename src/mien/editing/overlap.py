@@ -1,0 +1,60 @@
+"""Let one stage of a pipeline run while the next one works."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import Final, TypeVar
+
+Item = TypeVar("Item")
+
+_POLL: Final = 0.1
+
+
+def ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
+    """Yield ``items``, made in a thread of their own up to ``depth`` in advance.
+
+    An exception in the thread is raised here. Closing the generator (leaving the loop, an
+    interrupt) stops the thread before it returns.
+    """
+    ready: queue.Queue[tuple[bool, Item | BaseException | None]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(entry: tuple[bool, Item | BaseException | None]) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(entry, timeout=_POLL)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((True, item)):
+                    break
+            else:
+                put((False, None))
+        except BaseException as error:  # noqa: BLE001 - handed over, not swallowed
+            put((False, error))
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=work, name="mien-stage", daemon=True)
+    thread.start()
+    try:
+        while True:
+            more, item = ready.get()
+            if more:
+                yield item  # type: ignore[misc]  # only items come with True
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                return
+    finally:
+        stop.set()
+        thread.join()
