@@ -118,9 +118,11 @@ def _complete(
     Args:
         source: the unedited picture.
         ball: its window, ``float32 (h, w, 3)``.
-        x, y: picture coordinates of the window, ``(h, w)``.
+        x: picture columns of the window, ``(h, w)``.
+        y: picture rows of the window, ``(h, w)``.
         iris: middle and four border points, ``(5, 2)``.
-        top, bottom: ``(1, w)`` height down from which, and to which, the eye is seen.
+        top: ``(1, w)`` height down from which the eye is seen.
+        bottom: ``(1, w)`` height down to which it is seen.
         band: softness of the seam, pixels.
         raised: how far the lid rises, eye distances.
     """
