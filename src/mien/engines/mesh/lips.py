@@ -15,7 +15,7 @@ from mien.face.topology import (
     UPPER_LIP,
     UPPER_LIP_MIDDLE,
 )
-from mien.facs import INDEX, Expression
+from mien.facs import ACTION_UNITS, INDEX, Expression
 
 Points = npt.NDArray[np.float64]
 
@@ -26,6 +26,11 @@ OPEN: Final = 0.10
 """Lip gap from which the jaw may follow an emotion fully."""
 
 _OPENERS: Final = ("25", "26", "16L", "16R")
+_SHAPERS: Final = tuple(
+    name for name in ACTION_UNITS if name[:-1] in ("10", "12", "14", "15", "20") and name[-1] in "LR"
+)
+_SPEECH_SHARE: Final = 0.9
+_OPEN_DAMPING: Final = 0.2
 _NARROWEST, _WIDEST = 0.75, 1.45
 _FULL_CHANGE: Final = 0.12
 """Change of the gap, eye distances, that asks for the widest mouth."""
@@ -48,11 +53,17 @@ def openness(head: Points) -> float:
 
 
 def articulate(head: Points, delta: Expression) -> Expression:
-    """``delta`` with the jaw's and lips' opening units scaled by how open the mouth really is."""
+    """``delta`` as it fits a mouth that speaks.
+
+    Units that open it are scaled by how open it really is; units that shape the lips give way a
+    little to articulation, most in a wide open mouth.
+    """
     out = delta.copy()
     share = openness(head)
     for unit in _OPENERS:
         out[INDEX[unit]] *= share
+    for unit in _SHAPERS:
+        out[INDEX[unit]] *= _SPEECH_SHARE - _OPEN_DAMPING * share
     return out
 
 

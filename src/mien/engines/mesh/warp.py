@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,7 +15,9 @@ from mien.media.frame import RGBImage
 Points = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
 
-_SUBPIXEL_BITS = 4
+_SUBPIXEL_BITS: Final = 4
+_SLIVER: Final = 0.3
+"""Twice the area, grid cells, below which a triangle is not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +91,14 @@ def motion_field(mesh: Layout, points: Points, moves: Points, depth: Points, reg
     moving = np.abs(moves).max(1)[triangles].max(1) > 0.01
     edge1, edge2 = target[:, 1] - target[:, 0], target[:, 2] - target[:, 0]
     area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
-    usable = np.flatnonzero(moving & (np.abs(area) > 1e-6))
+    # A sliver's affine map explodes beyond its edges; its neighbours cover it.
+    usable = np.flatnonzero(moving & (np.abs(area) > _SLIVER))
     key = mesh.layer[usable] + depth[triangles[usable]].mean(1)
     order = usable[np.argsort(-key, kind="stable")]
     # offset(x, y) = base + x * slope_x + y * slope_y on each triangle
     offset = -moves[triangles]
     d1, d2 = offset[:, 1] - offset[:, 0], offset[:, 2] - offset[:, 0]
-    inverse = 1.0 / np.where(np.abs(area) > 1e-6, area, np.inf)
+    inverse = 1.0 / np.where(np.abs(area) > _SLIVER, area, np.inf)
     slope_x = (d1 * edge2[:, 1:] - d2 * edge1[:, 1:]) * inverse[:, None]
     slope_y = (d2 * edge1[:, :1] - d1 * edge2[:, :1]) * inverse[:, None]
     base = offset[:, 0] - slope_x * target[:, 0, :1] - slope_y * target[:, 0, 1:]
@@ -109,7 +113,8 @@ def motion_field(mesh: Layout, points: Points, moves: Points, depth: Points, reg
     x = np.arange(columns, dtype=np.float32)[None, :, None]
     y = np.arange(rows, dtype=np.float32)[:, None, None]
     field: Map = cell[..., 0:2] * x + cell[..., 2:4] * y + cell[..., 4:6]
-    return field
+    farthest = np.float32(np.abs(moves).max())
+    return np.clip(field, -farthest, farthest, out=field)
 
 
 def smooth_kinks(field: Map, keep: Map) -> Map:
