@@ -83,10 +83,10 @@ def windows() -> dict[str, np.ndarray]:
     )
     jaw = step(Y, 0.25, 0.75) * NOSE_PIN * (1 - 0.5 * step(np.abs(X), 0.65, 1.1))
     return {
-        **{u: brow for u in ("1", "2", "4")},
-        **{u: lids for u in ("5", "7", "43")},
-        **{u: mouth for u in ("10", "14", "16", "18", "24")},
-        **{u: cheek for u in ("12", "15", "20")},
+        **dict.fromkeys(("1", "2", "4"), brow),
+        **dict.fromkeys(("5", "7", "43"), lids),
+        **dict.fromkeys(("10", "14", "16", "18", "24"), mouth),
+        **dict.fromkeys(("12", "15", "20"), cheek),
         "17": chin,
         "26": jaw,
     }
@@ -176,7 +176,7 @@ def drawn_fields() -> dict[str, np.ndarray]:
 
 
 def reader(head: np.ndarray, scores: np.ndarray, names: list[str]) -> np.ndarray:
-    """Linear reader ``(1 + 478*3, D)``: head-frame points to action units; 0 where no score tells."""
+    """Linear reader ``(1 + 478*3, D)``: head-frame points to action units, else 0."""
     target = np.zeros((len(head), len(ACTION_UNITS)))
     for i, (unit, side) in enumerate(UNIT_AND_SIDE):
         score = READ.get(unit) or (LEARNED[unit][0] if unit in LEARNED else None)

@@ -27,13 +27,20 @@ OPEN: Final = 0.10
 
 _OPENERS: Final = ("25", "26", "16L", "16R")
 _SHAPERS: Final = tuple(
-    name for name in ACTION_UNITS if name[:-1] in ("10", "12", "14", "15", "20") and name[-1] in "LR"
+    name
+    for name in ACTION_UNITS
+    if name[:-1] in ("10", "12", "14", "15", "20") and name[-1] in "LR"
 )
 _SPEECH_SHARE: Final = 0.9
 _OPEN_DAMPING: Final = 0.2
 _NARROWEST, _WIDEST = 0.75, 1.45
 _FULL_CHANGE: Final = 0.12
 """Change of the gap, eye distances, that asks for the widest mouth."""
+
+_OPENING_WISH: Final = (
+    ("25", 1.0), ("26", 1.0), ("16L", 0.5), ("16R", 0.5), ("10L", 0.4), ("10R", 0.4),
+)  # fmt: skip
+"""How much each unit means the mouth to open."""
 
 _SMILE_CLOSES: Final = 0.9
 """Share of a smile's lip gap that goes when the whole smile goes."""
@@ -99,11 +106,13 @@ def close_gap(motion: Points, change: npt.NDArray[np.float64]) -> Points:
 def settle_still(head: Points, motion: Points, delta: Expression) -> Points:
     """Motion for a single picture.
 
-    A smile that is taken away takes its open lips along; the lips may meet but never pass through
-    each other.
+    Only units that open the mouth open it. A smile that is taken away takes its open lips along;
+    the lips may meet but never pass through each other.
     """
     gap = np.maximum(head[_LOWER, 1] - head[_UPPER, 1], 0)
     asked = motion[_LOWER, 1] - motion[_UPPER, 1]
+    wish = sum(float(delta[INDEX[unit]]) * share for unit, share in _OPENING_WISH)
+    asked -= (surplus := np.maximum(asked, 0) * (1 - float(np.clip(wish / 0.2, 0, 1))))
     lost = float(np.clip(-(delta[INDEX["12L"]] + delta[INDEX["12R"]]) / 2, 0, 1))
     change = -_SMILE_CLOSES * lost * gap
-    return close_gap(motion, np.maximum(change, -gap - asked))
+    return close_gap(motion, np.maximum(change, -gap - asked) - surplus)
