@@ -143,7 +143,9 @@ class VideoReader:
                 yield self._upright(raw)
 
     def _picture_stream(self) -> av.video.VideoStream:
-        streams = [s for s in self._container.streams.video if not _is_cover(s)]
+        streams = [
+            s for s in self._container.streams.video if s.codec_context is not None and not _is_cover(s)
+        ]
         if not streams:
             raise InputError(f"{self.path} has no picture in it (sound only?).")
         return streams[0]

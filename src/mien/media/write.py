@@ -166,7 +166,7 @@ class VideoWriter:
         if self._audio_from is None:
             return None
         source = stack.enter_context(open_container(self._audio_from))
-        if not source.streams.audio:
+        if not source.streams.audio or source.streams.audio[0].codec_context is None:
             return None
         return _Sound(source, self._container, self.path.suffix.lower())
 
@@ -216,20 +216,19 @@ class _Sound:
     def _pass_on(self, packet: av.packet.Packet) -> None:
         import av
 
-        if self._copy:
-            shift = round(self._offset / Fraction(packet.time_base))
-            packet.pts = None if packet.pts is None else packet.pts - shift
-            packet.dts = packet.dts - shift
-            packet.stream = self._stream
-            self._target.mux(packet)
-            return
         try:
-            frames = packet.decode()
-        except av.FFmpegError:
+            if self._copy:
+                shift = round(self._offset / Fraction(packet.time_base))
+                packet.pts = None if packet.pts is None else packet.pts - shift
+                packet.dts = packet.dts - shift
+                packet.stream = self._stream
+                self._target.mux(packet)
+                return
+            for frame in packet.decode():
+                frame.pts = None
+                self._target.mux(self._stream.encode(frame))
+        except (av.error.InvalidDataError, av.error.ArgumentError):
             return  # a damaged bit of sound is left out
-        for frame in frames:
-            frame.pts = None
-            self._target.mux(self._stream.encode(frame))
 
     def _flush(self) -> None:
         if not self._copy:
