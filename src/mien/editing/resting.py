@@ -70,6 +70,5 @@ def change(request: Request, time: float, resting: Expression) -> Expression:
     Returns:
         ``float32 (D,)``: the emotion, minus the share of the own expression that gives way.
     """
-    target = request.expression_at(time)
-    delta = target - request.presence_at(time) * removal(resting, target)
+    delta = request.expression_at(time) - request.presence_at(time) * removal(resting)
     return delta.astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -190,17 +191,17 @@ def _settle(
     now = float(tracked.frame.time)
     if tracked.cut:
         past.clear()
-    future = _future(ahead)
+    future, end = _future(ahead)
     faces = []
     for face in tracked.faces:
         past[face.id] = (now, face)
-        weight = min(face.weight, _before_gap(face.id, now, future, settings))
+        weight = min(face.weight, _before_gap(now, future.get(face.id, ()), end, settings))
         faces.append(replace(face, weight=weight))
     present = {face.id for face in tracked.faces}
     for key, (before, face) in list(past.items()):
         if key in present:
             continue
-        after = next(((t, f) for t, f in future.get(key, ())), None)
+        after = next(iter(future.get(key, ())), None)
         if after is None or after[0] - before > settings.longest_gap:
             if now - before > settings.longest_gap:
                 del past[key]
@@ -213,26 +214,27 @@ def _settle(
     return replace(tracked, faces=tuple(faces))
 
 
-def _future(ahead: deque[TrackedFrame]) -> dict[int, list[tuple[float, Face]]]:
-    """When each person is seen after the first frame, up to the next cut."""
+def _future(
+    ahead: deque[TrackedFrame],
+) -> tuple[dict[int, list[tuple[float, Face]]], float]:
+    """When each person is seen after the first frame, and how far the scene is known."""
     out: dict[int, list[tuple[float, Face]]] = {}
-    for i, tracked in enumerate(ahead):
-        if i == 0:
-            continue
+    end = float(ahead[0].frame.time)
+    for tracked in itertools.islice(ahead, 1, None):
         if tracked.cut:
             break
+        end = float(tracked.frame.time)
         for face in tracked.faces:
-            out.setdefault(face.id, []).append((float(tracked.frame.time), face))
-    return out
+            out.setdefault(face.id, []).append((end, face))
+    return out, end
 
 
 def _before_gap(
-    key: int, now: float, future: dict[int, list[tuple[float, Face]]], settings: FollowSettings
+    now: float, seen: Iterable[tuple[float, Face]], end: float, settings: FollowSettings
 ) -> float:
     """Weight of a person about to go for longer than can be bridged."""
-    end = max((t for seen in future.values() for t, _ in seen), default=now)
     last = now
-    for time, _ in future.get(key, ()):
+    for time, _ in seen:
         if time - last > settings.longest_gap:
             break
         last = time

@@ -143,9 +143,8 @@ class VideoReader:
                 yield self._upright(raw)
 
     def _picture_stream(self) -> av.video.VideoStream:
-        streams = [
-            s for s in self._container.streams.video if s.codec_context is not None and not _is_cover(s)
-        ]
+        found = self._container.streams.video
+        streams = [s for s in found if s.codec_context is not None and not _is_cover(s)]
         if not streams:
             raise InputError(f"{self.path} has no picture in it (sound only?).")
         return streams[0]

@@ -31,6 +31,9 @@ _NOT_EXPRESSION: Final = (
 )
 """Units that speech and blinks move all the time or whose reading is mostly shape: left alone."""
 
+_SMILE_GAIN: Final = 1.3
+"""A reading of 1 is less than the whole of a broad smile."""
+
 
 class Baseline:
     """Running median of a face's action units over the last frames seen.
@@ -60,20 +63,17 @@ def _resting() -> npt.NDArray[np.float32]:
     return np.array([unit not in _NOT_EXPRESSION for unit, _ in UNIT_AND_SIDE], np.float32)
 
 
-def removal(baseline: Expression, target: Expression) -> Expression:
-    """What to subtract: the resting expression that contradicts, or adds to, ``target``.
+def removal(baseline: Expression) -> Expression:
+    """What to subtract from a face so that it comes to rest before a new expression is added.
 
     Args:
         baseline: the person's resting expression, ``float32 (D,)``.
-        target: the expression asked for, ``float32 (D,)``.
 
     Returns:
-        ``float32 (D,)``. Per unit at most the baseline. Where ``target`` asks for the same unit,
-        only what goes beyond is kept (a smile that is there already is not doubled).
+        ``float32 (D,)``, 0..1. Units that speech moves are left alone. A smile counts in full, so
+        that one that is there already is replaced by the smile asked for and not doubled.
     """
     own = np.maximum(baseline - _FLOOR, 0) / (1 - _FLOOR) * _resting()
-    out: Expression = own.astype(np.float32)
-    lips_open = INDEX["12L"], INDEX["12R"]
-    for i in lips_open:
-        out[i] = min(float(out[i]), 0.9)
-    return out
+    for corner in ("12L", "12R"):
+        own[INDEX[corner]] *= _SMILE_GAIN
+    return np.minimum(own, 1).astype(np.float32)

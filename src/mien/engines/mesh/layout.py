@@ -22,6 +22,9 @@ RING_SIZE: Final = (1.12, 1.32, 1.62, 2.1)
 RING_MOTION: Final = (0.65, 0.30, 0.08, 0.0)
 """How much of the oval's motion each ring still makes."""
 
+_ASIDE: Final = 0.7
+"""How far the middle of an opening may lag sideways, in heights of the opening."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -129,5 +132,10 @@ def _between(
     middle = (top + bottom) / 2
     new_top = top + motion[list(upper)]
     opening = bottom + motion[list(lower)] - new_top
-    share = ((middle + wish - new_top) * opening).sum(1) / np.maximum((opening**2).sum(1), 1e-6)
-    return middle, new_top + np.clip(share, 0.1, 0.9)[:, None] * opening - middle
+    length = np.maximum(np.linalg.norm(opening, axis=1, keepdims=True), 1e-3)
+    wanted = middle + wish - new_top
+    along = (wanted * opening).sum(1, keepdims=True) / length**2
+    aside = wanted - along * opening
+    reach = _ASIDE * length / np.maximum(np.linalg.norm(aside, axis=1, keepdims=True), 1e-6)
+    aside *= np.minimum(reach, 1)
+    return middle, new_top + np.clip(along, 0.1, 0.9) * opening + aside - middle

@@ -90,7 +90,16 @@ def keep_articulation(head: Points, motion: Points) -> Points:
     change = float(np.clip(asked[3:8].mean() / _FULL_CHANGE, -1, 1))
     factor = 1 + (change * (_WIDEST - 1) if change > 0 else change * (1 - _NARROWEST))
     wanted = np.maximum(gap, 0) * (factor - 1)
-    return close_gap(motion, wanted - asked)
+    return _level_depth(close_gap(motion, wanted - asked))
+
+
+def _level_depth(motion: Points) -> Points:
+    """Both lips' edges move equally in depth: seen from the side, a closed mouth stays closed."""
+    out = motion.copy()
+    for row in (2, 3):
+        upper, lower = list(UPPER_LIP[row][1:-1]), list(LOWER_LIP[row][1:-1])
+        out[upper, 2] = out[lower, 2] = (motion[upper, 2] + motion[lower, 2]) / 2
+    return out
 
 
 def close_gap(motion: Points, change: npt.NDArray[np.float64]) -> Points:

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
+from mien.engines.mesh.baseline import Baseline, removal
+from mien.engines.mesh.layout import extend, layout
+from mien.engines.mesh.reader import read_expression
+from mien.engines.mesh.warp import Region, motion_field, warp
+from mien.face.canonical import canonical_face
+from mien.face.pose import head_pose
+from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP
+from mien.face.types import Face
+from mien.facs import ACTION_UNITS, INDEX, RECIPES, expression
+
+HEAD = canonical_face().points
+
+
+def mouth_open(amount: float) -> np.ndarray:
+    """The canonical head with its lips ``amount`` apart."""
+    head = HEAD.copy()
+    shape = np.sin(np.linspace(0, np.pi, 11))
+    for rows, sign in ((UPPER_LIP, -1), (LOWER_LIP, 1)):
+        for row in rows:
+            head[list(row), 1] += sign * shape * amount / 2
+    return head
+
+
+def closed_mouth() -> np.ndarray:
+    head = HEAD.copy()
+    middle = (head[list(INNER_UPPER), 1] + head[list(INNER_LOWER), 1]) / 2
+    head[list(INNER_UPPER), 1] = head[list(INNER_LOWER), 1] = middle
+    return head
+
+
+def test_every_unit_moves_something_and_no_unit_moves_the_irises() -> None:
+    for name in ACTION_UNITS:
+        motion = rig.displacement(HEAD, expression({name: 1.0}))
+        assert np.abs(motion).max() > 0.02, name
+        for eye in EYES.values():
+            assert not motion[list(eye.iris)].any(), name
+
+
+def test_one_side_leaves_the_other_still() -> None:
+    for name in ACTION_UNITS:
+        if name[-1] not in "LR":
+            continue
+        motion = np.abs(rig.displacement(HEAD, expression({name: 1.0})))
+        other = HEAD[:, 0] < -0.2 if name[-1] == "L" else HEAD[:, 0] > 0.2
+        assert motion[other].max() < 0.1 * motion.max(), name
+
+
+def test_both_sides_mirror() -> None:
+    mirror = canonical_face().mirror
+    left = rig.displacement(HEAD, expression({"12L": 1.0}))
+    right = rig.displacement(HEAD, expression({"12R": 1.0}))
+    assert np.allclose(left[mirror] * [-1, 1, 1], right, atol=2e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([n for n in RECIPES if n != "neutral"]), st.floats(0, 1.4), st.floats(0.02, 0.1)
+)
+def test_motion_grows_with_intensity(name: str, low: float, step: float) -> None:
+    delta = RECIPES[name].expression()
+    small = np.linalg.norm(rig.displacement(HEAD, delta * np.float32(low)))
+    large = np.linalg.norm(rig.displacement(HEAD, delta * np.float32(low + step)))
+    assert large > small
+
+
+def test_lids_never_pass_each_other() -> None:
+    for unit, strength in (("7", 1.5), ("43", 1.0), ("43", 1.5)):
+        new = HEAD + rig.displacement(HEAD, expression({unit: strength}))
+        for eye in EYES.values():
+            gap = new[list(eye.lower_lid), 1] - new[list(eye.upper_lid), 1]
+            assert gap.min() > -1e-6, unit
+    shut = HEAD + rig.displacement(HEAD, expression({"43": 1.0}))
+    for eye in EYES.values():
+        assert (shut[list(eye.lower_lid), 1] - shut[list(eye.upper_lid), 1]).max() < 1e-6
+
+
+def test_a_closed_eye_stays_closed() -> None:
+    shut = HEAD + rig.displacement(HEAD, expression({"43": 1.0}))
+    new = shut + rig.displacement(shut, RECIPES["surprised"].expression())
+    for eye in EYES.values():
+        assert (new[list(eye.lower_lid), 1] - new[list(eye.upper_lid), 1]).max() < 0.01
+
+
+def spoken(head: np.ndarray, name: str) -> np.ndarray:
+    delta = lips.articulate(head, RECIPES[name].expression())
+    return lips.keep_articulation(head, rig.displacement(head, delta))
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n != "neutral"])
+def test_speech_survives_every_emotion(name: str) -> None:
+    shut = closed_mouth()
+    assert lips.opening(shut + spoken(shut, name)) <= lips.opening(shut) + 0.01
+    amounts = np.linspace(0, 0.4, 25)
+    heads = [mouth_open(a) for a in amounts]
+    before = [lips.opening(h) for h in heads]
+    after = [lips.opening(h + spoken(h, name)) for h in heads]
+    assert np.corrcoef(before, after)[0, 1] > 0.97
+    assert min(np.diff(after)) > 0
+
+
+def test_a_still_opens_its_mouth_only_when_asked() -> None:
+    shut = closed_mouth()
+    for name, opens in (("surprised", True), ("happy", True), ("sad", False), ("angry", False)):
+        delta = RECIPES[name].expression()
+        motion = lips.settle_still(shut, rig.displacement(shut, delta), delta)
+        gap = (shut + motion)[list(INNER_LOWER), 1] - (shut + motion)[list(INNER_UPPER), 1]
+        assert gap.min() > -1e-6
+        assert (gap.max() > 0.02) == opens, name
+
+
+def test_a_lost_smile_closes_its_lips() -> None:
+    head = mouth_open(0.2)
+    delta = expression({"12": -1.0})
+    new = head + lips.settle_still(head, rig.displacement(head, delta), delta)
+    assert lips.opening(new) < 0.35 * lips.opening(head)
+
+
+def test_the_field_of_a_shift_is_that_shift(landmarks: np.ndarray) -> None:
+    points, moves = extend(landmarks.astype(float), np.zeros((478, 2)))
+    moves[:] = (3.0, -2.0)
+    region = Region(0, 0, 256, 256, 1.0)
+    field = motion_field(layout(), points, moves, np.zeros(len(points)), region)
+    inside = field[90:150, 100:150]
+    assert np.allclose(inside, (-3, 2), atol=1e-3)
+
+
+def test_no_motion_changes_no_pixel(picture: np.ndarray) -> None:
+    region = Region(10, 20, 100, 90, 1.7)
+    columns, rows = region.grid_size
+    out = warp(picture, np.zeros((rows, columns, 2), np.float32), region)
+    assert np.array_equal(out, picture[region.window])
+
+
+def test_teeth_keep_their_place_under_a_wider_mouth() -> None:
+    points = np.concatenate([mouth_open(0.3) * 60 + 128])
+    motion = np.zeros((478, 2))
+    for rows in (UPPER_LIP, LOWER_LIP):
+        for row in rows:
+            motion[list(row), 0] = np.linspace(-8, 8, 11)
+    _, moves = extend(points, motion)
+    at = layout().mouth_middles
+    assert np.abs(moves[at + 3 : at + 6]).max() < 0.8
+    assert np.abs(moves[at, 0]) > 2
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_pixels_away_from_the_face_are_untouched(
+    picture: np.ndarray, landmarks: np.ndarray, still: bool
+) -> None:
+    engine = MeshEngine(MeshSettings(still=still))
+    big = np.pad(picture, ((120, 120), (160, 160), (0, 0)), mode="wrap")
+    face = Face(1, landmarks + np.float32([160, 120, 0]))
+    before = big.copy()
+    for name in RECIPES:
+        out = engine.render(big, face, RECIPES[name].expression())
+        assert np.array_equal(big, before)
+        changed = np.argwhere((out != big).any(2))
+        if name == "neutral":
+            assert out is big
+            continue
+        center = face.landmarks[:468, :2].mean(0)
+        reach = np.ptp(face.landmarks[:468, :2], axis=0).max() * 1.15
+        assert np.abs(changed - center[::-1]).max() < reach, name
+        assert len(changed) > 1000
+
+
+def test_weight_scales_the_edit(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    engine, delta = MeshEngine(), RECIPES["happy"].expression()
+    assert engine.render(picture, Face(1, landmarks, 0.0), delta) is picture
+    half = engine.render(picture, Face(1, landmarks, 0.5), delta)
+    assert np.array_equal(half, engine.render(picture, Face(1, landmarks), delta / 2))
+
+
+def test_intensity_grows_in_pixels(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    engine = MeshEngine(MeshSettings(wrinkles=0))
+    change = [
+        float(
+            np.linalg.norm(
+                rig.displacement(
+                    head_pose(landmarks).to_head(landmarks),
+                    RECIPES["sad"].expression() * np.float32(i),
+                )
+            )
+        )
+        for i in (0.0, 0.3, 0.6, 1.0, 1.5)
+    ]
+    assert change == sorted(change)
+    assert change[0] == 0
+    plain = engine.render(picture, Face(1, landmarks), RECIPES["sad"].expression())
+    assert (plain != picture).any()
+
+
+def test_wrinkles_are_a_setting_that_acts(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    face, delta = Face(1, landmarks), RECIPES["angry"].expression()
+    images = [MeshEngine(MeshSettings(wrinkles=w)).render(picture, face, delta) for w in (0, 1, 2)]
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[1], images[2])
+
+
+def test_the_inside_of_a_mouth_is_painted_only_in_stills(picture: np.ndarray) -> None:
+    points = closed_mouth() * 60
+    points[:, :2] += np.array([128, 110]) - points[[33, 263], :2].mean(0)
+    face = Face(1, points.astype(np.float32))
+    delta = RECIPES["surprised"].expression()
+    skin = np.full_like(picture, (210, 160, 140))
+    still = MeshEngine(MeshSettings(still=True, wrinkles=0)).render(skin, face, delta)
+    video = MeshEngine(MeshSettings(still=False, wrinkles=0)).render(skin, face, delta)
+    mouth = face.landmarks[[13, 14], :2].mean(0).round().astype(int)
+    box = (slice(mouth[1], mouth[1] + 14), slice(mouth[0] - 8, mouth[0] + 8))
+    assert still[box].min() < 90
+    assert np.array_equal(video[box], skin[box])
+
+
+def test_a_face_half_outside_the_picture(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    for shift in ([-120, 0, 0], [120, 0, 0], [0, 130, 0], [0, -130, 0], [-600, 0, 0]):
+        face = Face(1, landmarks + np.float32(shift))
+        for still in (False, True):
+            engine = MeshEngine(MeshSettings(still=still))
+            out = engine.render(picture, face, RECIPES["fear"].expression())
+            assert out.shape == picture.shape
+
+
+def test_reading_follows_the_rig() -> None:
+    resting = read_expression(HEAD)
+    for unit in ("1", "4", "12", "26"):
+        moved = read_expression(HEAD + rig.displacement(HEAD, expression({unit: 0.8})))
+        rise = moved - resting
+        at = [INDEX[k] for k in (unit, f"{unit}L", f"{unit}R") if k in INDEX]
+        assert rise[at].mean() > 0.2, unit
+
+
+def test_encode_gives_typed_motion(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    engine = MeshEngine()
+    motion = engine.encode(picture, Face(1, landmarks))
+    assert motion.expression.shape == (engine.expression_dim,) == (len(engine.expression_names),)
+    assert motion.pose.shape == (6,)
+    assert motion.pose[5] == pytest.approx(60, rel=0.02)
+
+
+def test_a_smile_is_taken_away_and_shape_is_not() -> None:
+    taken = removal(expression({"12": 0.8}))
+    assert 0.7 < taken[INDEX["12L"]] <= 1
+    assert not removal(expression({"12": 0.1})).any()
+    assert not removal(expression({"26": 0.9, "43": 0.9})).any()
+
+
+def test_baseline_is_the_median_and_bounded(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    baseline = Baseline(capacity=5)
+    assert not baseline.expression.any()
+    motion = MeshEngine().encode(picture, Face(1, landmarks))
+    for _ in range(20):
+        baseline.observe(motion)
+    assert len(baseline) == 5
+    assert np.allclose(baseline.expression, motion.expression)

@@ -1,0 +1,213 @@
+"""The command line as a user meets it: real processes."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+
+def mien(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mien", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **more)  # type: ignore[call-overload]
+
+
+def refused(result: subprocess.CompletedProcess[str], code: int, word: str) -> None:
+    assert result.returncode == code, result.stderr
+    assert word in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) <= 2
+
+
+def test_edit_prints_one_json_object(demo_face: Path, tmp_path: Path) -> None:
+    result = mien("edit", demo_face, "-o", tmp_path / "a.png", "--emotion", "sad:0.6", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert set(report) >= {
+        "output", "frames", "seconds", "rate", "faces", "spans_without_face", "emotion", "engine",
+        "weights", "frames_per_second",
+    }  # fmt: skip
+    assert result.stderr == ""
+    assert Path(report["output"]).exists()
+
+
+def test_edit_says_what_it_did(demo_clip: Path, tmp_path: Path) -> None:
+    result = mien("edit", demo_clip, "-o", tmp_path / "a.mp4", "--au", "12L=0.8,4=0.5")
+    assert result.returncode == 0, result.stderr
+    assert "1 face, 100 frames" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--emotion", "sadd"], "Valid: neutral, happy"),
+        (["--emotion", "sad", "--intensity", "-1"], "from 0 to 1.5"),
+        (["--emotion", "sad", "--intensity", "nan"], "from 0 to 1.5"),
+        (["--emotion", "sad", "--face", "nobody"], "largest, all"),
+        (["--emotion", "sad", "--engine", "magic"], "mesh"),
+        (["--au", "99=1"], "action unit"),
+        (["--timeline", "none.json"], "cannot be opened"),
+        ([], "No emotion"),
+    ],
+)
+def test_bad_requests(demo_face: Path, tmp_path: Path, options: list[str], word: str) -> None:
+    refused(mien("edit", demo_face, "-o", tmp_path / "a.png", *options), 2, word)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_usage(tmp_path: Path) -> None:
+    for args in (["edit"], ["edit", "x", "--nothing"], ["nothing"]):
+        result = mien(*args)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+
+
+def test_bad_inputs(demo_clip: Path, tmp_path: Path) -> None:
+    whole = demo_clip.read_bytes()
+    contents = {
+        "empty.mp4": b"",
+        "text.mp4": b"this is no video\n" * 50,
+        "cut.mp4": whole[: len(whole) // 3][:2000],
+        "text.png": b"no picture",
+        "head.png": b"\x89PNG\r\n\x1a\n" + b"x" * 40,
+    }
+    work = tmp_path / "work"
+    work.mkdir()
+    for name, content in contents.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        target = work / f"out{path.suffix if name != 'text.png' else '.mp4'}"
+        refused(mien("edit", path, "-o", target, "--emotion", "sad"), 2, name)
+        assert path.read_bytes() == content
+    refused(
+        mien("edit", tmp_path / "none.mp4", "-o", work / "o.mp4", "--emotion", "sad"), 2, "no file"
+    )
+    refused(mien("edit", work, "-o", work / "o.mp4", "--emotion", "sad"), 2, "folder")
+    assert not list(work.iterdir())
+
+
+def test_no_face_is_exit_code_three(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    clip = make_clip("in.mp4", size=(160, 120))
+    refused(mien("edit", clip, "-o", tmp_path / "o.mp4", "--emotion", "sad"), 3, "No usable face")
+    cv2.imwrite(str(tmp_path / "in.png"), np.full((200, 200, 3), 120, np.uint8))
+    refused(
+        mien("edit", tmp_path / "in.png", "-o", tmp_path / "o.png", "--emotion", "sad"), 3, "face"
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {"in.mp4", "in.png"}
+
+
+def test_bad_outputs(demo_face: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.jpg"
+    source.write_bytes(demo_face.read_bytes())
+    (tmp_path / "link.jpg").symlink_to(source)
+    (tmp_path / "old.jpg").write_bytes(b"old")
+    for target, word in (
+        (source, "is the input"),
+        (tmp_path / "link.jpg", "is the input"),
+        (tmp_path / "none" / "o.jpg", "does not exist"),
+        (tmp_path / "old.jpg", "--overwrite"),
+        (tmp_path / "o.mp4", "must end in"),
+    ):
+        refused(mien("edit", source, "-o", target, "--emotion", "sad"), 2, word)
+    refused(
+        mien("edit", "in.jpg", "-o", "./in.jpg", "--emotion", "sad", "--overwrite", cwd=tmp_path),
+        2,
+        "is the input",
+    )
+    assert source.read_bytes() == demo_face.read_bytes()
+    assert (tmp_path / "old.jpg").read_bytes() == b"old"
+    assert (
+        mien(
+            "edit", source, "-o", tmp_path / "old.jpg", "--emotion", "sad", "--overwrite"
+        ).returncode
+        == 0
+    )
+
+
+def test_a_full_disk(demo_clip: Path, tmp_path: Path) -> None:
+    def little_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    target = tmp_path / "o.mp4"
+    result = mien("edit", demo_clip, "-o", target, "--emotion", "sad", preexec_fn=little_room)
+    refused(result, 1, str(target))
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupt(demo_face: Path, make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    from mien.media.still import read_still
+
+    face = read_still(demo_face)
+    clip = make_clip(
+        "in.mp4", size=(512, 512), images=[face] * 500, stamps=range(0, 512 * 500, 512)
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    command = [sys.executable, "-m", "mien", "edit", str(clip), "-o", str(work / "o.mp4"),
+               "--emotion", "sad"]  # fmt: skip
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(work.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert not list(work.iterdir())
+
+
+def test_huge_and_tiny_pictures(demo_face: Path, tmp_path: Path) -> None:
+    face = cv2.imread(str(demo_face))
+    huge = np.full((4320, 7680, 3), 180, np.uint8)
+    huge[1000:3048, 2000:4048] = cv2.resize(face, (2048, 2048))
+    cv2.imwrite(str(tmp_path / "huge.jpg"), huge)
+    result = mien("edit", tmp_path / "huge.jpg", "-o", tmp_path / "o.jpg", "--emotion", "happy")
+    assert result.returncode == 0, result.stderr
+    cv2.imwrite(str(tmp_path / "tiny.png"), face[:3, :3])
+    refused(
+        mien("edit", tmp_path / "tiny.png", "-o", tmp_path / "t.png", "--emotion", "sad"), 3, "face"
+    )
+
+
+def test_emotions_lists_all() -> None:
+    from mien.facs import RECIPES
+
+    result = mien("emotions", "--json")
+    assert set(json.loads(result.stdout)) == set(RECIPES)
+    table = mien("emotions").stdout
+    assert all(name in table for name in RECIPES)
+
+
+def test_doctor_is_content() -> None:
+    result = mien("doctor")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "engine mesh: works" in result.stdout
+    assert json.loads(mien("doctor", "--json").stdout)["problems"] == []
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    result = mien("demo", "-o", tmp_path / "demo")
+    assert result.returncode == 0, result.stderr
+    made = {p.name for p in (tmp_path / "demo").iterdir()}
+    assert made == {"emotions.png", "clip.mp4", "clip-emotions.mp4"}
+    refused(mien("demo", "-o", tmp_path / "demo"), 2, "--overwrite")
+
+
+def test_version_and_module() -> None:
+    from mien import __version__
+
+    assert mien("--version").stdout.strip() == f"mien {__version__}"

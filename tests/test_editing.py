@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mien
+from mien.editing.overlap import ahead
+from mien.media.read import VideoReader
+from mien.media.still import read_still
+
+
+def frames(path: Path) -> list[tuple[Fraction, np.ndarray]]:
+    with VideoReader(path) as reader:
+        return [(f.time, f.image) for f in reader]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> object:
+    yield
+    assert not [t.name for t in threading.enumerate() if t.name == "mien-stage"]
+
+
+def test_a_clip_keeps_its_frames_and_its_surroundings(demo_clip: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    report = mien.edit(
+        demo_clip,
+        tmp_path / "sad.mp4",
+        "sad",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    before, after = frames(demo_clip), frames(tmp_path / "sad.mp4")
+    assert [t for t, _ in before] == [t for t, _ in after]
+    assert (report.frames, report.rate, report.faces, report.seconds) == (100, 25.0, 1, 4.0)
+    assert report.spans_without_face == ()
+    assert seen[-1] == (100, 100)
+    assert len(report.weights) == 2
+    assert json.loads(json.dumps(report.to_dict()))["emotion"]["labels"] == {"sad": 1.0}
+    assert list(tmp_path.iterdir()) == [tmp_path / "sad.mp4"]
+    difference = np.abs(after[40][1].astype(int) - before[40][1])
+    assert difference[150:400, 150:360].max() > 40
+    assert difference[:, :20].mean() < 2
+
+
+def test_intensity_zero_returns_the_input(demo_face: Path, tmp_path: Path) -> None:
+    mien.edit(demo_face, tmp_path / "a.png", "angry", intensity=0)
+    assert np.array_equal(read_still(tmp_path / "a.png"), read_still(demo_face))
+
+
+def test_a_still_grows_with_intensity(demo_face: Path, tmp_path: Path) -> None:
+    original = read_still(demo_face).astype(int)
+    change = []
+    for i in (0.3, 0.7, 1.1, 1.5):
+        mien.edit(demo_face, tmp_path / "a.png", "surprised", intensity=i, overwrite=True)
+        change.append(np.abs(read_still(tmp_path / "a.png") - original).mean())
+    assert change == sorted(change)
+    assert change[0] > 0.1
+
+
+def test_every_emotion_looks_different(demo_face: Path, tmp_path: Path) -> None:
+    from mien.facs import BASIC_EMOTIONS
+
+    pictures = {}
+    for name in BASIC_EMOTIONS:
+        mien.edit(demo_face, tmp_path / f"{name}.png", name)
+        pictures[name] = read_still(tmp_path / f"{name}.png").astype(int)
+    for a in BASIC_EMOTIONS:
+        for b in BASIC_EMOTIONS:
+            if a < b:
+                assert np.abs(pictures[a] - pictures[b]).mean() > 0.2, (a, b)
+
+
+def test_a_face_that_comes_and_goes(
+    make_clip: Callable[..., Path], demo_face: Path, tmp_path: Path
+) -> None:
+    face = read_still(demo_face)
+    ground = np.full_like(face, 150)
+    images = [face] * 20 + [ground] * 25 + [face] * 20
+    clip = make_clip(
+        "in.mp4", size=(512, 512), images=images, stamps=range(0, 512 * len(images), 512)
+    )
+    report = mien.edit(clip, tmp_path / "out.mp4", "happy")
+    assert report.frames == 65
+    assert len(report.spans_without_face) == 1
+    start, end = report.spans_without_face[0]
+    assert start == pytest.approx(0.8, abs=0.05)
+    assert end == pytest.approx(1.8, abs=0.05)
+    before, after = frames(clip), frames(tmp_path / "out.mp4")
+    for i in range(22, 43):
+        assert np.abs(before[i][1].astype(int) - after[i][1]).max() < 12
+
+
+def test_nobody_at_all(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    clip = make_clip("in.mp4", size=(128, 96))
+    with pytest.raises(mien.FaceNotFoundError, match="No usable face"):
+        mien.edit(clip, tmp_path / "out.mp4", "happy")
+    assert not (tmp_path / "out.mp4").exists()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_several_people(demo_face: Path, tmp_path: Path) -> None:
+    from mien.media.still import write_still
+
+    one = read_still(demo_face)
+    write_still(tmp_path / "two.png", np.hstack([one, one]))
+    both = mien.edit(tmp_path / "two.png", tmp_path / "all.png", "sad", face="all")
+    assert both.faces == 2
+    mien.edit(tmp_path / "two.png", tmp_path / "second.png", "sad", face="2")
+    original, edited = read_still(tmp_path / "two.png"), read_still(tmp_path / "second.png")
+    assert np.array_equal(original[:, :500], edited[:, :500])
+    assert not np.array_equal(original[:, 512:], edited[:, 512:])
+    with pytest.raises(mien.FaceNotFoundError, match="no number 3"):
+        mien.edit(tmp_path / "two.png", tmp_path / "third.png", "sad", face="3")
+
+
+def test_a_timeline_changes_the_clip_on_the_way(demo_clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text('[{"at": 2, "emotion": "surprised", "fade": 0.4}]')
+    mien.edit(demo_clip, tmp_path / "out.mp4", timeline=path)
+    before, after = frames(demo_clip), frames(tmp_path / "out.mp4")
+    change = [
+        float(np.abs(a[1].astype(int) - b[1]).mean()) for a, b in zip(before, after, strict=True)
+    ]
+    assert np.mean(change[:48]) < 0.5 * np.mean(change[70:])
+
+
+def test_too_much_or_nothing_asked_for(demo_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.raises(mien.InputError, match="No emotion"):
+        mien.edit(demo_clip, out)
+    with pytest.raises(mien.InputError, match="timeline"):
+        mien.edit(demo_clip, out, "sad", timeline="t.json")
+    with pytest.raises(mien.InputError, match="engine"):
+        mien.edit(demo_clip, out, "sad", engine="magic")
+    with pytest.raises(mien.InputError, match="must end in"):
+        mien.edit(demo_clip, tmp_path / "out.png", "sad")
+
+
+def test_live_pictures_ease_into_a_new_emotion(demo_clip: Path) -> None:
+    pictures = [image for _, image in frames(demo_clip)[:30]]
+    with mien.Editor("neutral") as editor:
+        calm = [editor(image) for image in pictures[:15]]
+        editor.emotion = "surprised"
+        late = [editor(image) for image in pictures[15:]]
+    assert all(a.shape == b.shape for a, b in zip(calm, pictures, strict=False))
+    change = [
+        float(np.abs(a.astype(int) - b).mean()) for a, b in zip(late, pictures[15:], strict=True)
+    ]
+    assert change[0] < 0.6 * change[-1]
+    assert change[-1] > 1
+
+
+def test_live_input_is_checked(demo_face: Path) -> None:
+    image = read_still(demo_face)
+    with mien.Editor(mien.Emotion.parse("sad")) as editor:
+        editor(image, 1.0)
+        with pytest.raises(mien.InputError, match="grow"):
+            editor(image, 1.0)
+        with pytest.raises(mien.InputError, match="uint8"):
+            editor(image.astype(np.float32), 2.0)
+    with pytest.raises(mien.InputError, match="rate"):
+        mien.Editor("sad", rate=0)
+
+
+def test_a_stage_hands_over_in_order_and_raises() -> None:
+    assert list(ahead(range(50), depth=3)) == list(range(50))
+
+    def breaks() -> object:
+        yield 1
+        raise ValueError("inside")
+
+    stage = ahead(breaks())  # type: ignore[arg-type]
+    assert next(stage) == 1
+    with pytest.raises(ValueError, match="inside"):
+        next(stage)
+
+
+def test_a_stage_stops_when_nobody_listens() -> None:
+    closed = threading.Event()
+
+    def forever() -> object:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    stage = ahead(forever())  # type: ignore[arg-type]
+    next(stage)
+    stage.close()
+    assert closed.is_set()

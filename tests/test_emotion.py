@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien.emotion import EASINGS, Emotion, Timeline
+from mien.errors import InputError
+from mien.facs import ACTION_UNITS, INDEX, RECIPES
+
+NAMES = [name for name in RECIPES if name != "neutral"]
+
+
+def test_every_form_is_read() -> None:
+    assert np.allclose(Emotion.parse("sad").expression_at(), RECIPES["sad"].expression())
+    assert np.allclose(
+        Emotion.parse(" Sad : 0.5 ").expression_at(), RECIPES["sad"].expression() / 2
+    )
+    mix = Emotion.parse("happy:0.7,surprised:0.4").expression_at()
+    expected = 0.7 * RECIPES["happy"].expression() + 0.4 * RECIPES["surprised"].expression()
+    assert np.allclose(mix, expected)
+    units = Emotion.parse(au="12L=0.8,4=0.5,AU45").expression_at()
+    assert units[INDEX["12L"]] == np.float32(0.8)
+    assert units[INDEX["12R"]] == 0
+    assert units[INDEX["4L"]] == units[INDEX["4R"]] == np.float32(0.5)
+    assert units[INDEX["43L"]] == 1
+    both = Emotion.parse("angry", au="12=0.3", intensity=0.5).expression_at()
+    assert both[INDEX["12L"]] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("name", ["sadd", "joy", "", " , ", "12"])
+def test_unknown_emotions_list_the_valid_ones(name: str) -> None:
+    with pytest.raises(InputError, match="neutral, happy, sad, angry"):
+        Emotion.parse(name)
+
+
+def test_a_near_miss_is_suggested() -> None:
+    with pytest.raises(InputError, match="Did you mean surprised"):
+        Emotion.parse("suprised")
+
+
+def test_unknown_units_list_the_valid_ones() -> None:
+    with pytest.raises(InputError, match="valid|Valid: 1, 2, 4"):
+        Emotion.parse(au="99=1")
+    with pytest.raises(InputError):
+        Emotion.parse(au="17L=1")
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.51, math.nan, math.inf, -math.inf])
+def test_intensities_out_of_range(value: float) -> None:
+    with pytest.raises(InputError, match="from 0 to 1.5"):
+        Emotion.parse("sad", intensity=value)
+    with pytest.raises(InputError, match="from 0 to 1.5"):
+        Emotion.parse(f"sad:{value}")
+    with pytest.raises(InputError, match="from 0 to 1.5"):
+        Emotion.parse(au=f"12={value}")
+
+
+def test_words_are_no_numbers() -> None:
+    with pytest.raises(InputError, match="'much'"):
+        Emotion.parse("sad:much")
+
+
+@given(st.sampled_from(NAMES), st.floats(0, 1.5), st.floats(0, 1.5))
+def test_intensity_is_monotone(name: str, a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    size = [np.linalg.norm(Emotion.parse(name, intensity=i).expression_at()) for i in (low, high)]
+    assert size[0] <= size[1]
+    assert not Emotion.parse(name, intensity=0).expression_at().any()
+    assert Emotion.parse(name, intensity=0).presence_at() == 0
+
+
+KEYS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "at": st.floats(0, 10),
+            "emotion": st.sampled_from(list(RECIPES)),
+            "intensity": st.floats(0, 1.5),
+            "fade": st.floats(0.1, 2),
+            "easing": st.sampled_from(EASINGS),
+        }
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(KEYS)
+def test_a_timeline_never_jumps(keys: list[dict[str, object]]) -> None:
+    timeline = Timeline.from_data(keys)
+    step = 1 / 200
+    fastest = 2.0 / min(float(k["fade"]) for k in keys)  # type: ignore[arg-type]
+    largest = 2 * 1.5 * max(np.abs(RECIPES[n].expression()).max() for n in NAMES)
+    times = np.arange(0, 12.5, step)
+    values = np.stack([timeline.expression_at(t) for t in times])
+    assert np.abs(np.diff(values, axis=0)).max() <= fastest * largest * step * len(keys) + 1e-4
+    assert not timeline.expression_at(0).any()
+    last = timeline.keys[-1]
+    if all(k is last or k.at + k.fade <= 12.4 for k in timeline.keys):
+        assert np.allclose(timeline.expression_at(99), last.emotion.expression_at(), atol=1e-5)
+
+
+def test_a_timeline_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"timeline": [{"at": 1, "emotion": "sad", "fade": 1}]}))
+    timeline = Timeline.load(path, intensity=0.5)
+    assert not timeline.expression_at(1.0).any()
+    assert np.allclose(timeline.expression_at(3), RECIPES["sad"].expression() / 2)
+    assert timeline.presence_at(3) == 0.5
+    assert json.dumps(timeline.describe())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "list of entries"),
+        ("sad", "list of entries"),
+        ([3], "Entry 1"),
+        ([{"emotion": "sad"}], "Entry 1.*at"),
+        ([{"at": 0, "emotion": "sad"}, {"at": 1, "emotion": "glad"}], "Entry 2.*glad"),
+        ([{"at": -1, "emotion": "sad"}], "Entry 1.*at"),
+        ([{"at": True, "emotion": "sad"}], "Entry 1.*at"),
+        ([{"at": 0, "emotion": "sad", "easing": "bounce"}], "Entry 1.*easing.*linear"),
+        ([{"at": 0, "emotion": "sad", "intensity": 9}], "Entry 1.*intensity.*1.5"),
+        ([{"at": 0, "emotion": "sad", "fade": "long"}], "Entry 1.*fade"),
+        ([{"at": 0, "emotion": "sad", "speed": 1}], "Entry 1.*speed.*valid"),
+        ([{"at": 0, "emotion": 5}], "Entry 1.*emotion"),
+    ],
+)
+def test_timelines_that_are_refused(data: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Timeline.from_data(data)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1,", "\x00", "[" * 5000])
+def test_what_is_no_json(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="JSON"):
+        Timeline.load(path)
+    with pytest.raises(InputError, match="cannot be opened"):
+        Timeline.load(tmp_path / "none.json")
+
+
+def test_recipes_name_their_source() -> None:
+    for name, recipe in RECIPES.items():
+        assert recipe.source, name
+        assert set(np.flatnonzero(recipe.expression())) <= set(range(len(ACTION_UNITS)))

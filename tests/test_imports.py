@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mien
+
+HEAVY = ("numpy", "cv2", "av", "mediapipe", "rich", "soundfile", "torch")
+
+
+@pytest.mark.parametrize("code", ["import mien", "import mien.cli"])
+def test_nothing_heavy_is_imported(code: str) -> None:
+    program = f"import sys; {code}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() in ("[]", "['rich']")
+
+
+def test_public_names_exist() -> None:
+    for name in mien.__all__:
+        assert getattr(mien, name) is not None
+    assert set(mien.__all__) <= set(dir(mien))
+    with pytest.raises(AttributeError):
+        mien.nothing  # noqa: B018
+
+
+def test_one_module_knows_the_landmark_library() -> None:
+    source = Path(mien.__file__).parent
+    users = {p.name for p in source.rglob("*.py") if "import mediapipe" in p.read_text()}
+    assert users == {"mediapipe_tracker.py"}
