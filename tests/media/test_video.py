@@ -83,9 +83,10 @@ def test_colour_survives_a_round_trip(make_clip: MakeClip, tmp_path: Path) -> No
     copy(clip, tmp_path / "out.mp4")
     with VideoReader(tmp_path / "out.mp4") as reader:
         after = next(iter(reader)).image.astype(int)
-    for part in (slice(4, 16), slice(24, 36), slice(46, 60)):
-        drift = after[8:40, part].mean((0, 1)) - before[8:40, part].mean((0, 1))
-        assert np.abs(drift).max() < 1.0
+    parts = (slice(4, 16), slice(24, 36), slice(46, 60))
+    drift = np.stack([(after - before)[8:40, part].mean((0, 1)) for part in parts])
+    assert np.abs(drift).max() < 1.6  # one step of 8-bit YUV
+    assert abs(drift.mean()) < 0.5  # no overall darkening
 
 
 def test_ten_bit_is_read(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -189,7 +189,8 @@ class MediaPipeTracker:
         crop = _square(image, watch.x, watch.y, watch.side)
         scale = min(1.0, _CROP_PIXELS / watch.side)
         if scale < 1:
-            crop = cv2.resize(crop, (_CROP_PIXELS, _CROP_PIXELS), interpolation=cv2.INTER_AREA)
+            how = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+            crop = cv2.resize(crop, (_CROP_PIXELS, _CROP_PIXELS), interpolation=how)
         result = watch.mesh.process(np.ascontiguousarray(crop)).multi_face_landmarks
         if not result:
             return None

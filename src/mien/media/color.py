@@ -49,11 +49,12 @@ class ColorSpec:
         return {"bt601": _BT601, "bt709": _BT709, "bt2020": _BT2020}[self.matrix]
 
 
-def _exact() -> int:
+def _exact(filter_name: str) -> int:
     """Conversion flags: full chroma and rounding, else every pass darkens by more than a level."""
     from av.video.reformatter import Interpolation
 
-    return int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+    exact = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    return int(Interpolation[filter_name] | exact)
 
 
 def to_rgb(frame: av.VideoFrame, color: ColorSpec) -> RGBImage:
@@ -64,7 +65,7 @@ def to_rgb(frame: av.VideoFrame, color: ColorSpec) -> RGBImage:
         dst_colorspace=color.swscale,
         src_color_range=2 if color.full_range else 1,
         dst_color_range=2,
-        interpolation=_exact(),
+        interpolation=_exact("AREA"),
     )
 
 
@@ -79,5 +80,5 @@ def from_rgb(image: RGBImage, pixel_format: str, color: ColorSpec) -> av.VideoFr
         dst_colorspace=color.swscale,
         src_color_range=2,
         dst_color_range=2 if color.full_range else 1,
-        interpolation=_exact(),
+        interpolation=_exact("BICUBIC"),
     )

@@ -47,6 +47,14 @@ class Region:
         scale = np.array([columns / self.width, rows / self.height])
         return (points - [self.x, self.y] + 0.5) * scale - 0.5
 
+    def to_pixels(self, corner: tuple[int, int]) -> tuple[int, int]:
+        """Corner of grid cells (column, row) to the picture pixel where it lies."""
+        columns, rows = self.grid_size
+        return (
+            self.x + round(corner[0] * self.width / columns),
+            self.y + round(corner[1] * self.height / rows),
+        )
+
     @property
     def window(self) -> tuple[slice, slice]:
         """Index of the rectangle in a picture."""
@@ -109,12 +117,12 @@ def motion_field(mesh: Layout, points: Points, moves: Points, depth: Points, reg
     corners = np.round(target * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     for t in order.tolist():
         cv2.fillConvexPoly(owner, corners[t], t, cv2.LINE_8, _SUBPIXEL_BITS)
-    cell = plane[owner]
+    cell = plane.take(owner, axis=0)
     x = np.arange(columns, dtype=np.float32)[None, :, None]
     y = np.arange(rows, dtype=np.float32)[:, None, None]
     field: Map = cell[..., 0:2] * x + cell[..., 2:4] * y + cell[..., 4:6]
     farthest = np.float32(np.abs(moves).max())
-    return np.clip(field, -farthest, farthest, out=field)
+    return np.maximum(np.minimum(field, farthest, out=field), -farthest, out=field)
 
 
 def smooth_kinks(field: Map, keep: Map) -> Map:

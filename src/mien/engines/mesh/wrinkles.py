@@ -64,6 +64,11 @@ CREASES: Final = (
 )  # fmt: skip
 """All creases."""
 
+_REDDENING: Final = (0.92, 1.04, 1.08)
+"""Shaded skin turns red: share of the darkening per channel."""
+
+_UNSEEN: Final = 0.002
+
 _SMOOTH_SKIN: Final = 0.35
 _ROUGH_SKIN: Final = 1.15
 _TYPICAL_TEXTURE: Final = 0.045
@@ -143,11 +148,18 @@ def draw_wrinkles(
         sigma = max(0.6, width * cell)
         core, flank = (cv2.GaussianBlur(drawn, (0, 0), sigma * s) for s in (0.8, 2.2))
         gain += 1.3 * flank - 2.2 * core  # a dark line between two bright ridges
-    light = np.exp(np.clip(gain * factor, -0.5, 0.3))
-    patch = image[region.window]
-    full = region.enlarge(light)[..., None]
-    tint = np.concatenate([full**0.92, full**1.04, full**1.08], 2)  # shaded skin turns red
-    patch[:] = np.clip(patch * tint + 0.5, 0, 255).astype(np.uint8)
+    x, y, width, height = cv2.boundingRect((np.abs(gain) > _UNSEEN).astype(np.uint8))
+    if not width:
+        return
+    depth = np.clip(gain[y : y + height, x : x + width] * factor, -0.5, 0.3)
+    tint = cv2.exp(cv2.merge([depth * share for share in _REDDENING]))
+    (left, top), (right, bottom) = (
+        region.to_pixels((x, y)),
+        region.to_pixels((x + width, y + height)),
+    )
+    patch = image[top:bottom, left:right]
+    whole = cv2.resize(tint, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    patch[:] = cv2.multiply(patch, whole, dtype=cv2.CV_8U)
 
 
 def _stroke(drawn: npt.NDArray[np.float32], path: Points, depth: float, width: float) -> None:
