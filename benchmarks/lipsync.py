@@ -1,0 +1,69 @@
+"""Do lips keep saying what they said? Mouth opening before and after, tracked in both clips.
+
+python benchmarks/lipsync.py [CLIP ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from record import MEDIA, table, write_section
+
+import mien
+from mien.engines.mesh.lips import CLOSED
+from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.facs import BASIC_EMOTIONS
+from mien.media.read import VideoReader
+
+DEFAULT = ("hdtf_512_25fps.mp4", "mead_w009_neutral_256_25fps.mp4", "speech_450_25fps.mp4",
+           "hdtf_radio_256_25fps.mp4", "wide_1280x720_30fps.mp4", "grid_360x288.mpg")  # fmt: skip
+
+
+def openings(path: Path) -> np.ndarray:
+    """Lip gap of every frame in eye distances, NaN without a face; no smoothing."""
+    out = []
+    with VideoReader(path) as reader, closing(MediaPipeTracker(max_faces=1)) as tracker:
+        for frame in reader:
+            found = tracker(frame.image)
+            if not found:
+                out.append(np.nan)
+                continue
+            p = found[0][:, :2]
+            eyes = np.linalg.norm(p[[33, 133]].mean(0) - p[[263, 362]].mean(0))
+            out.append(float(np.linalg.norm(p[13] - p[14]) / eyes))
+    return np.array(out)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", type=Path, nargs="*")
+    args = parser.parse_args()
+    clips = args.clips or [MEDIA / "videos" / name for name in DEFAULT]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        before = {clip: openings(clip) for clip in clips}
+        for emotion in BASIC_EMOTIONS[1:]:
+            correlations, kept, closed_frames = [], 0, 0
+            for clip in clips:
+                out = Path(folder) / "out.mp4"
+                mien.edit(clip, out, emotion, overwrite=True)
+                a, b = before[clip], openings(out)
+                good = np.isfinite(a) & np.isfinite(b)
+                correlations.append(float(np.corrcoef(a[good], b[good])[0, 1]))
+                closed = good & (a < CLOSED)
+                kept += int((b[closed] <= a[closed] + 0.01).sum())
+                closed_frames += int(closed.sum())
+            share = kept / max(closed_frames, 1)
+            rows.append([emotion, min(correlations), float(np.mean(correlations)), share])
+    head = ["emotion", "lowest correlation", "mean correlation", "closed frames that stay closed"]
+    body = f"{len(clips)} clips; the output is tracked again.\n\n{table(head, rows)}"
+    write_section("Lip-sync", body)
+
+
+if __name__ == "__main__":
+    main()
