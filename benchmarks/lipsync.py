@@ -20,7 +20,7 @@ from mien.facs import BASIC_EMOTIONS
 from mien.media.read import VideoReader
 
 DEFAULT = ("hdtf_512_25fps.mp4", "mead_w009_neutral_256_25fps.mp4", "speech_450_25fps.mp4",
-           "hdtf_radio_256_25fps.mp4", "wide_1280x720_30fps.mp4", "grid_360x288.mpg")  # fmt: skip
+           "hdtf_radio_256_25fps.mp4", "grid_360x288.mpg")  # fmt: skip
 
 
 def openings(path: Path) -> np.ndarray:

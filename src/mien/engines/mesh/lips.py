@@ -15,7 +15,7 @@ from mien.face.topology import (
     UPPER_LIP,
     UPPER_LIP_MIDDLE,
 )
-from mien.facs import ACTION_UNITS, INDEX, Expression
+from mien.facs import INDEX, Expression
 
 Points = npt.NDArray[np.float64]
 
@@ -26,14 +26,19 @@ OPEN: Final = 0.10
 """Lip gap from which the jaw may follow an emotion fully."""
 
 _OPENERS: Final = ("25", "26", "16L", "16R")
-_SHAPERS: Final = tuple(
-    name
-    for name in ACTION_UNITS
-    if name[:-1] in ("10", "12", "14", "15", "20") and name[-1] in "LR"
-)
+_SHAPERS: Final = ("12L", "12R", "14L", "14R", "15L", "15R", "20L", "20R")
+_RAISERS: Final = ("10L", "10R")
+_TIGHTENERS: Final = ("17", "23", "24")
+_CLOSED_RAISE: Final = 0.1
+"""Share of the upper lip's rise that a closed mouth allows: more would draw the lips apart."""
+
+_GAPE: Final = 0.28
+"""Lip gap, eye distances, of a mouth that is wide open in speech."""
+
+_MOST_OPENING: Final = 0.7
 _SPEECH_SHARE: Final = 0.9
 _OPEN_DAMPING: Final = 0.2
-_NARROWEST, _WIDEST = 0.75, 1.45
+_NARROWEST, _WIDEST = 0.92, 1.3
 _FULL_CHANGE: Final = 0.12
 """Change of the gap, eye distances, that asks for the widest mouth."""
 
@@ -67,8 +72,14 @@ def articulate(head: Points, delta: Expression) -> Expression:
     """
     out = delta.copy()
     share = openness(head)
+    # In proportion to the opening: what is added then moves with speech and not against it.
+    gape = min(1.0, opening(head) / _GAPE)
     for unit in _OPENERS:
-        out[INDEX[unit]] *= share
+        out[INDEX[unit]] *= _MOST_OPENING * gape
+    for unit in _RAISERS:
+        out[INDEX[unit]] *= _CLOSED_RAISE + (_SPEECH_SHARE - _CLOSED_RAISE) * gape
+    for unit in _TIGHTENERS:
+        out[INDEX[unit]] *= 1 - 0.6 * share
     for unit in _SHAPERS:
         out[INDEX[unit]] *= _SPEECH_SHARE - _OPEN_DAMPING * share
     return out
