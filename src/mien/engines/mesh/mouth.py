@@ -19,6 +19,9 @@ Layer = npt.NDArray[np.float32]
 _OWN_MOUTH: Final = (0.03, 0.05)
 """Range of the lip gap, eye distances, over which the person's own open mouth takes over."""
 
+_OWN_TEETH: Final = 0.10
+"""Lip gap up to which the person's own teeth hardly show, and painted ones go beside them."""
+
 _APPEARS: Final = (0.008, 0.035)
 """The painted inside fades in over this range of the new gap, eye distances."""
 
@@ -106,7 +109,7 @@ def draw_mouth(
     head = pose.to_head(points)
     line = (head[UPPER_LIP_MIDDLE] + head[LOWER_LIP_MIDDLE]) / 2
     drop = float(pose.to_head(new)[LOWER_LIP_MIDDLE, 1] - line[1])
-    inside = _paint(canvas, pose, line, drop, teeth=own < 1)
+    inside = _paint(canvas, pose, line, drop, teeth=own_gap < _OWN_TEETH)
     mask = canvas.fill(outline)
     inside = (
         _in_light(inside, image, new) * _lip_shadow(mask, min(0.05, 0.3 * gap) * scale)[..., None]
