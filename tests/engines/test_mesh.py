@@ -260,3 +260,12 @@ def test_baseline_is_the_median_and_bounded(picture: np.ndarray, landmarks: np.n
         baseline.observe(motion)
     assert len(baseline) == 5
     assert np.allclose(baseline.expression, motion.expression)
+
+
+def test_nothing_is_drawn_where_no_face_was_seen(landmarks: np.ndarray) -> None:
+    empty = np.full((256, 256, 3), 128, np.uint8)
+    for still in (False, True):
+        engine = MeshEngine(MeshSettings(still=still, wrinkles=2))
+        for name in RECIPES:
+            face = Face(1, landmarks, 0.7, bridged=True)
+            assert np.array_equal(engine.render(empty, face, RECIPES[name].expression()), empty)

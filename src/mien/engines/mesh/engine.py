@@ -122,8 +122,10 @@ class MeshEngine:
         field = smooth_kinks(field, _crisp_mask(new_points, region))
         out = image.copy()
         out[region.window] = warp(image, field, region)
+        if face.bridged:  # perhaps there is no face at all: move what is there, draw nothing
+            return out
         draw_eyes(out, image, points[:, :2], moves[:, :2], pose.scale)
-        if self.settings.still and not face.bridged:
+        if self.settings.still:
             draw_mouth(out, image, pose, points, moves)
         if self.settings.wrinkles > 0:
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)
