@@ -1,31 +1,52 @@
-"""Landmarks by MediaPipe FaceMesh. The only module that knows it; an own net replaces it later."""
+"""Landmarks by MediaPipe FaceMesh. The only module that knows it; an own net replaces it later.
+
+Each person has a mesh graph and a crop of their own. The graph keeps the last region of the face
+in *crop* coordinates, so the crop must not jump: it follows the face in small steps, which at the
+same time predicts steady motion. A face is accepted, and from time to time confirmed, only when
+the mirrored picture gives the mirrored mesh: for faces both agree within 0.04 eye distances, for
+texture the second one is elsewhere or nowhere.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
 
 import cv2
 import numpy as np
 
+from mien.face.box import Square, cut_out, face_square, mesh_distance, plausible
+from mien.face.canonical import canonical_face
+from mien.face.quiet import native_logs_dropped
+from mien.face.search import search
 from mien.face.types import Landmarks
 from mien.media.frame import RGBImage
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 _CROP: Final = 2.2
 """Side of the watched square, face sizes."""
 
 _CROP_PIXELS: Final = 320
-_MOVE_AT: Final = 0.10
-_RESIZE_AT: Final = 0.25
-_RESCAN_FRAMES: Final = 25
-_DETECTION_SIDE: Final = 640
-_TILES_EVERY: Final = 8
-_SMALLEST_FACE: Final = 12.0
-"""Eye distance in pixels below which a face is of no use."""
+_MOVE_AT: Final = 0.03
+_RESIZE_AT: Final = 0.08
+"""Shares of the crop's side by which a face may be off its middle, and of another size."""
+
+_FAST: Final = 0.06
+"""Face sizes per frame beyond which a face is looked at again, at most ``_PASSES`` times."""
+
+_PASSES: Final = 3
+_MIRROR_ERROR: Final = 0.15
+"""Eye distances between a mesh and its mirrored twin above which there is no face."""
+
+_SAME: Final = 0.4
+_SCAN_EVERY: Final = 25
+"""Frames between looks for people who came later."""
+
+_THOROUGH_EVERY: Final = 8
+"""Scans between thorough ones, while there is nobody: those are dear."""
+
+_BLANK: Final = np.zeros((64, 64, 3), np.uint8)
 
 
 @dataclass(slots=True)
@@ -36,15 +57,15 @@ class _Watch:
     x: int
     y: int
     side: int
-    landmarks: Landmarks | None = field(default=None)
+    landmarks: Landmarks
 
 
 class MediaPipeTracker:
-    """Finds and follows up to ``max_faces`` faces; the cost does not depend on the frame's size.
+    """Finds and follows up to ``max_faces`` faces; the cost hardly depends on the frame's size.
 
     Args:
-        max_faces: people followed at once.
-        still: every picture stands alone: slower, more exact.
+        max_faces: people followed at once; the largest are.
+        still: every picture stands alone: slower, more exact, small faces always searched for.
     """
 
     def __init__(self, max_faces: int = 4, still: bool = False) -> None:
@@ -52,196 +73,219 @@ class MediaPipeTracker:
         self._still = still
         self._watches: list[_Watch] = []
         self._spare: list[Any] = []
-        self._since_scan = _RESCAN_FRAMES
+        self._frames = 0
         self._scans = 0
-        self._solutions = _solutions()
-        self._detectors = [
-            self._solutions.face_detection.FaceDetection(model, 0.5) for model in (1, 0)
-        ]
+        self._settled = False
+        with native_logs_dropped():
+            self._solutions = _solutions()
+            self._detectors = [
+                self._solutions.face_detection.FaceDetection(model, 0.5) for model in (1, 0)
+            ]
+            for detector in self._detectors:
+                detector.process(_BLANK)
+            self._precise = self._new_mesh(still=True)
 
     def __call__(self, image: RGBImage) -> list[Landmarks]:
         """Return landmarks ``(478, 3)`` of every face, largest first."""
         if self._still:
-            self.reset()
-        kept: list[_Watch] = []
-        for watch in self._watches:
-            watch.landmarks = self._look(watch, image)
-            if watch.landmarks is None or any(
-                _same(watch.landmarks, other.landmarks) for other in kept
-            ):
-                self._spare.append(watch.mesh)
-            else:
-                kept.append(watch)
-        lost = len(kept) < len(self._watches)
-        self._watches = kept
-        self._since_scan += 1
-        if lost or not kept or self._since_scan > _RESCAN_FRAMES:
-            self._scan(image)
-        found = [w.landmarks for w in self._watches if w.landmarks is not None]
-        return sorted(found, key=_size, reverse=True)
+            found = [points for points, _ in self._newcomers(image, [])]
+        else:
+            found = self._follow(image)
+        return sorted(found, key=lambda points: -face_square(points).side)
 
     def reset(self) -> None:
         """Forget the last frame."""
         for watch in self._watches:
-            watch.mesh.reset()
-            self._spare.append(watch.mesh)
+            self._release(watch)
         self._watches = []
-        self._since_scan = _RESCAN_FRAMES
+        self._frames = self._scans = 0
 
     def close(self) -> None:
         """Release the nets."""
-        self.reset()
-        for graph in (*self._spare, *self._detectors):
+        graphs = [*self._spare, *(w.mesh for w in self._watches), *self._detectors]
+        if self._precise is not None:
+            graphs.append(self._precise)
+        self._spare, self._watches, self._detectors, self._precise = [], [], [], None
+        for graph in graphs:
             graph.close()
-        self._spare, self._detectors = [], []
 
-    def _new_mesh(self) -> Any:  # noqa: ANN401 - the library has no types
-        return self._solutions.face_mesh.FaceMesh(
-            static_image_mode=self._still,
+    def _follow(self, image: RGBImage) -> list[Landmarks]:
+        before = len(self._watches)
+        due = self._frames % _SCAN_EVERY == 0
+        self._frames += 1
+        kept: list[_Watch] = []
+        for watch in self._watches:
+            found = self._look(watch, image)
+            if found is not None and due and self._drifted(found, image):
+                found = None
+            if found is None or any(_same(found, other.landmarks) for other in kept):
+                self._release(watch)
+                continue
+            watch.landmarks = found
+            kept.append(watch)
+        self._watches = kept
+        if due or not kept or len(kept) < before:
+            for landmarks, region in self._newcomers(image, [w.landmarks for w in kept]):
+                self._watches.append(self._watch(image, landmarks, region))
+        return [watch.landmarks for watch in self._watches]
+
+    def _newcomers(
+        self, image: RGBImage, known: list[Landmarks]
+    ) -> list[tuple[Landmarks, tuple[int, int, int]]]:
+        """Faces not ``known``, each with the crop ``(x, y, side)`` it was found in."""
+        free = self._max_faces - len(known)
+        if free <= 0:
+            return []
+        thorough = self._still or (not known and self._scans % _THOROUGH_EVERY == 0)
+        self._scans = 0 if known else self._scans + 1
+        out: list[tuple[Landmarks, tuple[int, int, int]]] = []
+        with nullcontext() if self._settled else native_logs_dropped():
+            for square in search(image, self._detect, thorough=thorough):
+                if len(out) == free:
+                    break
+                if any(square.near(face_square(other), 0.6) for other in known):
+                    continue
+                accepted = self._accept(image, square)
+                if accepted is not None and not any(_same(accepted[0], other) for other in known):
+                    out.append(accepted)
+                    known = [*known, accepted[0]]
+                    self._scans = 0
+                    self._settled = True
+        return out
+
+    def _accept(
+        self, image: RGBImage, square: Square
+    ) -> tuple[Landmarks, tuple[int, int, int]] | None:
+        """Exact landmarks of a face that a detector saw, if it is one."""
+        points: Landmarks | None = None
+        region = (0, 0, 1)
+        for _ in range(2):  # the second time from where the face really is
+            region = _aimed(square)
+            points = self._mesh_in(self._precise, image, region)
+            if points is None or not plausible(points, *image.shape[:2]):
+                return None
+            square = face_square(points)
+        if points is None or not self._mirrors(points, image, region):
+            return None
+        return points, region
+
+    def _mirrors(self, points: Landmarks, image: RGBImage, region: tuple[int, int, int]) -> bool:
+        twin = self._mesh_in(self._precise, image, region, mirrored=True)
+        return twin is not None and mesh_distance(points, twin) < _MIRROR_ERROR
+
+    def _drifted(self, points: Landmarks, image: RGBImage) -> bool:
+        """Whether a followed mesh has slipped off its face."""
+        region = _aimed(face_square(points))
+        exact = self._mesh_in(self._precise, image, region)
+        # A head turned far away is followed longer than it can be found anew: that is no drift.
+        return exact is not None and mesh_distance(exact, points) > 2 * _MIRROR_ERROR
+
+    def _watch(
+        self, image: RGBImage, landmarks: Landmarks, region: tuple[int, int, int]
+    ) -> _Watch:
+        mesh = self._spare.pop() if self._spare else None
+        if mesh is None:
+            with native_logs_dropped():
+                mesh = self._new_mesh(still=False)
+        watch = _Watch(mesh, *region, landmarks)
+        for _ in range(2):  # the graph's region settles on the mesh, not on its detector's box
+            found = self._look(watch, image)
+            if found is not None:
+                watch.landmarks = found
+        return watch
+
+    def _release(self, watch: _Watch) -> None:
+        watch.mesh.process(_BLANK)  # forgets the face; a restart would load the nets anew
+        self._spare.append(watch.mesh)
+
+    def _look(self, watch: _Watch, image: RGBImage) -> Landmarks | None:
+        """Landmarks of the watched face in ``image``; the crop follows it."""
+        before = face_square(watch.landmarks)
+        points: Landmarks | None = None
+        for _ in range(_PASSES):
+            points = self._mesh_in(watch.mesh, image, (watch.x, watch.y, watch.side))
+            if points is None or not plausible(points, *image.shape[:2]):
+                return None
+            now = face_square(points)
+            _follow_crop(watch, now)
+            # The mesh is exact only when its region was nearly right already: after a fast move
+            # look again, from where the face has been found.
+            if now.distance(before) < _FAST * now.side and abs(now.side / before.side - 1) < _FAST:
+                break
+            before = now
+        return points
+
+    def _mesh_in(
+        self,
+        mesh: Any,  # noqa: ANN401 - the library has no types
+        image: RGBImage,
+        region: tuple[int, int, int],
+        *,
+        mirrored: bool = False,
+    ) -> Landmarks | None:
+        """Landmarks that ``mesh`` finds in a square of the picture."""
+        x, y, side = region
+        crop = cut_out(image, x, y, side)
+        if side > _CROP_PIXELS:
+            how = cv2.INTER_LINEAR if side < 2 * _CROP_PIXELS else cv2.INTER_AREA
+            crop = cv2.resize(crop, (_CROP_PIXELS, _CROP_PIXELS), interpolation=how)
+        if mirrored:
+            crop = crop[:, ::-1]
+        result = mesh.process(np.ascontiguousarray(crop)).multi_face_landmarks
+        if not result:
+            return None
+        points = np.array([(p.x, p.y, p.z) for p in result[0].landmark], np.float32)
+        if mirrored:
+            points[:, 0] = 1 - points[:, 0]
+            points = points[canonical_face().mirror]
+        points *= side
+        points[:, :2] += (x, y)
+        return points
+
+    def _detect(self, picture: RGBImage) -> list[Square]:
+        """Faces by the detector for far ones, else by that for near ones."""
+        height, width = picture.shape[:2]
+        for detector in self._detectors:
+            out = []
+            for face in detector.process(picture).detections or []:
+                box = face.location_data.relative_bounding_box
+                w, h = box.width * width, box.height * height
+                out.append(Square(box.xmin * width + w / 2, box.ymin * height + h / 2, max(w, h)))
+            if out:
+                return out
+        return []
+
+    def _new_mesh(self, *, still: bool) -> Any:  # noqa: ANN401 - the library has no types
+        mesh = self._solutions.face_mesh.FaceMesh(
+            static_image_mode=still,
             max_num_faces=1,
             refine_landmarks=True,
             min_detection_confidence=0.4,
             min_tracking_confidence=0.4,
         )
-
-    def _scan(self, image: RGBImage) -> None:
-        """Look for faces that are not followed yet."""
-        self._since_scan = 0
-        for box in self._detect(image):
-            if len(self._watches) >= self._max_faces:
-                return
-            x, y, side = box
-            center = np.array([x + side / 2, y + side / 2])
-            if any(
-                np.linalg.norm(_center(w.landmarks) - center) < 0.6 * _size(w.landmarks)
-                for w in self._watches
-                if w.landmarks is not None
-            ):
-                continue
-            mesh = self._spare.pop() if self._spare else self._new_mesh()
-            mesh.reset()
-            watch = _Watch(mesh, 0, 0, 1)
-            self._aim(watch, center, side)
-            watch.landmarks = self._look(watch, image)
-            if watch.landmarks is not None:  # look again, from where the face really is
-                watch.landmarks = self._look(watch, image)
-            if watch.landmarks is None or any(
-                _same(watch.landmarks, other.landmarks) for other in self._watches
-            ):
-                self._spare.append(mesh)
-            else:
-                self._watches.append(watch)
-
-    def _detect(self, image: RGBImage) -> list[tuple[float, float, float]]:
-        """Face squares (x, y, side), best first: whole frame, then ever smaller tiles."""
-        height, width = image.shape[:2]
-        # Tiles are dear: a clip without a face is searched for small ones only now and then.
-        thorough = self._still or self._scans % _TILES_EVERY == 0
-        self._scans += 1
-        for tiles in (1, 2, 3) if thorough else (1,):
-            side_x, side_y = width * 2 / (tiles + 1), height * 2 / (tiles + 1)
-            if min(side_x, side_y) < 64 and tiles > 1:
-                break
-            found: list[tuple[float, float, float, float]] = []
-            for row in range(tiles):
-                for column in range(tiles):
-                    x0 = round(column * side_x / 2) if tiles > 1 else 0
-                    y0 = round(row * side_y / 2) if tiles > 1 else 0
-                    part = image[y0 : y0 + round(side_y), x0 : x0 + round(side_x)]
-                    found += [(x + x0, y + y0, s, c) for x, y, s, c in self._detect_in(part)]
-            if found:
-                self._scans = 0
-                found.sort(key=lambda f: -f[3])
-                return [(x, y, s) for x, y, s, _ in found]
-        return []
-
-    def _detect_in(self, part: RGBImage) -> list[tuple[float, float, float, float]]:
-        scale = min(1.0, _DETECTION_SIDE / max(part.shape[:2]))
-        small = part
-        if scale < 1:
-            small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        small = np.ascontiguousarray(small)
-        height, width = part.shape[:2]
-        out = []
-        for detector in self._detectors:
-            for face in detector.process(small).detections or []:
-                box = face.location_data.relative_bounding_box
-                w, h = box.width * width, box.height * height
-                side = max(w, h)
-                x, y = box.xmin * width + w / 2 - side / 2, box.ymin * height + h / 2 - side / 2
-                out.append((x, y, side, float(face.score[0])))
-            if out:
-                break
-        return out
-
-    def _aim(self, watch: _Watch, center: npt.NDArray[np.floating[Any]], size: float) -> None:
-        """Point the crop at a face, if it is not near enough already."""
-        side = size * _CROP
-        now = np.array([watch.x + watch.side / 2, watch.y + watch.side / 2])
-        near = np.abs(now - center).max() < _MOVE_AT * watch.side
-        if near and abs(side / watch.side - 1) < _RESIZE_AT:
-            return
-        watch.side = max(16, round(side))
-        watch.x, watch.y = (round(float(c) - watch.side / 2) for c in center)
-
-    def _look(self, watch: _Watch, image: RGBImage) -> Landmarks | None:
-        """Landmarks of the watched face in ``image``."""
-        crop = _square(image, watch.x, watch.y, watch.side)
-        scale = min(1.0, _CROP_PIXELS / watch.side)
-        if scale < 1:
-            how = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
-            crop = cv2.resize(crop, (_CROP_PIXELS, _CROP_PIXELS), interpolation=how)
-        result = watch.mesh.process(np.ascontiguousarray(crop)).multi_face_landmarks
-        if not result:
-            return None
-        points = np.array([(p.x, p.y, p.z) for p in result[0].landmark], np.float32) * watch.side
-        points[:, 0] += watch.x
-        points[:, 1] += watch.y
-        if not _plausible(points, image.shape):
-            return None
-        self._aim(watch, _center(points), _size(points))
-        return points
+        mesh.process(_BLANK)
+        return mesh
 
 
-def _square(image: RGBImage, x: int, y: int, side: int) -> RGBImage:
-    """Square cut-out; what lies outside the picture is black."""
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
-    if (x0, y0, x1, y1) == (x, y, x + side, y + side):
-        return image[y0:y1, x0:x1]
-    out: RGBImage = np.zeros((side, side, 3), np.uint8)
-    if x1 > x0 and y1 > y0:
-        out[y0 - y : y1 - y, x0 - x : x1 - x] = image[y0:y1, x0:x1]
-    return out
+def _aimed(square: Square) -> tuple[int, int, int]:
+    """The crop ``(x, y, side)`` for a face."""
+    side = max(16, round(square.side * _CROP))
+    return round(square.x - side / 2), round(square.y - side / 2), side
 
 
-def _center(points: Landmarks | None) -> npt.NDArray[np.floating[Any]]:
-    if points is None:
-        return np.zeros(2)
-    center: npt.NDArray[np.floating[Any]] = (points[:468, :2].min(0) + points[:468, :2].max(0)) / 2
-    return center
+def _follow_crop(watch: _Watch, face: Square) -> None:
+    """Keep the crop around the face; a still face leaves it alone, so that pixels stay the same."""
+    x, y, side = _aimed(face)
+    if abs(side / watch.side - 1) < _RESIZE_AT:
+        side = watch.side
+    now = Square(watch.x + watch.side / 2, watch.y + watch.side / 2, watch.side)
+    if side != watch.side or now.distance(face) > _MOVE_AT * side:
+        watch.x, watch.y = round(face.x - side / 2), round(face.y - side / 2)
+        watch.side = side
 
 
-def _size(points: Landmarks | None) -> float:
-    """Longer side of the face's box, pixels."""
-    if points is None:
-        return 0.0
-    return float((points[:468, :2].max(0) - points[:468, :2].min(0)).max())
-
-
-def _same(a: Landmarks | None, b: Landmarks | None) -> bool:
-    return float(np.linalg.norm(_center(a) - _center(b))) < 0.4 * max(_size(a), _size(b))
-
-
-def _plausible(points: Landmarks, shape: tuple[int, ...]) -> bool:
-    """Whether landmarks can be a usable face: large enough, inside the frame, not folded."""
-    eyes = float(np.linalg.norm(points[[33, 133], :2].mean(0) - points[[263, 362], :2].mean(0)))
-    size = _size(points)
-    x, y = _center(points).tolist()
-    inside = -0.2 * size < x < shape[1] + 0.2 * size and -0.2 * size < y < shape[0] + 0.2 * size
-    return bool(
-        np.isfinite(points).all() and size > _SMALLEST_FACE * 2 and inside and eyes > 0.08 * size
-    )
+def _same(a: Landmarks, b: Landmarks) -> bool:
+    return face_square(a).near(face_square(b), _SAME)
 
 
 def _solutions() -> Any:  # noqa: ANN401 - the library has no types

@@ -32,6 +32,9 @@ _TIGHTENERS: Final = ("17", "23", "24")
 _CLOSED_RAISE: Final = 0.1
 """Share of the upper lip's rise that a closed mouth allows: more would draw the lips apart."""
 
+_WHOLE_LIP: Final = 0.5
+"""How much of a correction of the gap moves the whole lip; the rest moves its edge alone."""
+
 _GAPE: Final = 0.28
 """Lip gap, eye distances, of a mouth that is wide open in speech."""
 
@@ -100,7 +103,9 @@ def keep_articulation(head: Points, motion: Points) -> Points:
     # The request in the middle decides for the whole mouth: one factor keeps the lips' shape.
     change = float(np.clip(asked[3:8].mean() / _FULL_CHANGE, -1, 1))
     factor = 1 + (change * (_WIDEST - 1) if change > 0 else change * (1 - _NARROWEST))
-    wanted = np.maximum(gap, 0) * (factor - 1)
+    # A closed mouth that is asked to open presses its lips a little instead.
+    pressed = (1 - openness(head)) * float(np.clip(asked[3:8].mean() / 0.03, 0, 1))
+    wanted = np.maximum(gap, 0) * (factor * (1 - pressed) - 1)
     return _level_depth(close_gap(motion, wanted - asked))
 
 
@@ -117,7 +122,7 @@ def close_gap(motion: Points, change: npt.NDArray[np.float64]) -> Points:
     """Add ``change`` ``(11,)`` to the lip gap's motion, spread over the rows of both lips."""
     out = motion.copy()
     for row in range(4):
-        share = (row / 3) ** 0.7 / 2
+        share = (_WHOLE_LIP + (1 - _WHOLE_LIP) * (row / 3) ** 0.7) / 2
         out[list(UPPER_LIP[row][1:-1]), 1] -= change[1:-1] * share
         out[list(LOWER_LIP[row][1:-1]), 1] += change[1:-1] * share
     return out
