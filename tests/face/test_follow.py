@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,45 +157,3 @@ def test_numbers_count_from_the_left() -> None:
 def test_choices_that_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         FaceChoice.parse(text)
-
-
-def test_a_reference_picture_finds_the_person(shared: Path) -> None:
-    from contextlib import closing
-
-    from mien.face.mediapipe_tracker import MediaPipeTracker
-    from mien.media.still import read_still
-
-    image = read_still(shared / "media" / "hard" / "two_faces.png")
-    with closing(MediaPipeTracker(still=True)) as tracker:
-        found = tracker(image)
-        assert len(found) == 2
-        people = tuple(Face(i, points) for i, points in enumerate(found))
-        for face in people:
-            x = int(face.landmarks[:468, 0].mean()) // 256 * 256
-            alone = tracker(np.ascontiguousarray(image[:, x : x + 256]))[0]
-            selector = FaceSelector(FaceChoice("picture", picture=Path("x.png")), alone)
-            assert selector.pick(people)[0].id == face.id
-
-
-def test_real_material_is_followed(shared: Path) -> None:
-    from contextlib import closing
-
-    from mien.face.mediapipe_tracker import MediaPipeTracker
-    from mien.media.read import VideoReader
-    from mien.media.still import read_still
-
-    media = shared / "media"
-    with closing(MediaPipeTracker(still=True)) as tracker:
-        for path in sorted((media / "portraits").iterdir()):
-            assert tracker(read_still(path)), path.name
-        assert not tracker(read_still(media / "hard" / "no_face.png"))
-    for name in ("face_gone_twice_256.mp4", "small_face_720x1080_25fps.mp4"):
-        with VideoReader(media / "videos" / name) as reader, closing(MediaPipeTracker()) as tracker:
-            out = list(follow(reader, tracker))
-        seen = [any(not f.bridged for f in t.faces) for t in out]
-        if name.startswith("small"):
-            assert np.mean(seen) > 0.95
-        else:
-            assert not all(seen)
-            short = [t for t in out if 1.5 < float(t.frame.time) < 1.85]
-            assert all(t.faces for t in short)

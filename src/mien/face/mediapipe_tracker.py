@@ -32,10 +32,16 @@ _MOVE_AT: Final = 0.03
 _RESIZE_AT: Final = 0.08
 """Shares of the crop's side by which a face may be off its middle, and of another size."""
 
-_FAST: Final = 0.06
-"""Face sizes per frame beyond which a face is looked at again, at most ``_PASSES`` times."""
+_STEP: Final = 0.05
+"""Crop sides that the crop moves at once."""
 
-_PASSES: Final = 3
+_FAR: Final = 0.12
+"""Crop sides off the middle at which one step is not enough."""
+
+_FAST: Final = 0.06
+"""Face sizes of motion beyond which a face is looked at again, ``_PASSES`` times in all."""
+
+_PASSES: Final = 5
 _MIRROR_ERROR: Final = 0.15
 """Eye distances between a mesh and its mirrored twin above which there is no face."""
 
@@ -180,9 +186,7 @@ class MediaPipeTracker:
         # A head turned far away is followed longer than it can be found anew: that is no drift.
         return exact is not None and mesh_distance(exact, points) > 2 * _MIRROR_ERROR
 
-    def _watch(
-        self, image: RGBImage, landmarks: Landmarks, region: tuple[int, int, int]
-    ) -> _Watch:
+    def _watch(self, image: RGBImage, landmarks: Landmarks, region: tuple[int, int, int]) -> _Watch:
         mesh = self._spare.pop() if self._spare else None
         if mesh is None:
             with native_logs_dropped():
@@ -207,11 +211,13 @@ class MediaPipeTracker:
             if points is None or not plausible(points, *image.shape[:2]):
                 return None
             now = face_square(points)
-            _follow_crop(watch, now)
-            # The mesh is exact only when its region was nearly right already: after a fast move
-            # look again, from where the face has been found.
-            if now.distance(before) < _FAST * now.side and abs(now.side / before.side - 1) < _FAST:
-                break
+            # A mesh is exact when its region was nearly right already: after a fast move look
+            # again. Only then may the crop move, because that shifts the region too.
+            settled = now.distance(before) < _FAST * now.side
+            if settled:
+                _step_crop(watch, now)
+                if _off(watch, now) < _FAR:
+                    break
             before = now
         return points
 
@@ -273,15 +279,29 @@ def _aimed(square: Square) -> tuple[int, int, int]:
     return round(square.x - side / 2), round(square.y - side / 2), side
 
 
-def _follow_crop(watch: _Watch, face: Square) -> None:
-    """Keep the crop around the face; a still face leaves it alone, so that pixels stay the same."""
-    x, y, side = _aimed(face)
-    if abs(side / watch.side - 1) < _RESIZE_AT:
-        side = watch.side
-    now = Square(watch.x + watch.side / 2, watch.y + watch.side / 2, watch.side)
-    if side != watch.side or now.distance(face) > _MOVE_AT * side:
-        watch.x, watch.y = round(face.x - side / 2), round(face.y - side / 2)
-        watch.side = side
+def _off(watch: _Watch, face: Square) -> float:
+    """How far the face is from the middle of the crop, crop sides."""
+    return face.distance(_square_of(watch)) / watch.side
+
+
+def _square_of(watch: _Watch) -> Square:
+    return Square(watch.x + watch.side / 2, watch.y + watch.side / 2, watch.side)
+
+
+def _step_crop(watch: _Watch, face: Square) -> None:
+    """Move the crop a step towards the face; a still face leaves it alone, pixels and all."""
+    now = _square_of(watch)
+    ratio = face.side * _CROP / watch.side
+    resize = abs(ratio - 1) > _RESIZE_AT
+    off = _off(watch, face)
+    if not resize and off < _MOVE_AT:
+        return
+    side = watch.side
+    if resize:
+        side = max(16, round(side * min(max(ratio, 1 - _STEP), 1 + _STEP)))
+    share = min(1.0, _STEP / max(off, 1e-9))
+    x, y = now.x + share * (face.x - now.x), now.y + share * (face.y - now.y)
+    watch.x, watch.y, watch.side = round(x - side / 2), round(y - side / 2), side
 
 
 def _same(a: Landmarks, b: Landmarks) -> bool:
