@@ -1,0 +1,1 @@
+"""How a voice sounds: features, the listener, and what it heard."""

@@ -1,0 +1,1 @@
+"""Training of the listener; needs the extra ``train``."""

@@ -1,0 +1,108 @@
+"""Settings of a listener's training, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from mien.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Weights of the parts of the objective.
+
+    Attributes:
+        emotion: cross entropy from the voice alone.
+        relative: the same with the speaker's neutral voice beside it.
+        teacher: distillation of emotion2vec+ large features.
+        intensity: squared error of the intensity.
+        contrast: supervised contrast of embeddings; parallel sentences are its hard negatives.
+        speaker: adversary that tries to tell speakers apart from the embedding.
+    """
+
+    emotion: float = 1.0
+    relative: float = 1.0
+    teacher: float = 0.7
+    intensity: float = 0.2
+    contrast: float = 0.2
+    speaker: float = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerConfig:
+    """Everything that decides a training run.
+
+    Attributes:
+        manifest: table of recordings (see ``corpora.read_manifest``).
+        corpora: name to share of the batches; others in the manifest are left out.
+        teacher: npz with ``files`` and ``features (N, 1024)``, or None.
+        held_out: speakers taken from the manifest's training split to measure on.
+        held_out_every: of the files with teacher features, every so many-th is measured on.
+        stem, width, embedding: sizes of the net.
+        dropout: of channels over time; twice as much before the embedding.
+        groups, group: speakers per batch and recordings of each, the neutral one included.
+        rows: longest excerpt, 10 ms each.
+        steps, learning_rate, weight_decay: AdamW with 100 steps of warm-up, cosine to nothing.
+        measure_every, save_every: steps.
+        loss: weights of the objective's parts.
+        seed: makes runs repeatable.
+    """
+
+    manifest: str
+    corpora: Mapping[str, float]
+    teacher: str | None = None
+    held_out: tuple[str, ...] = ()
+    held_out_every: int = 10
+    stem: int = 16
+    width: int = 256
+    embedding: int = 256
+    dropout: float = 0.15
+    groups: int = 16
+    group: int = 8
+    rows: int = 280
+    steps: int = 5000
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.02
+    measure_every: int = 500
+    save_every: int = 250
+    loss: LossWeights = field(default_factory=LossWeights)
+    seed: int = 0
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a TOML file; paths in it are relative to it.
+
+        Raises:
+            InputError: for a missing file, unknown settings or values that cannot be used.
+        """
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"The settings {path} cannot be opened ({error.strerror}).") from error
+        except ValueError as error:
+            raise InputError(f"The settings {path} are not valid TOML ({error}).") from error
+        _only_known(path, data, cls)
+        if "loss" in data:
+            _only_known(path, data["loss"], LossWeights)
+            data["loss"] = LossWeights(**data["loss"])
+        if not data.get("manifest") or not data.get("corpora"):
+            raise InputError(f"The settings {path} must name a manifest and corpora.")
+        data["held_out"] = tuple(data.get("held_out", ()))
+        for name in ("manifest", "teacher"):
+            if data.get(name):
+                data[name] = str(path.parent / data[name])
+        return cls(**data)
+
+
+def _only_known(path: Path, data: Mapping[str, Any], kind: type[Any]) -> None:
+    known = [item.name for item in fields(kind)]
+    for name in data:
+        if name not in known:
+            raise InputError(
+                f"The settings {path} have the unknown entry {name!r}; valid: {', '.join(known)}."
+            )

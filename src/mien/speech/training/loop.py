@@ -1,0 +1,212 @@
+"""Train a listener: seeded, resumable, logged."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mien.errors import InputError
+from mien.media.output import whole_file
+from mien.speech.training.augment import augment
+from mien.speech.training.config import ListenerConfig
+from mien.speech.training.data import SpeechData, load_data
+from mien.speech.training.losses import SpeakerAdversary, objective
+from mien.speech.training.measure import measure
+from mien.speech.training.net import ListenerNet, ListenerSpec
+from mien.speech.training.sampling import Batch, Excerpts, Sampler, stack
+
+_WARM_UP: Final = 100
+_LONGEST_GRADIENT: Final = 5.0
+_MEMORY: Final = 0.998
+"""Share of the averaged weights kept per step."""
+
+Say = Callable[[str], None]
+
+
+def train_listener(
+    config: ListenerConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    say: Say | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Train, writing ``checkpoint.pt``, ``listener.pt`` (averaged weights) and TensorBoard logs.
+
+    Args:
+        config: settings.
+        folder: where everything goes; features are kept there for the next run.
+        resume: go on from ``checkpoint.pt``; continues as if never interrupted.
+        say: gets lines worth reading.
+        progress: called with (steps done, steps).
+
+    Returns:
+        What :func:`mien.speech.training.measure.measure` says at the end.
+
+    Raises:
+        InputError: for settings or data that cannot be used.
+    """
+    say = say or (lambda _: None)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_data(config, folder / "features", progress)
+    for path in data.missing:
+        say(f"left out, missing or damaged: {path}")
+    run = _Run(config, data, folder)
+    if resume:
+        run.load()
+    writer = _writer(folder)
+    scores: dict[str, float] = {}
+    parts: dict[str, float] = defaultdict(float)
+    for batch, rows in run.batches():
+        for name, value in run.step(batch, rows).items():
+            parts[name] += value / config.measure_every
+        done = run.done
+        if progress is not None:
+            progress(done, config.steps)
+        if done % config.measure_every == 0 or done == config.steps:
+            scores = measure(run.average, data)
+            for name, value in (*parts.items(), *scores.items()):
+                writer.add_scalar(name, value, done)
+            say(f"step {done}: {_line(parts)} | {_line(scores)}")
+            parts.clear()
+        if done % config.save_every == 0 or done == config.steps:
+            run.save()
+    writer.close()
+    run.save_net()
+    (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    return scores
+
+
+def _line(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+def _writer(folder: Path) -> Any:  # noqa: ANN401 - TensorBoard is untyped
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "log"))
+
+
+class _Run:
+    """Nets and optimiser of a run. Randomness depends on seed and step alone: resuming is exact."""
+
+    def __init__(self, config: ListenerConfig, data: SpeechData, folder: Path) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.data, self.folder = config, data, folder
+        spec = ListenerSpec(config.stem, config.width, config.embedding)
+        self.net = ListenerNet(spec, config.dropout)
+        self.average = copy.deepcopy(self.net)
+        self.adversary = SpeakerAdversary(config.embedding, data.speakers)
+        parameters = [*self.net.parameters(), *self.adversary.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.sampler = Sampler(
+            data.utterances, data.train, config.corpora, groups=config.groups, group=config.group
+        )
+        self.excerpts = Excerpts(data.cache)
+        self.teacher_mean = torch.from_numpy(data.teacher_mean)
+        self.done = 0
+
+    def batches(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of the steps to come; the next one is prepared while one is used."""
+        with ThreadPoolExecutor(1) as pool:
+            ready = pool.submit(self._prepare, self.done)
+            for step in range(self.done, self.config.steps):
+                now = ready.result()
+                if step + 1 < self.config.steps:
+                    ready = pool.submit(self._prepare, step + 1)
+                yield now
+
+    def _prepare(self, step: int) -> tuple[Batch, Tensor]:
+        rng = np.random.default_rng([self.config.seed, step])
+        index, neutral = self.sampler.draw(rng)
+        rows, lengths = stack([self.excerpts.varied(i, self.config.rows, rng) for i in index])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        varied = augment(torch.from_numpy(rows), torch.from_numpy(lengths), generator)
+        batch = Batch(rows, lengths, np.array(index, np.int64), np.array(neutral, np.int64))
+        return batch, varied
+
+    def step(self, batch: Batch, rows: Tensor) -> dict[str, float]:
+        """One update; the parts of the objective by name."""
+        config = self.config
+        torch.manual_seed(config.seed * 1_000_003 + self.done)  # dropout
+        self.net.train()
+        self._set_rate()
+        with torch.autocast("cpu", torch.bfloat16):
+            embedding = self.net.embedding(rows, torch.from_numpy(batch.lengths))
+        plain = embedding[torch.from_numpy(np.maximum(batch.neutral, 0))]
+        said = self.net.say(embedding, plain)
+        loss, parts = objective(
+            said, self.data.targets(batch), self.adversary, self.teacher_mean, config.loss
+        )
+        if not math.isfinite(float(loss.detach())):
+            raise InputError(f"The loss is {float(loss)} at step {self.done}; lower learning_rate.")
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), _LONGEST_GRADIENT)
+        self.optimiser.step()
+        self.done += 1
+        self._remember()
+        return parts
+
+    def _set_rate(self) -> None:
+        done, config = self.done, self.config
+        share = 0.5 * (1 + math.cos(math.pi * done / config.steps)) + 0.01
+        rate = config.learning_rate * min(1, (done + 1) / _WARM_UP) * share
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    @torch.no_grad()
+    def _remember(self) -> None:
+        keep = min(_MEMORY, self.done / (self.done + 20))
+        for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
+            mean.lerp_(now, 1 - keep)
+        for kept, value in zip(self.average.buffers(), self.net.buffers(), strict=True):
+            kept.copy_(value)
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "config": json.dumps(asdict(self.config), default=list),
+            "done": self.done,
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "adversary": self.adversary.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with whole_file(self.folder / "checkpoint.pt") as part:
+            torch.save(state, part)
+
+    def save_net(self) -> None:
+        """Write the averaged weights with the sizes of the net."""
+        state = {"spec": self.average.spec.to_dict(), "weights": self.average.state_dict()}
+        with whole_file(self.folder / "listener.pt") as part:
+            torch.save(state, part)
+
+    def load(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises:
+            InputError: when there is none, or it belongs to other settings.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            raise InputError(f"There is no checkpoint {path} to resume from.")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["config"] != json.dumps(asdict(self.config), default=list):
+            raise InputError(f"The checkpoint {path} was made with other settings.")
+        self.done = int(state["done"])
+        for name in ("net", "average", "adversary", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
