@@ -1,4 +1,4 @@
-"""Emotions a voice can carry, and where they lie in valence and arousal."""
+"""Emotions a voice can carry, and where they lie in valence, arousal and dominance."""
 
 from __future__ import annotations
 
@@ -19,25 +19,19 @@ HEARD: Final = (
 )
 """Labels the listener gives probabilities for: the eight basic ones, calm and bored."""
 
-VALENCE_AROUSAL: Final = MappingProxyType(
+AFFECT: Final = MappingProxyType(
     {
-        "neutral": (0.0, 0.0),
-        "happy": (0.81, 0.51),
-        "sad": (-0.63, -0.27),
-        "angry": (-0.51, 0.59),
-        "surprised": (0.40, 0.67),
-        "fear": (-0.64, 0.60),
-        "disgusted": (-0.60, 0.35),
-        "contempt": (-0.55, 0.20),
-        "calm": (0.40, -0.45),
-        "bored": (-0.65, -0.62),
-        "charismatic": (0.55, 0.45),
-        "desirous": (0.45, 0.40),
-        "empathetic": (0.25, -0.10),
-        "envious": (-0.50, 0.20),
-        "romantic": (0.70, 0.10),
-        "sarcastic": (-0.30, 0.15),
+        "neutral": (0.0, 0.0, 0.0),
+        "happy": (0.81, 0.51, 0.46),
+        "sad": (-0.63, -0.27, -0.33),
+        "angry": (-0.51, 0.59, 0.25),
+        "surprised": (0.40, 0.67, -0.13),
+        "fear": (-0.64, 0.60, -0.43),
+        "disgusted": (-0.60, 0.35, 0.11),
+        "contempt": (-0.55, 0.20, 0.30),
+        "calm": (0.40, -0.45, 0.10),
+        "bored": (-0.65, -0.62, -0.33),
     }
 )
-"""Valence and arousal, -1..1. Basic emotions and boredom after Russell & Mehrabian (1977);
-contempt, calm and the extended emotions are this project's estimates."""
+"""Valence, arousal and dominance of what is heard, -1..1. Basic emotions and boredom after Russell
+& Mehrabian (1977); contempt and calm are this project's estimates."""

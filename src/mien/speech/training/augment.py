@@ -11,10 +11,13 @@ from torch.nn import functional as F  # noqa: N812
 from mien.speech.features import MELS
 
 GAIN: Final = 0.25
-"""Spread of the level: 4.3 dB."""
+"""Spread of the level of a voice: 4.3 dB."""
+
+NEARER: Final = 0.06
+"""Spread of the level within a voice: 1 dB."""
 
 EQUALISER: Final = 0.22
-"""Spread of the tone colour at six points over the bands: 3.8 dB."""
+"""Spread of a voice's tone colour at six points over the bands: 3.8 dB."""
 
 QUIETEST, LOUDEST = 3.0, 40.0
 """Signal to noise ratios, dB."""
@@ -27,29 +30,32 @@ _ROWS_HIDDEN: Final = 25
 _NO_PITCH: Final = 0.15
 
 
-def augment(rows: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
-    """Vocal tract, level, tone colour, noise, hidden bands, rows and pitch (after Park et al. 2019).
+def augment(rows: Tensor, lengths: Tensor, voice: Tensor, generator: torch.Generator) -> Tensor:
+    """Vary tract, level, tone colour, noise; hide bands, rows and pitch (Park et al. 2019).
 
     Args:
         rows: ``float32 (B, T, FEATURES)``.
         lengths: ``(B,)``.
+        voice: group ``(B,)``, 0 .. G - 1: one voice in one room, varied alike.
         generator: decides everything.
     """
-    count = rows.shape[0]
-    bands = _warp(rows[..., :MELS], generator) + GAIN * torch.randn(count, 1, 1, generator=generator)
-    points = EQUALISER * torch.randn(count, 1, 6, generator=generator)
-    bands = bands + F.interpolate(points, MELS, mode="linear", align_corners=True)
+    count, groups = rows.shape[0], int(voice.max()) + 1
+    bands = _warp(rows[..., :MELS], voice, generator)
+    gain = GAIN * torch.randn(groups, 1, 1, generator=generator)[voice]
+    gain = gain + NEARER * torch.randn(count, 1, 1, generator=generator)
+    points = EQUALISER * torch.randn(groups, 1, 6, generator=generator)[voice]
+    bands = bands + gain + F.interpolate(points, MELS, mode="linear", align_corners=True)
     bands = _noise(bands, generator)
     bands = _hide(bands, lengths, generator)
     keep = torch.rand(count, 1, 1, generator=generator) > _NO_PITCH
     return torch.cat([bands, rows[..., MELS:] * keep], 2)
 
 
-def _warp(bands: Tensor, generator: torch.Generator) -> Tensor:
-    """Stretch the bands of every second recording (after Jaitly & Hinton 2013)."""
-    count = bands.shape[0]
-    share = (torch.rand(count, 1, generator=generator) * 2 - 1) * WARP
-    share = share * (torch.rand(count, 1, generator=generator) < 0.5)
+def _warp(bands: Tensor, voice: Tensor, generator: torch.Generator) -> Tensor:
+    """Stretch the bands of every second voice (after Jaitly & Hinton 2013)."""
+    groups = int(voice.max()) + 1
+    share = (torch.rand(groups, 1, generator=generator) * 2 - 1) * WARP
+    share = (share * (torch.rand(groups, 1, generator=generator) < 0.5))[voice]
     at = (torch.arange(MELS)[None] * (1 + share)).clamp(0, MELS - 1)
     low = at.long()
     high = (low + 1).clamp_max(MELS - 1)

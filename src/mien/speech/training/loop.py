@@ -19,6 +19,7 @@ from torch import Tensor
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.speech.training.augment import augment
+from mien.speech.training.cache import SPEEDS
 from mien.speech.training.config import ListenerConfig
 from mien.speech.training.data import SpeechData, load_data
 from mien.speech.training.losses import SpeakerAdversary, objective
@@ -131,12 +132,20 @@ class _Run:
 
     def _prepare(self, step: int) -> tuple[Batch, Tensor]:
         rng = np.random.default_rng([self.config.seed, step])
-        index, neutral = self.sampler.draw(rng)
-        rows, lengths = stack([self.excerpts.varied(i, self.config.rows, rng) for i in index])
+        index, neutral, voice = self.sampler.draw(rng)
+        speed = rng.integers(len(SPEEDS), size=self.config.groups)
+        rows, lengths = stack(
+            [
+                self.excerpts.varied(i, int(speed[v]), self.config.rows, rng)
+                for i, v in zip(index, voice, strict=True)
+            ]
+        )
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        varied = augment(torch.from_numpy(rows), torch.from_numpy(lengths), generator)
-        batch = Batch(rows, lengths, np.array(index, np.int64), np.array(neutral, np.int64))
-        return batch, varied
+        groups = np.array(voice, np.int64)
+        tensors = [torch.from_numpy(v) for v in (rows, lengths, groups)]
+        varied = augment(tensors[0], tensors[1], tensors[2], generator)
+        whole = (np.array(index, np.int64), np.array(neutral, np.int64), groups)
+        return Batch(rows, lengths, *whole), varied
 
     def step(self, batch: Batch, rows: Tensor) -> dict[str, float]:
         """One update; the parts of the objective by name."""

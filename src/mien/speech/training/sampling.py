@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.speech.features import FEATURES, MELS
-from mien.speech.training.cache import SPEEDS, FeatureCache
+from mien.speech.training.cache import FeatureCache
 from mien.speech.training.corpora import Utterance
 from mien.speech.trim import speech_span
 
@@ -34,12 +34,15 @@ class Batch:
         lengths: ``int64 (B,)``.
         index: which recordings, ``int64 (B,)``.
         neutral: position in the batch of the speaker's neutral recording; -1 where there is none.
+        voice: which group of the batch, ``int64 (B,)``. A group is one voice in one room: what is
+            varied of these is varied alike, so that a neutral recording stays a yardstick.
     """
 
     rows: npt.NDArray[np.float32]
     lengths: npt.NDArray[np.int64]
     index: npt.NDArray[np.int64]
     neutral: npt.NDArray[np.int64]
+    voice: npt.NDArray[np.int64]
 
 
 class Excerpts:
@@ -57,9 +60,11 @@ class Excerpts:
             span = self._spans[index, speed] = speech_span(rows)
         return rows[span[0] : span[1]]
 
-    def varied(self, index: int, longest: int, rng: np.random.Generator) -> npt.NDArray[np.float16]:
-        """An excerpt at a random speed, tempo and place."""
-        rows = self.get(index, int(rng.integers(len(SPEEDS))))
+    def varied(
+        self, index: int, speed: int, longest: int, rng: np.random.Generator
+    ) -> npt.NDArray[np.float16]:
+        """An excerpt at a random tempo and place."""
+        rows = self.get(index, speed)
         if rng.random() < 0.5:
             tempo = rng.uniform(_SLOWEST, _FASTEST)
             at = (np.arange(int(len(rows) / tempo)) * tempo).astype(int)
@@ -104,11 +109,12 @@ class Sampler:
         share = np.array([shares[n] for n in names])
         self._names, self._share = names, share / share.sum()
 
-    def draw(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """Indices of recordings, and for each the position of its neutral one or -1."""
+    def draw(self, rng: np.random.Generator) -> tuple[list[int], list[int], list[int]]:
+        """Indices of recordings; for each the position of its neutral one or -1; its group."""
         index: list[int] = []
         neutral: list[int] = []
-        for _ in range(self._groups):
+        voice: list[int] = []
+        for number in range(self._groups):
             by_emotion, one_speaker = self._speaker(rng)
             at = -1
             if one_speaker and by_emotion.get("neutral"):
@@ -120,7 +126,8 @@ class Sampler:
                 items = by_emotion[names[rng.integers(len(names))]]
                 index.append(int(items[rng.integers(len(items))]))
                 neutral.append(at)
-        return index, neutral
+            voice += [number] * (len(index) - len(voice))
+        return index, neutral, voice
 
     def _speaker(self, rng: np.random.Generator) -> tuple[dict[str, list[int]], bool]:
         name = self._names[rng.choice(len(self._names), p=self._share)]

@@ -1,0 +1,1 @@
+"""Training of the connector; needs the extra ``train``."""

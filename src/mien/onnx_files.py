@@ -1,0 +1,66 @@
+"""Write ONNX files; needs the extra ``train``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+_OPSET: Final = 17
+_SMALL: Final = 256
+"""Tensors with fewer numbers stay in single precision."""
+
+
+def write_onnx(
+    module: torch.nn.Module,
+    example: tuple[Any, ...],
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    times: Sequence[str] = (),
+) -> None:
+    """Trace a module with any batch size; inputs in ``times`` have any length along axis 1."""
+    import torch
+
+    axes = {name: {0: "batch"} for name in (*inputs, *outputs)}
+    for name in times:
+        if name in axes:
+            axes[name][1] = "time"
+    torch.onnx.export(
+        module,
+        example,
+        str(path),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_axes=axes,
+        opset_version=_OPSET,
+        dynamo=False,
+    )
+
+
+def halve_weights(path: Path) -> None:
+    """Store large weights as float16; the runtime turns them back when it loads the file."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(path))
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < _SMALL:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(
+            helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT, name=name)
+        )
+    for node in reversed(casts):
+        model.graph.node.insert(0, node)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
