@@ -10,16 +10,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mien.api import edit
+    from mien.api import edit, feel
     from mien.editing.live import Editor
     from mien.editing.report import Report
     from mien.emotion import Emotion, Timeline
     from mien.errors import FaceNotFoundError, InputError, MienError, OutputError, WeightsError
+    from mien.speech.feeling import Feeling
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "edit": "mien.api",
+    "feel": "mien.api",
+    "Feeling": "mien.speech.feeling",
     "Editor": "mien.editing.live",
     "Report": "mien.editing.report",
     "Emotion": "mien.emotion",
@@ -34,6 +37,7 @@ __all__ = [
     "Editor",
     "Emotion",
     "FaceNotFoundError",
+    "Feeling",
     "InputError",
     "MienError",
     "OutputError",
@@ -42,6 +46,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "edit",
+    "feel",
 ]
 
 

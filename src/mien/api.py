@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from mien.errors import InputError
 
 if TYPE_CHECKING:
     from mien.editing.report import Progress, Report
+    from mien.speech.feeling import Feeling
 
 ENGINES = ("mesh",)
 
@@ -84,3 +86,24 @@ def edit(
         overwrite=overwrite,
         progress=progress,
     )
+
+
+def feel(
+    voices: str | Path | Sequence[str | Path], *, neutral: str | Path | None = None
+) -> Iterator[Feeling]:
+    """Say what voices feel: probabilities, valence, arousal, intensity and a curve per second.
+
+    Args:
+        voices: one or several sound or video files; the net is loaded once for all of them.
+        neutral: the same speaker speaking plainly, which makes it surer.
+
+    Yields:
+        One result per file, in order, as soon as it is there.
+
+    Raises:
+        InputError: for a file that is missing or holds no sound.
+    """
+    from mien.speech.feeling import feelings
+
+    several = [voices] if isinstance(voices, str | Path) else voices
+    yield from feelings([Path(v) for v in several], None if neutral is None else Path(neutral))

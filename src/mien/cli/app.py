@@ -13,6 +13,7 @@ from mien.cli.demo import demo
 from mien.cli.doctor import doctor
 from mien.cli.edit import edit
 from mien.cli.emotions import emotions
+from mien.cli.feel import feel
 from mien.errors import MienError
 
 INTERRUPTED: Final = 130
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(edit)
+app.command()(feel)
 app.command()(emotions)
 app.command()(demo)
 app.command()(doctor)

@@ -38,7 +38,6 @@ _LEAST_VOICED: Final = 0.04
 SHORT: Final = 2.0
 """Seconds of speech under which what is heard is uncertain."""
 
-_TEMPERATURE: Final = 1.0
 _WEAKEST, _STRONGEST = 1.0, 3.0
 """The training's units of intensity."""
 
@@ -154,14 +153,18 @@ class Listener:
         return out
 
     def say(
-        self, embeddings: npt.NDArray[np.float32], neutral: Embedding | None = None
+        self,
+        embeddings: npt.NDArray[np.float32],
+        neutral: Embedding | None = None,
+        *,
+        temperature: float = 1.0,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Probabilities ``(N, len(HEARD))`` and intensities ``(N,)`` 0..1 of unit embeddings."""
         plain = embeddings if neutral is None else np.broadcast_to(neutral, embeddings.shape)
         alone, beside, intensity = self._say.run(
             None, {"embedding": embeddings, "neutral": np.ascontiguousarray(plain)}
         )
-        logits = (alone if neutral is None else 0.5 * (alone + beside)) / _TEMPERATURE
+        logits = (alone if neutral is None else 0.5 * (alone + beside)) / temperature
         odds = np.exp(logits - logits.max(1, keepdims=True))
         share = (intensity - _WEAKEST) / (_STRONGEST - _WEAKEST)
         return odds / odds.sum(1, keepdims=True), np.clip(share, 0, 1)

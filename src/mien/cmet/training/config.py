@@ -1,0 +1,98 @@
+"""Settings of a connector's training, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from mien.cmet.losses import LossWeights
+from mien.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorConfig:
+    """Everything that decides a training run.
+
+    Attributes:
+        manifest: table of recordings (see ``mien.speech.training.corpora``).
+        action_units: table of clip means per recording, OpenFace's columns.
+        listener: folder of the listener's nets; the shipped ones by default.
+        views: versions of every recording (speed, room, noise, excerpt) that are listened to.
+        held_out_emotion: an emotion that is never trained on, to measure what is said of it.
+        width, layers, heads, feed_forward, dropout: sizes of the net.
+        recipes: share of pairs whose target is an emotion's typical face, for voices whose faces
+            are not known.
+        noise: size of the noise added to the semantic vector, shares of its length.
+        affect_only: share of pairs that see valence, arousal and dominance alone.
+        no_reference: share of pairs without the differences before the window. The published
+            training always gives them, which equal the target: copying is enough.
+        other_face: share of pairs that start from another person's face.
+        published_pairing: the released code's sign of the contrastive pairs.
+        batch, steps, learning_rate, weight_decay: AdamW, short warm-up, linear to nothing.
+        average: share of the averaged weights kept per step.
+        measure_every: steps.
+        loss: weights of the three losses.
+        seed: makes runs repeatable.
+    """
+
+    manifest: str
+    action_units: str
+    listener: str | None = None
+    views: int = 6
+    held_out_emotion: str | None = None
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    feed_forward: int = 256
+    dropout: float = 0.1
+    recipes: float = 0.5
+    noise: float = 0.6
+    affect_only: float = 0.3
+    no_reference: float = 0.5
+    other_face: float = 0.3
+    published_pairing: bool = False
+    batch: int = 96
+    steps: int = 1500
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    average: float = 0.99
+    measure_every: int = 250
+    loss: LossWeights = field(default_factory=LossWeights)
+    seed: int = 0
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a TOML file; paths in it are relative to it.
+
+        Raises:
+            InputError: for a missing file, unknown settings or values that cannot be used.
+        """
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"The settings {path} cannot be opened ({error.strerror}).") from error
+        except ValueError as error:
+            raise InputError(f"The settings {path} are not valid TOML ({error}).") from error
+        _only_known(path, data, cls)
+        if "loss" in data:
+            _only_known(path, data["loss"], LossWeights)
+            data["loss"] = LossWeights(**data["loss"])
+        for name in ("manifest", "action_units"):
+            if not data.get(name):
+                raise InputError(f"The settings {path} must name {name}.")
+        for name in ("manifest", "action_units", "listener"):
+            if data.get(name):
+                data[name] = str(path.parent / data[name])
+        return cls(**data)
+
+
+def _only_known(path: Path, data: dict[str, Any], kind: type[Any]) -> None:
+    known = [item.name for item in fields(kind)]
+    for name in data:
+        if name not in known:
+            raise InputError(
+                f"The settings {path} have the unknown entry {name!r}; valid: {', '.join(known)}."
+            )
