@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.emotion import Emotion, Request, Timeline
+from mien.emotion import Emotion, Request, Timeline, check_intensity
 from mien.errors import InputError
+from mien.look import AUTO, PRESETS, Look
 
 if TYPE_CHECKING:
     from mien.editing.report import Progress, Report
@@ -16,25 +17,101 @@ if TYPE_CHECKING:
 ENGINES = ("mesh",)
 
 
+Files = str | Path | Sequence[str | Path]
+"""One file or several."""
+
+
+def _several(files: Files | None) -> list[str | Path]:
+    if files is None:
+        return []
+    return [files] if isinstance(files, str | Path) else list(files)
+
+
 def request_from(
-    emotion: Request | str | None, au: str | None, timeline: str | Path | None, intensity: float
-) -> Request:
-    """One request out of the ways to ask for it.
+    source: str | Path,
+    emotion: Request | str | None = None,
+    *,
+    au: str | None = None,
+    timeline: str | Path | None = None,
+    like: Files | None = None,
+    neutral: Files | None = None,
+    intensity: float = 1.0,
+) -> tuple[Request, tuple[str, ...]]:
+    """One request out of the ways to ask for it, and warnings; arguments as in :func:`edit`.
 
     Raises:
         InputError: when nothing was asked for, or too much at once.
     """
+    voices, plain = _several(like), _several(neutral)
     if timeline is not None:
-        if emotion is not None or au is not None:
-            raise InputError("A timeline says everything; leave emotion and action units out.")
-        return Timeline.load(timeline, intensity)
-    if emotion is None or isinstance(emotion, str):
-        return Emotion.parse(emotion or "", au=au or "", intensity=intensity)
-    if au is not None or intensity != 1.0:
-        raise InputError(
-            "An Emotion or Timeline object carries its own action units and intensity."
-        )
-    return emotion
+        if emotion is not None or au is not None or voices:
+            raise InputError(
+                "A timeline says everything; leave emotion, action units and like out."
+            )
+        looks, warnings = _auto(source, plain, _names_auto(timeline))
+        if plain and not looks:
+            raise InputError("neutral belongs to like or auto; the timeline has its own.")
+        return Timeline.load(timeline, intensity, looks), warnings
+    if emotion is not None and not isinstance(emotion, str):
+        if au is not None or intensity != 1.0 or voices or plain:
+            raise InputError(
+                "An Emotion or Timeline object carries its own action units, looks and intensity."
+            )
+        return emotion, ()
+    check_intensity(intensity)
+    names = [part.partition(":")[0].strip().lower() for part in (emotion or "").split(",")]
+    if plain and not voices and AUTO not in names:
+        raise InputError("neutral belongs to like or to the emotion auto; name one of them.")
+    worn: Look | None = None
+    heard: tuple[str, ...] = ()
+    if AUTO not in names and (emotion or au or not voices):
+        Emotion.parse(emotion or "", au=au or "")  # complain before listening for long
+    if voices:
+        from mien.like import look_like
+
+        worn, heard = look_like(voices, plain)
+    looks, warnings = _auto(source, plain, AUTO in names)
+    request = Emotion.parse(emotion or "", au=au or "", intensity=intensity, looks=looks, like=worn)
+    return request, (*heard, *warnings)
+
+
+def _auto(
+    source: str | Path, neutral: list[str | Path], wanted: bool
+) -> tuple[dict[str, Look], tuple[str, ...]]:
+    """The look that follows the clip's own voice, where somebody asked for it."""
+    if not wanted:
+        return {}, ()
+    from mien.like import follow_voice
+
+    look, warnings = follow_voice(source, neutral)
+    return {AUTO: look}, warnings
+
+
+def _names_auto(timeline: str | Path) -> bool:
+    """Whether a timeline mentions ``auto``; errors of the file are left to its reader."""
+    try:
+        return f'"{AUTO}' in Path(timeline).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+
+
+def _enliven(request: Request, source: Path) -> Request:
+    """Let what comes from a voice rise and fall with the clip's own; names stay steady."""
+    emotions = [key.emotion for key in request.keys] if isinstance(request, Timeline) else [request]
+    from_voice = any(
+        isinstance(item, Emotion)
+        and (item.looks or any(name in PRESETS for name, _ in item.labels))
+        for item in emotions
+    )
+    if not from_voice:
+        return request
+    from mien.life import Living, course_of
+    from mien.media.audio import has_sound
+    from mien.media.still import is_still
+
+    if is_still(source) or not has_sound(source):
+        return request
+    return Living(request, course_of(source))
 
 
 def edit(
@@ -44,6 +121,8 @@ def edit(
     *,
     au: str | None = None,
     timeline: str | Path | None = None,
+    like: Files | None = None,
+    neutral: Files | None = None,
     intensity: float = 1.0,
     face: str = "largest",
     engine: str = "mesh",
@@ -57,10 +136,13 @@ def edit(
     Args:
         input: any video FFmpeg reads, or a PNG, JPEG or WebP picture.
         output: file to write, of the same kind.
-        emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, or an ``Emotion`` or
-            ``Timeline`` object.
+        emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (what the
+            clip's own voice feels, over time), or an ``Emotion`` or ``Timeline`` object.
         au: action units, ``"12L=0.8,4=0.5"``, added on top.
         timeline: JSON file with emotions over time, instead of ``emotion``.
+        like: one or several files with a voice that sounds as the face shall feel, or a picture
+            or silent clip of a face that looks so.
+        neutral: the speaker of ``like`` (or of the clip, with ``auto``) speaking plainly.
         intensity: 0 (nothing changes) .. 1.5.
         face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person.
         engine: ``"mesh"``.
@@ -74,23 +156,32 @@ def edit(
     """
     if engine not in ENGINES:
         raise InputError(f"There is no engine {engine!r}. Valid: {', '.join(ENGINES)}.")
-    request = request_from(emotion, au, timeline, intensity)
-    from mien.editing.files import edit_file
+    from mien.editing.files import check_files, edit_file
     from mien.face.select import FaceChoice
 
+    choice = FaceChoice.parse(face)
+    check_files(Path(input), Path(output), choice, overwrite=overwrite)
+    request, warnings = request_from(
+        input,
+        emotion,
+        au=au,
+        timeline=timeline,
+        like=like,
+        neutral=neutral,
+        intensity=intensity,
+    )
     return edit_file(
         Path(input),
         Path(output),
-        request,
-        FaceChoice.parse(face),
+        _enliven(request, Path(input)),
+        choice,
         overwrite=overwrite,
         progress=progress,
+        warnings=warnings,
     )
 
 
-def feel(
-    voices: str | Path | Sequence[str | Path], *, neutral: str | Path | None = None
-) -> Iterator[Feeling]:
+def feel(voices: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling]:
     """Say what voices feel: probabilities, valence, arousal, intensity and a curve per second.
 
     Args:
@@ -105,5 +196,6 @@ def feel(
     """
     from mien.speech.feeling import feelings
 
-    several = [voices] if isinstance(voices, str | Path) else voices
-    yield from feelings([Path(v) for v in several], None if neutral is None else Path(neutral))
+    yield from feelings(
+        [Path(v) for v in _several(voices)], None if neutral is None else Path(neutral)
+    )

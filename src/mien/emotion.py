@@ -8,12 +8,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
 
 from mien.errors import InputError
 from mien.facs import ACTION_UNITS, MIDLINE, PAIRED, RECIPES, Expression, expression
+from mien.look import AUTO, PRESETS, Look, presets
 
 MOST: Final = 1.5
 """Largest intensity; 1 is a clear, natural expression."""
@@ -30,6 +32,9 @@ class Request(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The request in plain values, for reports."""
+
+
+_NO_LOOKS: Final[Mapping[str, Look]] = MappingProxyType({})
 
 
 def _number(text: str, what: str) -> float:
@@ -57,69 +62,96 @@ def _unknown(kind: str, name: str, valid: tuple[str, ...]) -> InputError:
     return InputError(f"There is no {kind} {name!r}.{hint} Valid: {', '.join(valid)}.")
 
 
+NAMES: Final = (*RECIPES, *PRESETS)
+"""Emotions that have a name of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Emotion:
-    """One steady expression, however it was asked for.
+    """One expression, however it was asked for; steady unless a look moves.
 
     Attributes:
-        labels: emotions and how strong each is.
+        labels: emotions (``NAMES``) and how strong each is.
         units: action units added on top, as names of ``ACTION_UNITS`` or without side.
+        looks: expressions out of voices and faces (``mien.like``), and how strong each is.
         intensity: factor on all of it, 0..1.5.
     """
 
     labels: tuple[tuple[str, float], ...] = ()
     units: tuple[tuple[str, float], ...] = ()
+    looks: tuple[tuple[Look, float], ...] = ()
     intensity: float = 1.0
 
     def __post_init__(self) -> None:
         check_intensity(self.intensity)
         for name, strength in self.labels:
-            if name not in RECIPES:
-                raise _unknown("emotion", name, tuple(RECIPES))
+            if name not in NAMES:
+                raise _unknown("emotion", name, NAMES)
             check_intensity(strength, f"The strength of {name}")
+        for look, strength in self.looks:
+            check_intensity(strength, f"The strength of {look.name}")
         for name, strength in self.units:
             if name not in ACTION_UNITS and name not in PAIRED:
                 raise _unknown("action unit", name, (*PAIRED, *MIDLINE, "and 12L, 12R … per side"))
             check_intensity(strength, f"The strength of action unit {name}")
 
     @classmethod
-    def parse(cls, text: str = "", *, au: str = "", intensity: float = 1.0) -> Self:
+    def parse(
+        cls,
+        text: str = "",
+        *,
+        au: str = "",
+        intensity: float = 1.0,
+        looks: Mapping[str, Look] = _NO_LOOKS,
+        like: Look | None = None,
+    ) -> Self:
         """Read ``sad``, ``sad:0.6``, ``happy:0.7,surprised:0.4`` and ``12L=0.8,4=0.5``.
 
         Args:
             text: emotions, separated by commas, each with an optional strength.
             au: action units, separated by commas; ``12`` means both sides, ``45`` is 43.
             intensity: factor on all of it.
+            looks: further names, ``auto`` for instance, and what they mean.
+            like: a look that is added in full.
 
         Raises:
             InputError: for names that do not exist and numbers out of range.
         """
         labels = []
+        worn = [] if like is None else [(like, 1.0)]
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, colon, strength = part.partition(":")
             name = name.strip().lower()
-            if name not in RECIPES:
-                raise _unknown("emotion", name, tuple(RECIPES))
-            labels.append((name, _number(strength, f"The strength of {name}") if colon else 1.0))
+            if name not in NAMES and name not in looks:
+                if name == AUTO:
+                    raise InputError("auto follows a clip's own voice; here there is no clip.")
+                raise _unknown("emotion", name, (*NAMES, *looks))
+            value = _number(strength, f"The strength of {name}") if colon else 1.0
+            if name in looks:
+                worn.append((looks[name], value))
+            else:
+                labels.append((name, value))
         units = []
         for part in filter(None, (p.strip() for p in au.split(","))):
             name, equals, strength = part.partition("=")
             name = name.strip().upper().removeprefix("AU").replace("45", "43")
             what = f"The strength of action unit {name}"
             units.append((name, _number(strength, what) if equals else 1.0))
-        if not labels and not units:
-            raise InputError(f"No emotion was named. Valid: {', '.join(RECIPES)}.")
-        return cls(tuple(labels), tuple(units), intensity)
+        if not labels and not units and not worn:
+            raise InputError(f"No emotion was named. Valid: {', '.join(NAMES)}.")
+        return cls(tuple(labels), tuple(units), tuple(worn), intensity)
 
     def scaled(self, intensity: float) -> Self:
         """The same emotion with another overall intensity."""
         return replace(self, intensity=intensity)
 
     def expression_at(self, time: float = 0.0) -> Expression:
-        """Action units ``float32 (D,)``; the same at any time."""
+        """Action units ``float32 (D,)`` at ``time`` seconds."""
         total = expression(_summed(self.units))
         for name, strength in self.labels:
-            total = total + strength * RECIPES[name].expression()
+            total = total + strength * _named(name)
+        for look, strength in self.looks:
+            total = total + strength * look.expression_at(time)
         return (self.intensity * total).astype(np.float32)
 
     def presence_at(self, time: float = 0.0) -> float:
@@ -127,15 +159,25 @@ class Emotion:
 
         Action units alone are added to what the face does already.
         """
-        return min(1.0, self.intensity * sum(strength for _, strength in self.labels))
+        named = sum(strength for _, strength in self.labels)
+        worn = sum(strength * look.presence_at(time) for look, strength in self.looks)
+        return min(1.0, self.intensity * (named + worn))
 
     def describe(self) -> dict[str, Any]:
         """Labels, action units and intensity."""
         return {
             "labels": dict(self.labels),
             "action_units": dict(self.units),
+            "looks": [
+                {"name": look.name, "strength": strength, **look.about}
+                for look, strength in self.looks
+            ],
             "intensity": self.intensity,
         }
+
+
+def _named(name: str) -> Expression:
+    return RECIPES[name].expression() if name in RECIPES else presets()[name].look.expression_at(0)
 
 
 def _summed(units: tuple[tuple[str, float], ...]) -> dict[str, float]:
@@ -186,8 +228,10 @@ class Timeline:
     intensity: float = 1.0
 
     @classmethod
-    def load(cls, path: str | Path, intensity: float = 1.0) -> Self:
-        """Read a timeline file (JSON, see ``docs/timeline.md``).
+    def load(
+        cls, path: str | Path, intensity: float = 1.0, looks: Mapping[str, Look] = _NO_LOOKS
+    ) -> Self:
+        """Read a timeline file (JSON, see ``docs/timeline.md``); paths are relative to it.
 
         Raises:
             InputError: naming the entry and the field that cannot be used.
@@ -199,30 +243,41 @@ class Timeline:
             raise InputError(f"The timeline {path} cannot be opened ({error.strerror}).") from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"The timeline {path} is not valid JSON ({error}).") from error
-        return cls.from_data(data, intensity)
+        return cls.from_data(data, intensity, looks, path.parent)
 
     @classmethod
-    def from_data(cls, data: object, intensity: float = 1.0) -> Self:
-        """Build a timeline from a list of entries, or an object with that list as ``timeline``."""
+    def from_data(
+        cls,
+        data: object,
+        intensity: float = 1.0,
+        looks: Mapping[str, Look] = _NO_LOOKS,
+        folder: Path | None = None,
+    ) -> Self:
+        """Build a timeline from a list of entries, or an object with that list as ``timeline``.
+
+        ``looks`` are further names for emotions; files are relative to ``folder``.
+        """
         if isinstance(data, Mapping):
             data = data.get("timeline")
         if not isinstance(data, list) or not data:
             raise InputError('A timeline is a list of entries like {"at": 0, "emotion": "sad"}.')
-        keys = sorted((_key(i, entry) for i, entry in enumerate(data, 1)), key=lambda k: k.at)
+        place = folder or Path()
+        entries = (_key(i, entry, looks, place) for i, entry in enumerate(data, 1))
+        keys = sorted(entries, key=lambda k: k.at)
         return cls(tuple(keys), check_intensity(intensity))
 
     def expression_at(self, time: float) -> Expression:
         """Action units ``float32 (D,)`` at ``time`` seconds; continuous in time."""
         now = np.zeros(len(ACTION_UNITS), np.float32)
         for key, share in self._shares(time):
-            now = now + share * (key.emotion.expression_at() - now)
+            now = now + share * (key.emotion.expression_at(time) - now)
         return (self.intensity * now).astype(np.float32)
 
     def presence_at(self, time: float) -> float:
         """How much of the person's own expression gives way at ``time``, 0..1."""
         now = 0.0
         for key, share in self._shares(time):
-            now += share * (key.emotion.presence_at() - now)
+            now += share * (key.emotion.presence_at(time) - now)
         return min(1.0, self.intensity * now)
 
     def _shares(self, time: float) -> list[tuple[Key, float]]:
@@ -243,15 +298,14 @@ class Timeline:
         }
 
 
-def _key(number: int, entry: object) -> Key:
+def _key(number: int, entry: object, looks: Mapping[str, Look], folder: Path) -> Key:
     where = f"Entry {number} of the timeline"
     if not isinstance(entry, Mapping):
         raise InputError(f"{where} is not an object but {entry!r}.")
-    unknown = set(entry) - {"at", "emotion", "au", "intensity", "fade", "easing"}
+    unknown = set(entry) - set(_FIELDS)
     if unknown:
         raise InputError(
-            f"{where} has the unknown field {sorted(unknown)[0]!r}; valid: at, emotion, au, "
-            "intensity, fade, easing."
+            f"{where} has the unknown field {sorted(unknown)[0]!r}; valid: {', '.join(_FIELDS)}."
         )
     at, fade = (
         _field(entry, name, where, default) for name, default in (("at", None), ("fade", 0.4))
@@ -265,10 +319,35 @@ def _key(number: int, entry: object) -> Key:
             raise InputError(f"{where}: {name} must be text; got {value!r}.")
     try:
         intensity = check_intensity(_field(entry, "intensity", where, 1.0))
-        emotion = Emotion.parse(names["emotion"], au=names["au"], intensity=intensity)
+        like = _like(entry, folder)
+        emotion = Emotion.parse(
+            names["emotion"], au=names["au"], intensity=intensity, looks=looks, like=like
+        )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return Key(at, emotion, max(fade, _SHORTEST_FADE), easing)
+
+
+_FIELDS: Final = ("at", "emotion", "au", "like", "neutral", "intensity", "fade", "easing")
+
+
+def _like(entry: Mapping[str, Any], folder: Path) -> Look | None:
+    """The look of the files an entry names."""
+    several: dict[str, list[Path]] = {}
+    for name in ("like", "neutral"):
+        value = entry.get(name, [])
+        paths = [value] if isinstance(value, str) else value
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise InputError(f"{name} must be a file or a list of files; got {value!r}.")
+        several[name] = [folder / path for path in paths]
+    if not several["like"]:
+        if several["neutral"]:
+            raise InputError("neutral belongs to like, which is missing.")
+        return None
+    from mien.like import look_like
+
+    look, _ = look_like(several["like"], several["neutral"])
+    return look
 
 
 def _field(entry: Mapping[str, Any], name: str, where: str, default: float | None) -> float:

@@ -14,6 +14,7 @@ from mien.cli.doctor import doctor
 from mien.cli.edit import edit
 from mien.cli.emotions import emotions
 from mien.cli.feel import feel
+from mien.cli.train import train
 from mien.errors import MienError
 
 INTERRUPTED: Final = 130
@@ -30,6 +31,7 @@ app.command()(edit)
 app.command()(feel)
 app.command()(emotions)
 app.command()(demo)
+app.command()(train)
 app.command()(doctor)
 
 

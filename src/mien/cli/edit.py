@@ -21,11 +21,25 @@ def edit(
     emotion: Annotated[
         str | None,
         typer.Option(
-            "--emotion", "-e", help="sad, sad:0.6 or happy:0.7,surprised:0.4", metavar="SPEC"
+            "--emotion", "-e", help="sad, sad:0.6, happy:0.7,surprised:0.4 or auto", metavar="SPEC"
         ),
     ] = None,
     au: Annotated[
         str | None, typer.Option("--au", help="Action units: 12L=0.8,4=0.5", metavar="SPEC")
+    ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--like",
+            help="A voice that sounds, or a face that looks, as the face shall feel; repeatable.",
+            metavar="FILE",
+        ),
+    ] = None,
+    neutral: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--neutral", help="The speaker of --like speaking plainly; repeatable.", metavar="FILE"
+        ),
     ] = None,
     timeline: Annotated[
         Path | None,
@@ -54,6 +68,8 @@ def edit(
             emotion,
             au=au,
             timeline=timeline,
+            like=like,
+            neutral=neutral,
             intensity=intensity,
             face=face,
             engine=engine,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +26,21 @@ from mien.media.still import is_still, read_still, write_still
 from mien.media.write import VideoWriter
 
 
+def check_files(source: Path, output: Path, choice: FaceChoice, *, overwrite: bool) -> bool:
+    """Make sure an edit can be read and written, before any work; whether it is a still.
+
+    Raises:
+        InputError: for an input or output that cannot be used.
+    """
+    if not source.exists():
+        raise InputError(f"There is no file {source}.")
+    still = source.is_file() and is_still(source)
+    inputs = [source] + ([choice.picture] if choice.picture else [])
+    suffixes = STILL_SUFFIXES if still else VIDEO_SUFFIXES
+    check_output(output, inputs=inputs, overwrite=overwrite, suffixes=suffixes)
+    return still
+
+
 def edit_file(
     source: Path,
     output: Path,
@@ -34,6 +49,7 @@ def edit_file(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> Report:
     """Write ``source`` with another feeling to ``output``.
 
@@ -42,14 +58,10 @@ def edit_file(
         FaceNotFoundError: when there is nobody to edit; nothing is written then.
         OutputError: when writing fails on the way; nothing is left then.
     """
-    if not source.exists():
-        raise InputError(f"There is no file {source}.")
-    still = source.is_file() and is_still(source)
-    inputs = [source] + ([choice.picture] if choice.picture else [])
-    suffixes = STILL_SUFFIXES if still else VIDEO_SUFFIXES
-    check_output(output, inputs=inputs, overwrite=overwrite, suffixes=suffixes)
+    still = check_files(source, output, choice, overwrite=overwrite)
     edit = _edit_still if still else _edit_video
-    return edit(source, output, request, choice, overwrite, progress)
+    report = edit(source, output, request, choice, overwrite, progress)
+    return replace(report, warnings=(*warnings, *report.warnings))
 
 
 def _selector(choice: FaceChoice) -> FaceSelector:

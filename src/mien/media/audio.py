@@ -59,6 +59,26 @@ def stream_speech(path: str | Path) -> Iterator[Samples]:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
+def has_sound(path: str | Path) -> bool:
+    """Whether a file has a sound track.
+
+    Raises:
+        InputError: when there is no such file, or it is no media file.
+    """
+    import soundfile
+
+    from mien.media.read import open_container
+
+    path = _existing(path)
+    if path.suffix.lower() in _LIBSNDFILE:
+        try:
+            return soundfile.info(str(path)).frames > 0
+        except (soundfile.SoundFileError, OSError):
+            pass  # a wrong suffix: FFmpeg looks at the content
+    with open_container(path) as container:
+        return bool(container.streams.audio)
+
+
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.exists():

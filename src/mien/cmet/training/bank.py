@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from mien.cmet.semantic import Voice, voice_of
+from mien.cmet.semantic import voice_of
 from mien.cmet.training.config import ConnectorConfig
 from mien.cmet.training.data import Array, Pairs, read_faces
 from mien.errors import InputError
@@ -41,25 +43,46 @@ def load_pairs(
         raise InputError(f"None of the recordings in {config.manifest} is there.")
     cache = build_cache(utterances, folder / "features", progress=progress)
     missing += [u.path for u, good in zip(utterances, cache.usable, strict=True) if not good]
-    key = json.dumps(
-        [_VERSION, config.views, _listener_id(config), [str(u.path) for u in utterances]]
-    )
+    faces = read_faces(config.action_units, utterances)
+    chosen = _chosen(utterances, cache.usable, np.isfinite(faces).all(1), config)
+    heard_of = [str(utterances[i].path) for i in chosen]
+    key = json.dumps([_VERSION, config.views, config.seed, _listener_id(config), heard_of])
     path = folder / f"voices-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
     if not path.exists():
-        voices = _listen(utterances, cache, config, progress)
+        voices = _listen(chosen, cache, config, progress)
         with whole_file(path) as part, part.open("wb") as file:
             np.save(file, voices)
-    usable = cache.usable
-    voices = np.load(path, allow_pickle=False)
+    some = [utterances[i] for i in chosen]
     pairs = Pairs(
-        voices=voices[usable],
-        faces=read_faces(config.action_units, utterances)[usable],
-        speaker=np.array([u.speaker for u in utterances])[usable],
-        emotion=np.array([u.emotion for u in utterances])[usable],
-        corpus=np.array([u.corpus for u in utterances])[usable],
-        train=np.array([u.split == "train" for u in utterances])[usable],
+        voices=np.load(path, allow_pickle=False),
+        faces=faces[chosen],
+        speaker=np.array([u.speaker for u in some]),
+        emotion=np.array([u.emotion for u in some]),
+        corpus=np.array([u.corpus for u in some]),
+        train=np.array([u.split == "train" for u in some]),
     )
     return pairs, missing
+
+
+def _chosen(
+    utterances: list[Utterance],
+    usable: npt.NDArray[np.bool_],
+    seen: npt.NDArray[np.bool_],
+    config: ConnectorConfig,
+) -> list[int]:
+    """Recordings to listen to: all with a face, some of every speaker's emotion otherwise."""
+    counts: Counter[tuple[str, str]] = Counter()
+    out = []
+    for i in np.random.default_rng(config.seed).permutation(len(utterances)).tolist():
+        item = utterances[i]
+        if not usable[i]:
+            continue
+        if not seen[i]:
+            counts[item.speaker, item.emotion] += 1
+            if counts[item.speaker, item.emotion] > config.most:
+                continue
+        out.append(i)
+    return sorted(out)
 
 
 def _listener_id(config: ConnectorConfig) -> str:
@@ -70,26 +93,25 @@ def _listener_id(config: ConnectorConfig) -> str:
 
 
 def _listen(
-    utterances: list[Utterance],
+    chosen: list[int],
     cache: FeatureCache,
     config: ConnectorConfig,
     progress: Callable[[int, int], None] | None,
 ) -> Array:
     listener = Listener(config.listener)
     excerpts = Excerpts(cache)
-    out = np.zeros((len(utterances), config.views, listener.size + 3), np.float32)
-    usable = np.flatnonzero(cache.usable)
-    order = sorted(usable.tolist(), key=lambda i: len(excerpts.get(i)))
+    out = np.zeros((len(chosen), config.views, listener.size + 3), np.float32)
+    place = {index: row for row, index in enumerate(chosen)}
+    order = sorted(chosen, key=lambda i: len(excerpts.get(i)))
     done = 0
     for view in range(config.views):
         for start in range(0, len(order), _BATCH):
             some = order[start : start + _BATCH]
             rng = np.random.default_rng([config.seed, view, start])
             heard = listener.embed(_pieces(excerpts, some, view, rng))
-            out[some, view, :-3] = heard
             for i, embedding in zip(some, heard, strict=True):
-                voice: Voice = voice_of(listener, embedding[None])
-                out[i, view, -3:] = voice.affect
+                out[place[i], view, :-3] = embedding
+                out[place[i], view, -3:] = voice_of(listener, embedding[None]).affect
             done += len(some)
             if progress is not None:
                 progress(done, len(order) * config.views)

@@ -20,6 +20,7 @@ class ConnectorConfig:
         action_units: table of clip means per recording, OpenFace's columns.
         listener: folder of the listener's nets; the shipped ones by default.
         views: versions of every recording (speed, room, noise, excerpt) that are listened to.
+        most: recordings per speaker and emotion that are listened to where the face is not known.
         held_out_emotion: an emotion that is never trained on, to measure what is said of it.
         width, layers, heads, feed_forward, dropout: sizes of the net.
         recipes: share of pairs whose target is an emotion's typical face, for voices whose faces
@@ -41,6 +42,7 @@ class ConnectorConfig:
     action_units: str
     listener: str | None = None
     views: int = 6
+    most: int = 12
     held_out_emotion: str | None = None
     width: int = 128
     layers: int = 2

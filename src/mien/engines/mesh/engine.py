@@ -14,10 +14,10 @@ from mien.engines.mesh import lips, rig
 from mien.engines.mesh.eyes import draw_eyes
 from mien.engines.mesh.layout import extend, layout
 from mien.engines.mesh.mouth import draw_mouth
-from mien.engines.mesh.reader import read_expression
 from mien.engines.mesh.warp import Map, Points, Region, motion_field, region_of, smooth_kinks, warp
 from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.pose import HeadPose, head_pose
+from mien.face.reading import read_expression
 from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
 from mien.face.types import LANDMARK_COUNT, Face
 from mien.facs import ACTION_UNITS, Expression

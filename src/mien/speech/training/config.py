@@ -37,8 +37,9 @@ class ListenerConfig:
     """Everything that decides a training run.
 
     Attributes:
-        manifest: table of recordings (see ``corpora.read_manifest``).
         corpora: name to share of the batches; others in the manifest are left out.
+        manifest: table of recordings (see ``corpora.read_manifest``).
+        folders: corpora in their published layout (``layouts.CORPORA``), name to folder.
         teacher: npz with ``files`` and ``features (N, 1024)``, or None.
         held_out: speakers taken from the manifest's training split to measure on.
         held_out_every: of the files with teacher features, every so many-th is measured on.
@@ -52,8 +53,9 @@ class ListenerConfig:
         seed: makes runs repeatable.
     """
 
-    manifest: str
     corpora: Mapping[str, float]
+    manifest: str | None = None
+    folders: Mapping[str, str] = field(default_factory=dict)
     teacher: str | None = None
     held_out: tuple[str, ...] = ()
     held_out_every: int = 10
@@ -90,8 +92,10 @@ class ListenerConfig:
         if "loss" in data:
             _only_known(path, data["loss"], LossWeights)
             data["loss"] = LossWeights(**data["loss"])
-        if not data.get("manifest") or not data.get("corpora"):
-            raise InputError(f"The settings {path} must name a manifest and corpora.")
+        if not data.get("corpora") or not (data.get("manifest") or data.get("folders")):
+            raise InputError(f"The settings {path} must name corpora, and a manifest or folders.")
+        folders = data.get("folders", {})
+        data["folders"] = {name: str(path.parent / place) for name, place in folders.items()}
         data["held_out"] = tuple(data.get("held_out", ()))
         for name in ("manifest", "teacher"):
             if data.get(name):

@@ -14,7 +14,8 @@ from mien.errors import InputError
 from mien.speech.labels import HEARD
 from mien.speech.training.cache import FeatureCache, build_cache
 from mien.speech.training.config import ListenerConfig
-from mien.speech.training.corpora import Utterance, present, read_manifest
+from mien.speech.training.corpora import Utterance, check_split, present, read_manifest
+from mien.speech.training.layouts import read_corpus
 from mien.speech.training.losses import Targets
 from mien.speech.training.sampling import Batch
 
@@ -70,11 +71,15 @@ def load_data(
     Raises:
         InputError: when nothing is left to train on.
     """
-    listed = [u for u in read_manifest(config.manifest) if u.corpus in config.corpora]
+    listed = read_manifest(config.manifest) if config.manifest else []
+    for corpus, folder_of in config.folders.items():
+        listed += read_corpus(corpus, folder_of)
+    check_split(listed)
+    listed = [item for item in listed if item.corpus in config.corpora]
     utterances, missing = present(listed)
     if not utterances:
         raise InputError(
-            f"None of the recordings of {', '.join(config.corpora)} in {config.manifest} is there."
+            f"None of the recordings of {', '.join(config.corpora)} is there; see the settings."
         )
     cache = build_cache(utterances, folder, progress=progress)
     teacher = _teacher(config, utterances)
@@ -91,7 +96,7 @@ def load_data(
         out = out or bool(known[i] and i % config.held_out_every == 0)
         (held_out if out else train).append(i)
     if not train or not held_out:
-        raise InputError(f"{config.manifest} needs speakers in both splits, train and val.")
+        raise InputError("The recordings need speakers in both splits, train and val.")
     emotion = [HEARD.index(u.emotion) if u.emotion in HEARD else -1 for u in utterances]
     return SpeechData(
         utterances=utterances,
@@ -119,9 +124,8 @@ def _teacher(config: ListenerConfig, utterances: list[Utterance]) -> npt.NDArray
         )
     with np.load(path, allow_pickle=False) as stored:
         features = dict(zip(stored["files"].tolist(), stored["features"], strict=True))
-    folder = Path(config.manifest).resolve().parent
     for row, item in zip(out, utterances, strict=True):
-        name = item.path.relative_to(folder).as_posix()
+        name = f"{item.path.parent.name}/{item.path.name}"
         if name in features:
             row[:] = features[name]
     return out

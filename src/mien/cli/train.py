@@ -1,0 +1,78 @@
+"""``mien train``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Net(StrEnum):
+    """What can be trained."""
+
+    listener = "listener"
+    connector = "connector"
+
+
+def train(
+    net: Annotated[Net, typer.Argument(help="Which net.")],
+    config: Annotated[Path, typer.Option("--config", help="TOML file, see configs/.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for checkpoints and logs.", metavar="DIR")
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew where DIR has a checkpoint.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train a net; needs the extra mien[train]. Prints measures on held-out speakers."""
+    from mien.errors import InputError, MissingExtraError
+
+    try:
+        import tensorboard  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Training needs more than the core ({error.name}): pip install 'mien[train]'."
+        ) from error
+    if (output / "checkpoint.pt").exists() and not (resume or overwrite):
+        raise InputError(
+            f"{output} holds a checkpoint; use --resume to go on or --overwrite to start anew."
+        )
+    with progress_bar("Training") as progress:
+        scores = _run(net, config, output, resume, progress)
+    for name, value in scores.items():
+        typer.echo(f"{name}: {value:.3f}")
+
+
+def _run(
+    net: Net,
+    config: Path,
+    output: Path,
+    resume: bool,
+    progress: Callable[[int, int | None], None] | None,
+) -> dict[str, float]:
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if net is Net.listener:
+        from mien.speech.training.config import ListenerConfig
+        from mien.speech.training.loop import train_listener
+
+        settings = ListenerConfig.load(config)
+        return train_listener(settings, output, resume=resume, say=say, progress=progress)
+    from mien.cmet.training.config import ConnectorConfig
+    from mien.cmet.training.loop import train_connector
+
+    plan = ConnectorConfig.load(config)
+    return train_connector(plan, output, resume=resume, say=say, progress=progress)
