@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
 from mien.engines.mesh.baseline import Baseline, removal
 from mien.engines.mesh.layout import extend, layout
-from mien.face.reading import read_expression
 from mien.engines.mesh.warp import Region, motion_field, warp
 from mien.face.canonical import canonical_face
 from mien.face.pose import head_pose
+from mien.face.reading import read_expression
 from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP
 from mien.face.types import Face
 from mien.facs import ACTION_UNITS, INDEX, RECIPES, expression

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from mien.cmet.clarity import clarify
 from mien.cmet.semantic import Vector, Voice
 from mien.cmet.transfer import Codes, transfer
 from mien.errors import WeightsError
@@ -48,6 +49,7 @@ class Expresser:
         self.neutral_face: Array = stored["neutral_face"]
         self._decoder: Array = stored["decoder"]
         self.neutral_voice = Voice(stored["neutral_embedding"], stored["neutral_affect"])
+        self._common: Array = stored["common"]
         if self._decoder.shape != (len(self.neutral_face), len(ACTION_UNITS)):
             raise WeightsError("connector.npz does not fit this version; install mien again.")
 
@@ -63,12 +65,16 @@ class Expresser:
         return out.mean(0).astype(np.float32)
 
     def expression(self, vector: Vector) -> Expression:
-        """The expression the mesh engine draws, ``float32 (D,)``."""
-        return self.decode(self.difference(vector))
+        """The expression the mesh engine draws, ``float32 (D,)``; none for a neutral voice.
+
+        Everybody who speaks with any feeling moves more than somebody who does not; that common
+        part, which the connector gives for no difference in voice, is taken away.
+        """
+        return self.decode(self.difference(vector) - self._common)
 
     def decode(self, difference: Array) -> Expression:
         """Rig action units, both sides apart, of a difference in code units ``(17,)``."""
-        return np.clip(difference @ self._decoder, -MOST, MOST).astype(np.float32)
+        return np.clip(clarify(difference @ self._decoder), -MOST, MOST).astype(np.float32)
 
     def _connect(self, reference: Codes, vector: Codes, code: Codes) -> Codes:
         feed = {

@@ -164,7 +164,7 @@ class Listener:
         alone, beside, intensity = self._say.run(
             None, {"embedding": embeddings, "neutral": np.ascontiguousarray(plain)}
         )
-        logits = (alone if neutral is None else 0.5 * (alone + beside)) / temperature
+        logits = (alone if neutral is None else beside) / temperature
         odds = np.exp(logits - logits.max(1, keepdims=True))
         share = (intensity - _WEAKEST) / (_STRONGEST - _WEAKEST)
         return odds / odds.sum(1, keepdims=True), np.clip(share, 0, 1)

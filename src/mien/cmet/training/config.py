@@ -22,7 +22,9 @@ class ConnectorConfig:
         views: versions of every recording (speed, room, noise, excerpt) that are listened to.
         most: recordings per speaker and emotion that are listened to where the face is not known.
         held_out_emotion: an emotion that is never trained on, to measure what is said of it.
-        width, layers, heads, feed_forward, dropout: sizes of the net.
+        width, layers, heads, feed_forward, dropout, direct: of the net (``ConnectorSpec``).
+        line_penalty: of the ridge regression that gives the straight line (``line.py``).
+        from_neutral: share of the real pairs that start from neutral; the others are any two.
         recipes: share of pairs whose target is an emotion's typical face, for voices whose faces
             are not known.
         noise: size of the noise added to the semantic vector, shares of its length.
@@ -41,7 +43,7 @@ class ConnectorConfig:
     manifest: str
     action_units: str
     listener: str | None = None
-    views: int = 6
+    views: int = 4
     most: int = 12
     held_out_emotion: str | None = None
     width: int = 128
@@ -49,18 +51,21 @@ class ConnectorConfig:
     heads: int = 4
     feed_forward: int = 256
     dropout: float = 0.1
-    recipes: float = 0.5
-    noise: float = 0.6
+    direct: bool = True
+    line_penalty: float = 3000.0
+    from_neutral: float = 1.0
+    recipes: float = 0.25
+    noise: float = 1.0
     affect_only: float = 0.3
     no_reference: float = 0.5
-    other_face: float = 0.3
+    other_face: float = 0.0
     published_pairing: bool = False
     batch: int = 96
-    steps: int = 1500
-    learning_rate: float = 1e-3
+    steps: int = 150
+    learning_rate: float = 3e-4
     weight_decay: float = 0.05
-    average: float = 0.99
-    measure_every: int = 250
+    average: float = 0.95
+    measure_every: int = 50
     loss: LossWeights = field(default_factory=LossWeights)
     seed: int = 0
 

@@ -25,7 +25,7 @@ _CLIPS: Final = (1, 1, 2, 4)
 """How many recordings of the second emotion are averaged; the paper uses ten, a user often one."""
 
 _NEUTRAL_CLIPS: Final = 4
-_STEADY_NOISE, _FRAME_NOISE = 1.5, 0.5
+_STEADY_NOISE, _FRAME_NOISE = 1.0, 0.5
 """Of the face that is started from, code units: between clips, between frames."""
 
 _CONTEMPT: Final = {"14": 9.0, "12": 4.5, "2": 1.0, "10": 2.0}
@@ -154,7 +154,7 @@ class PairSampler:
         people = list(self._people.values())
         emotions = people[rng.integers(len(people))]
         names = list(emotions)
-        from_neutral = "neutral" in emotions and rng.random() < 0.5
+        from_neutral = "neutral" in emotions and rng.random() < self.config.from_neutral
         before = "neutral" if from_neutral else names[rng.integers(len(names))]
         others = [name for name in names if name != before]
         after = others[rng.integers(len(others))]

@@ -18,6 +18,7 @@ from mien.cmet.openface import UNITS
 from mien.cmet.training.bank import load_pairs
 from mien.cmet.training.config import ConnectorConfig
 from mien.cmet.training.data import Pairs, PairSampler
+from mien.cmet.training.line import draw_line
 from mien.cmet.training.measure import cases, measure, predictor, rank, typical_of
 from mien.cmet.training.objective import Losses, both_ways
 from mien.errors import InputError
@@ -123,8 +124,11 @@ class _Run:
             heads=config.heads,
             feed_forward=config.feed_forward,
             dropout=config.dropout,
+            direct=config.direct,
         )
         self.net = Connector(spec)
+        if config.direct:
+            draw_line(self.net, pairs, config)
         self.average = copy.deepcopy(self.net)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -140,9 +144,16 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rate
         self.net.train()
+        batch = self.sampler.draw(np.random.default_rng([config.seed, self.done]))
+        if config.direct:
+            # The line is a start from neutral; backwards the pair's residual is the opposite one.
+            with torch.no_grad():
+                line = self.net.line(batch["speech"], batch["first"])
+            batch["target"] = batch["target"] - line
+            batch["reference"] = torch.where(batch["reference"] == 0, 0, batch["reference"] - line)
         losses = both_ways(
-            self.net,
-            **self.sampler.draw(np.random.default_rng([config.seed, self.done])),
+            self.net.bend,
+            **batch,
             weights=config.loss,
             published_pairing=config.published_pairing,
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
 
-from mien.cmet.connector import Connector
+from mien.cmet.connector import Connected
 from mien.cmet.losses import LossWeights, contrastive, directional, focal
 
 
@@ -21,7 +22,7 @@ class Losses(NamedTuple):
 
 
 def both_ways(
-    connector: Connector,
+    connector: Callable[[Tensor, Tensor, Tensor], Connected],
     *,
     reference: Tensor,
     speech: Tensor,

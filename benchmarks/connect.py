@@ -1,0 +1,169 @@
+"""The connector on actors it was not trained on: beside ridge, trees and recipes, ablated, zero-shot.
+
+python benchmarks/connect.py --run FOLDER    # of ``mien train connector``; trees need scikit-learn
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from listen import statistics
+from record import ROOT, table, write_section
+
+from mien.cmet.losses import LossWeights
+from mien.cmet.training.bank import load_pairs
+from mien.cmet.training.config import ConnectorConfig
+from mien.cmet.training.data import Pairs, read_faces
+from mien.cmet.training.export import load_connector
+from mien.cmet.training.loop import train_connector
+from mien.cmet.training.measure import (
+    Case,
+    cases,
+    correlations,
+    measure,
+    predictor,
+    rank,
+    typical_of,
+)
+from mien.speech.training.cache import build_cache
+from mien.speech.training.corpora import present, read_manifest
+from mien.speech.training.sampling import Excerpts
+
+SEVERAL = 4
+
+
+def voice_statistics(config: ConnectorConfig, run: Path) -> np.ndarray:
+    """Simple statistics of the recordings that have a face, in the pairs' order."""
+    utterances, _ = present(read_manifest(config.manifest))
+    excerpts = Excerpts(build_cache(utterances, run / "features"))
+    known = np.isfinite(read_faces(config.action_units, utterances)).all(1)
+    return np.stack([statistics(excerpts.get(i)) for i in np.flatnonzero(known)])
+
+
+def simple_rows(pairs: Pairs, values: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Differences of voice statistics and of faces to the speaker's neutral."""
+    seen = np.flatnonzero(pairs.seen)
+    x, y = [], []
+    for person in np.unique(pairs.speaker[seen]):
+        own = pairs.speaker[seen] == person
+        if pairs.train[seen][own][0] != train:
+            continue
+        plain = own & (pairs.emotion[seen] == "neutral")
+        for place in np.flatnonzero(own & ~plain):
+            x.append(values[place] - values[plain].mean(0))
+            y.append(pairs.faces[seen[place]] - pairs.faces[seen[plain]].mean(0))
+    return np.stack(x), np.stack(y)
+
+
+def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Ridge regression with a constant."""
+    mean, centre = x.mean(0), y.mean(0)
+    inner = (x - mean).T @ (x - mean) + penalty * np.eye(x.shape[1])
+    weights = np.linalg.solve(inner, (x - mean).T @ (y - centre))
+    return lambda new: (new - mean) @ weights + centre
+
+
+def yardsticks(config: ConnectorConfig, pairs: Pairs, run: Path) -> list[list[object]]:
+    """Ridge and trees on simple statistics, and the mean face of the true label."""
+    values = voice_statistics(config, run)
+    train = pairs.train[pairs.seen]
+    values = (values - values[train].mean(0)) / (values[train].std(0) + 1e-6)
+    x, y = simple_rows(pairs, values, train=True)
+    new, true = simple_rows(pairs, values, train=False)
+    best = max(
+        (correlations(ridge(x, y, penalty)(new), true) for penalty in (100, 1e3, 3e3, 1e4, 3e4)),
+        key=sum,
+    )
+    rows: list[list[object]] = [["ridge on voice statistics, best of five penalties", *best]]
+    try:
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        trees = ExtraTreesRegressor(300, min_samples_leaf=3, max_features=0.33, random_state=0)
+        rows.append(["extra trees on the same", *correlations(trees.fit(x, y).predict(new), true)])
+    except ImportError:
+        print("scikit-learn is not here: no trees")
+    typical = pairs.typical()
+    some = cases(pairs)
+    label = np.stack([typical[case.emotion] for case in some])
+    true = np.stack([case.difference for case in some])
+    rows.append(["mean face of the true label", *correlations(label, true)])
+    return rows
+
+
+def zero_shot(config: ConnectorConfig, pairs: Pairs) -> list[list[object]]:
+    """Train without each emotion in turn; its rank among seven by what its voices predict."""
+    some = cases(pairs)
+    typical = typical_of(some)
+    rows: list[list[object]] = []
+    for emotion in typical:
+        plan = replace(config, held_out_emotion=emotion, measure_every=config.steps)
+        with tempfile.TemporaryDirectory() as folder:
+            train_connector(plan, Path(folder), pairs=pairs)
+            net = load_connector(Path(folder) / "connector.pt")
+        predict = predictor(net)
+        own: list[Case] = [case for case in some if case.emotion == emotion]
+        faces = np.stack([predict(case.vector, case.neutral) for case in own])
+        ranks = [rank(face, emotion, typical) for face in faces]
+        mean = rank(faces.mean(0), emotion, typical)
+        rows.append([emotion, mean, float(np.mean(np.array(ranks) <= 2)), float(np.mean(ranks))])
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    args = parser.parse_args()
+    config = ConnectorConfig.load(ROOT / "configs" / "connector.toml")
+    pairs, _ = load_pairs(config, args.run)
+    net = load_connector(args.run / "connector.pt")
+    head = ["", "per action unit", "per clip"]
+    rows = yardsticks(config, pairs, args.run)
+    rows.append(["**connector**", *measure(predictor(net), cases(pairs))])
+    several = cases(pairs, SEVERAL)
+    typical = pairs.typical()
+    label = np.stack([typical[case.emotion] for case in several])
+    true = np.stack([case.difference for case in several])
+    rows.append([f"mean face of the true label, {SEVERAL} clips", *correlations(label, true)])
+    rows.append([f"**connector**, {SEVERAL} clips", *measure(predictor(net), several)])
+    plain = replace(config, measure_every=config.steps)
+    long = {"direct": False, "steps": 400, "learning_rate": 1e-3, "measure_every": 400}
+    variants = {
+        "the line alone": replace(config, steps=1, measure_every=1, learning_rate=0.0),
+        "line + reconstruction": replace(plain, loss=LossWeights(1, 0, 0)),
+        "line + reconstruction + contrastive": replace(plain, loss=LossWeights(1, 0.1, 0)),
+        "line + all three losses (shipped)": plain,
+        "no line, reconstruction": replace(config, **long, loss=LossWeights(1, 0, 0)),
+        "no line, + contrastive": replace(config, **long, loss=LossWeights(1, 0.1, 0)),
+        "no line, + directional (the paper's three)": replace(config, **long),
+        "no line, reference always given": replace(config, **long, no_reference=0.0),
+        "no line, published pairing": replace(config, **long, published_pairing=True),
+    }
+    ablation = []
+    for name, plan in variants.items():
+        with tempfile.TemporaryDirectory() as folder:
+            scores = train_connector(plan, Path(folder), pairs=pairs)
+        ablation.append([name, *scores.values()])
+        print(ablation[-1], flush=True)
+    shots = zero_shot(config, pairs)
+    text = (
+        "Four held-out RAVDESS actors, differences to the actor's own neutral, code of 17 action "
+        "units. Correlation over the clips, averaged over the action units; correlation over the "
+        f"action units, averaged over the clips.\n\n{table(head, rows)}\n\n"
+        "Ablation (single clips, then four clips averaged):\n\n"
+        f"{table(['', *head[1:], 'per action unit, 4 clips', 'per clip, 4 clips'], ablation)}\n\n"
+        "Zero-shot: the emotion's faces are never trained on; rank of its real mean face among "
+        "seven by correlation with what its voices predict.\n\n"
+        f"{table(['held out', 'rank, mean of its clips', 'clips of rank 1 or 2', 'mean rank'], shots)}"
+    )
+    write_section("Connector", text)
+
+
+if __name__ == "__main__":
+    main()

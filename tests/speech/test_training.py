@@ -1,0 +1,257 @@
+"""Real trainings, small enough for a minute."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mien.errors import InputError  # noqa: E402
+from mien.speech.listener import Listener  # noqa: E402
+from mien.speech.training.augment import augment  # noqa: E402
+from mien.speech.training.config import ListenerConfig  # noqa: E402
+from mien.speech.training.corpora import read_manifest  # noqa: E402
+from mien.speech.training.export import export_listener, load_net  # noqa: E402
+from mien.speech.training.layouts import paper_split, read_corpus  # noqa: E402
+from mien.speech.training.loop import train_listener  # noqa: E402
+from mien.speech.training.losses import SpeakerAdversary, contrast, distil  # noqa: E402
+
+from .voices import buzz, write_corpus, write_sound  # noqa: E402
+
+SETTINGS = """
+manifest = "manifest.csv"
+stem = 4
+width = 32
+embedding = 16
+dropout = 0.0
+groups = 4
+group = 5
+rows = 120
+steps = 24
+measure_every = 12
+save_every = 12
+learning_rate = 4e-3
+[corpora]
+toy = 1.0
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    write_corpus(folder, ["a", "b", "c"], 4)
+    (folder / "toy.toml").write_text(SETTINGS)
+    return folder / "toy.toml"
+
+
+@pytest.fixture(scope="module")
+def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    out = tmp_path_factory.mktemp("run")
+    lines: list[str] = []
+    train_listener(ListenerConfig.load(toy), out, say=lines.append)
+    return out, lines
+
+
+def part(line: str, name: str) -> float:
+    return float(line.split(f"{name} ")[1].split(",")[0].split(" ")[0])
+
+
+def test_training_learns(trained: tuple[Path, list[str]]) -> None:
+    out, lines = trained
+    first, last = lines[-2:]
+    assert part(last, "emotion") < part(first, "emotion")
+    assert part(last, "contrast") < part(first, "contrast")
+    assert {p.name for p in out.iterdir()} >= {
+        "checkpoint.pt", "listener.pt", "scores.json", "log", "features",
+    }  # fmt: skip
+    assert list((out / "log").iterdir())
+
+
+def test_resuming_continues_exactly(
+    toy: Path, trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mien.speech.training import loop
+
+    class StopError(Exception):
+        pass
+
+    def stop_at_12(self: object) -> None:
+        save(self)
+        raise StopError
+
+    save = loop._Run.save
+    monkeypatch.setattr(loop._Run, "save", stop_at_12)
+    with pytest.raises(StopError):
+        train_listener(ListenerConfig.load(toy), tmp_path)
+    monkeypatch.setattr(loop._Run, "save", save)
+    train_listener(ListenerConfig.load(toy), tmp_path, resume=True)
+    one, two = (
+        torch.load(p / "listener.pt", weights_only=True)["weights"] for p in (tmp_path, trained[0])
+    )
+    assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(
+    toy: Path, trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    other = replace(ListenerConfig.load(toy), seed=9)
+    with pytest.raises(InputError, match="other settings"):
+        train_listener(other, trained[0], resume=True)
+    with pytest.raises(InputError, match="no checkpoint"):
+        train_listener(other, tmp_path, resume=True)
+
+
+def test_what_is_exported_is_what_was_trained(
+    trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    from mien.speech.features import features
+
+    net = load_net(trained[0] / "listener.pt")
+    export_listener([net, net], tmp_path)
+    listener = Listener(tmp_path)
+    rows = features(buzz(1.5))
+    with torch.no_grad():
+        tensor = torch.from_numpy(rows)[None]
+        embedding = net.embedding(tensor, torch.tensor([len(rows)]))
+        said = net.say(embedding, embedding)
+    mine = listener.embed([rows])
+    assert np.allclose(mine[0, :16] * 2**0.5, embedding[0].numpy(), atol=0.02)
+    odds, _ = listener.say(mine)
+    assert np.allclose(odds[0], said.emotion.softmax(1)[0].numpy(), atol=0.05)
+
+
+def test_files_that_are_missing_or_broken_are_said(toy: Path, tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, ["a", "b", "c"], 2)
+    (tmp_path / "toy" / "a-happy-0.wav").unlink()
+    (tmp_path / "toy" / "b-sad-0.wav").write_text("nothing " * 99)
+    config = tmp_path / "toy.toml"
+    config.write_text(SETTINGS.replace("steps = 24", "steps = 2"))
+    lines: list[str] = []
+    train_listener(ListenerConfig.load(config), tmp_path / "run", say=lines.append)
+    left_out = [line for line in lines if "left out" in line]
+    assert len(left_out) == 2
+    for path in (tmp_path / "toy").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="None of the recordings"):
+        train_listener(ListenerConfig.load(config), tmp_path / "run2")
+    assert manifest.exists()
+
+
+def test_settings_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    for text, word in (
+        ("manifest = 'a'\nwidht = 3\n[corpora]\na = 1", "widht"),
+        ("manifest = 'a'", "corpora"),
+        ("= 3", "TOML"),
+        ("manifest='a'\n[corpora]\na=1\n[loss]\nnone=1", "none"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=word):
+            ListenerConfig.load(path)
+    with pytest.raises(InputError, match="cannot be opened"):
+        ListenerConfig.load(tmp_path / "none.toml")
+
+
+def test_a_speaker_is_on_one_side(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, ["a", "b"])
+    manifest.write_text(manifest.read_text().replace("a,happy,2,0,train", "a,happy,2,0,val"))
+    with pytest.raises(InputError, match="both splits"):
+        read_manifest(manifest)
+
+
+def test_published_layouts_are_read(tmp_path: Path) -> None:
+    names = {
+        "mead": [
+            "M003/audio/angry/level_3/001.wav",
+            "W011/audio/neutral/level_1/030.wav",
+            "M026-2/front/happy/level_2/007.wav",
+            "W011/left_30/happy/level_2/007.wav",
+            "X999/audio/angry/level_3/001.wav",
+        ],
+        "cremad": ["AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1002_TAI_HAP_HI.wav", "readme.wav"],
+        "ravdess": ["Actor_02/03-01-05-02-01-01-02.wav", "Actor_24/03-01-01-01-02-01-24.wav"],
+    }
+    for corpus, files in names.items():
+        for name in files:
+            (tmp_path / corpus / name).parent.mkdir(parents=True, exist_ok=True)
+            write_sound(tmp_path / corpus / name, buzz(0.2))
+    mead = {u.speaker: u for u in read_corpus("mead", tmp_path / "mead")}
+    assert set(mead) == {"mead_M003", "mead_W011", "mead_M026"}
+    assert (mead["mead_M003"].emotion, mead["mead_M003"].intensity) == ("angry", 3)
+    assert [mead[f"mead_{n}"].split for n in ("M003", "W011", "M026")] == ["val", "train", "train"]
+    cremad = read_corpus("cremad", tmp_path / "cremad")
+    assert [(u.emotion, u.intensity) for u in cremad] == [("angry", None), ("happy", 3)]
+    assert [paper_split(u) for u in cremad] == ["train", "test"]
+    ravdess = read_corpus("ravdess", tmp_path / "ravdess")
+    assert [(u.emotion, u.intensity, u.split) for u in ravdess] == [
+        ("angry", 3, "train"),
+        ("neutral", None, "val"),
+    ]
+    with pytest.raises(InputError, match="mead, cremad, ravdess"):
+        read_corpus("other", tmp_path)
+    with pytest.raises(InputError, match="layout"):
+        read_corpus("mead", tmp_path / "ravdess")
+
+
+def test_what_belongs_to_a_voice_is_varied_alike() -> None:
+    rows = torch.zeros(4, 60, 82)
+    generator = torch.Generator().manual_seed(3)
+    voice = torch.tensor([0, 0, 1, 1])
+    varied = augment(rows, torch.full((4,), 60), voice, generator)
+    level = varied[..., :80].median(1).values.mean(1)
+    assert abs(level[0] - level[1]) < 0.4
+    assert not torch.equal(varied[0], varied[1])
+    again = augment(rows, torch.full((4,), 60), voice, torch.Generator().manual_seed(3))
+    assert torch.equal(varied, again)
+
+
+def test_contrast_prefers_alike_labels_together() -> None:
+    label = torch.tensor([0, 0, 1, 1])
+    good = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    bad = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    assert contrast(good, label) < contrast(bad, label)
+    assert float(contrast(good, torch.full((4,), -1))) == 0
+
+
+def test_distillation_wants_the_teachers_direction() -> None:
+    teacher = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    mean = teacher.mean(0)
+    assert float(distil(teacher * 3, teacher, mean * 0)) == pytest.approx(0, abs=1e-5)
+    assert float(distil(-teacher, teacher, mean * 0)) == pytest.approx(4, abs=1e-5)
+    assert float(distil(teacher, teacher * 0, mean)) == 0
+
+
+def test_the_adversary_pushes_back() -> None:
+    adversary = SpeakerAdversary(4, 3)
+    embedding = torch.randn(6, 4, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(adversary(embedding), torch.arange(6) % 3)
+    (reversed_gradient,) = torch.autograd.grad(loss, embedding, retain_graph=True)
+    plain = torch.nn.functional.cross_entropy(
+        adversary.guess(embedding * 12.0), torch.arange(6) % 3
+    )
+    (gradient,) = torch.autograd.grad(plain, embedding)
+    assert torch.allclose(reversed_gradient, -12.0 / 12.0 * gradient, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_trains_and_resumes(toy: Path, tmp_path: Path) -> None:
+    def train(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mien", "train", "listener", "--config", str(toy)]
+        command += ["-o", str(tmp_path / "run"), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+    result = train()
+    assert result.returncode == 0, result.stderr
+    assert "toy: 0." in result.stdout or "toy: 1." in result.stdout
+    assert "step 24" in result.stderr
+    again = train()
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    assert train("--resume").returncode == 0

@@ -1,0 +1,40 @@
+"""Make the nets and presets that ship in ``src/mien/assets`` out of finished trainings.
+
+mien train listener --config configs/listener.toml -o runs/listener
+python tools/make_voice_assets.py listener runs/listener [runs/listener-2 ...]
+mien train connector --config configs/connector.toml -o runs/connector
+python tools/make_voice_assets.py connector runs/connector
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mien.cmet.training.bank import load_pairs
+from mien.cmet.training.config import ConnectorConfig
+from mien.cmet.training.export import export_connector, load_connector
+from mien.speech.training.export import export_listener, load_net
+
+ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def main() -> None:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("listener", "connector"))
+    parser.add_argument("runs", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    if arguments.what == "listener":
+        export_listener([load_net(run / "listener.pt") for run in arguments.runs], ASSETS)
+    else:
+        config = ConnectorConfig.load(CONFIGS / "connector.toml")
+        pairs, _ = load_pairs(config, arguments.runs[0])
+        export_connector(load_connector(arguments.runs[0] / "connector.pt"), pairs, ASSETS)
+    for path in sorted(ASSETS.glob(f"{arguments.what}*")):
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
