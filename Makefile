@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# A release whose Linux wheel is small enough for a test machine; any torch >= 2.6 will do.
+TORCH ?= torch==2.13.0
+
 .PHONY: demo test lint types setup clean
 
 demo: $(VENV)/.ready  ## edit the demo faces to every emotion; prints where the results are
 	$(BIN)/mien demo -o demo --overwrite
 
-test: $(VENV)/.ready  ## all tests
+test: $(VENV)/.trains  ## all tests
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.ready
@@ -16,14 +19,18 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.ready
+types: $(VENV)/.trains
 	$(BIN)/mypy
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.trains
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+$(VENV)/.trains: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[dev,train]"
 	touch $@
 
 clean:

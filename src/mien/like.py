@@ -35,7 +35,7 @@ _REST: Final = 0.2
 _SHAPE: Final = 0.15
 """Readings of a single picture up to this are the person's shape rather than an expression."""
 
-_SPEECH_UNITS: Final = ("16", "17", "18", "25", "26", "43L", "43R")
+_SPEECH_UNITS: Final = ("16L", "16R", "17", "18", "25", "26", "43L", "43R")
 
 
 def look_like(
@@ -90,7 +90,10 @@ def follow_voice(
     spoken = [moment for moment in heard.curve if moment.embedding is not None]
     if not spoken:
         still = np.zeros(len(INDEX), np.float32)
-        return Look.steady(AUTO, still, {"voice": str(source)}), (*warnings, *heard.warnings)
+        return Look.steady(AUTO, still, {"by": "voice", "voice": str(source)}), (
+            *warnings,
+            *heard.warnings,
+        )
     at = np.array([moment.time for moment in spoken])
     embeddings = np.stack([m.embedding for m in spoken if m.embedding is not None])
     faces = np.stack(
@@ -101,7 +104,7 @@ def follow_voice(
     )
     expressions = _smooth(at, faces, times)
     presence = np.clip(np.linalg.norm(expressions, axis=1) / _FULL, 0, 1).astype(np.float32)
-    look = Look(AUTO, times, expressions, presence, {"voice": str(source)})
+    look = Look(AUTO, times, expressions, presence, {"by": "voice", "voice": str(source)})
     return look, (*warnings, *heard.warnings)
 
 
@@ -123,7 +126,11 @@ def _voice_look(files: list[Path], neutral: list[Path]) -> tuple[Look, tuple[str
     for path, one in zip(files, heard, strict=True):
         warnings += tuple(f"{path}: {warning}" for warning in one.warnings)
     spoken = [one for one in heard if float(np.abs(one.embedding).sum()) > 0]
-    about = {"like": [str(path) for path in files], "neutral": [str(path) for path in neutral]}
+    about = {
+        "by": "voice",
+        "like": [str(path) for path in files],
+        "neutral": [str(path) for path in neutral],
+    }
     if not spoken:
         return Look.steady("like", np.zeros(len(INDEX), np.float32), about), warnings
     vector = semantic_vector(_mean_voice(listener, spoken), plain)
@@ -169,7 +176,9 @@ def _face_look(path: Path) -> Look:
     else:
         own = np.median(seen, 0) - np.quantile(seen, _REST, axis=0)
         own = np.maximum(own, np.median(seen, 0) - 2 * _SHAPE)
-    return Look.steady("like", _complete(own.astype(np.float32)), {"like": [str(path)]})
+    return Look.steady(
+        "like", _complete(own.astype(np.float32)), {"by": "face", "like": [str(path)]}
+    )
 
 
 def _pictures(path: Path) -> list[npt.NDArray[np.uint8]]:

@@ -20,6 +20,7 @@ _LIBRARIES: Final = (
     "av",
     "soundfile",
     "soxr",
+    "onnxruntime",
     "typer",
     "rich",
 )
@@ -62,9 +63,9 @@ def _version(name: str) -> str | None:
 
 
 def _weights() -> Any:  # noqa: ANN401 - keeps the import lazy
-    from mien.editing.report import mesh_weights
+    from mien.editing.report import all_weights
 
-    return mesh_weights()
+    return all_weights()
 
 
 def _self_test() -> str:

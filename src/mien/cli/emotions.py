@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from mien.look import Preset
 
 _LEAST: Final = 0.05
 _SPEECH: Final = "speech, by the listener and the connector"
@@ -17,14 +20,13 @@ def emotions(
 ) -> None:
     """List the emotions that have a name, and the action units they are made of."""
     from mien.facs import ACTION_UNITS, MEANINGS, RECIPES
-    from mien.look import presets
 
     if as_json:
         data: dict[str, dict[str, Any]] = {
             name: {"action_units": dict(recipe.units), "source": recipe.source}
             for name, recipe in RECIPES.items()
         }
-        for name, preset in presets().items():
+        for name, preset in _extended():
             entries = zip(ACTION_UNITS, preset.look.expression_at(0).tolist(), strict=True)
             data[name] = {
                 "action_units": {unit: round(v, 3) for unit, v in entries if abs(v) >= _LEAST},
@@ -45,7 +47,7 @@ def emotions(
     for name, recipe in RECIPES.items():
         units = "  ".join(f"{unit}={strength:g}" for unit, strength in recipe.units.items())
         table.add_row(name, *(f"{v:+.2f}" for v in _place(name)), units, recipe.source)
-    for name, preset in presets().items():
+    for name, preset in _extended():
         strongest = sorted(
             zip(ACTION_UNITS, preset.look.expression_at(0).tolist(), strict=True),
             key=lambda item: -abs(item[1]),
@@ -56,6 +58,13 @@ def emotions(
     console.print("auto: what the clip's own voice feels, over time.")
     console.print("\nAction units for --au (L or R behind a number: one side only):")
     console.print("  ".join(f"{unit} {meaning};" for unit, meaning in MEANINGS.items()))
+
+
+def _extended() -> list[tuple[str, Preset]]:
+    """The emotions made of speech that have no recipe."""
+    from mien.look import PRESETS, presets
+
+    return [(name, presets()[name]) for name in PRESETS]
 
 
 def _place(name: str) -> tuple[float, float]:

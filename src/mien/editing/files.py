@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 from mien.editing.overlap import ahead
-from mien.editing.report import Progress, Report, mesh_weights
+from mien.editing.report import Progress, Report, mesh_weights, weights_behind
 from mien.editing.resting import RestingFaces, change
 from mien.emotion import Request
 from mien.engines.mesh import MeshEngine, MeshSettings
@@ -61,7 +61,8 @@ def edit_file(
     still = check_files(source, output, choice, overwrite=overwrite)
     edit = _edit_still if still else _edit_video
     report = edit(source, output, request, choice, overwrite, progress)
-    return replace(report, warnings=(*warnings, *report.warnings))
+    weights = (*report.weights, *weights_behind(request))
+    return replace(report, warnings=(*warnings, *report.warnings), weights=weights)
 
 
 def _selector(choice: FaceChoice) -> FaceSelector:

@@ -10,10 +10,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from mien.emotion import Emotion, Request, Timeline
+from mien.life import Living
+from mien.look import PRESETS
+
 Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and, where known, of all frames."""
 
 _MESH_ASSETS: Final = ("canonical_face.npz", "rig.npz")
+_VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
+_PRESETS: Final = ("presets.npz",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,33 @@ class Report:
         return out
 
 
-@lru_cache(maxsize=1)
 def mesh_weights() -> tuple[Weights, ...]:
     """Presets the mesh engine uses, with their hashes."""
-    folder = files("mien") / "assets"
-    return tuple(
-        Weights(name, hashlib.sha256((folder / name).read_bytes()).hexdigest(), "Apache-2.0")
-        for name in _MESH_ASSETS
-    )
+    return tuple(map(_weights, _MESH_ASSETS))
+
+
+def weights_behind(request: Request) -> tuple[Weights, ...]:
+    """Nets and presets an expression comes from, besides the engine's."""
+    if isinstance(request, Living):
+        return weights_behind(request.request)
+    keys = request.keys if isinstance(request, Timeline) else ()
+    emotions: list[Request] = [key.emotion for key in keys] or [request]
+    out: list[str] = []
+    for emotion in emotions:
+        if isinstance(emotion, Emotion):
+            if any(look.about.get("by") == "voice" for look, _ in emotion.looks):
+                out += _VOICE_ASSETS
+            if any(name in PRESETS for name, _ in emotion.labels):
+                out += _PRESETS
+    return tuple(map(_weights, dict.fromkeys(out)))
+
+
+def all_weights() -> tuple[Weights, ...]:
+    """Everything that ships with mien."""
+    return tuple(map(_weights, (*_MESH_ASSETS, *_VOICE_ASSETS, *_PRESETS)))
+
+
+@lru_cache(maxsize=32)
+def _weights(name: str) -> Weights:
+    data = (files("mien") / "assets" / name).read_bytes()
+    return Weights(name, hashlib.sha256(data).hexdigest(), "Apache-2.0")
