@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import av.container
     import av.video
 
+_MISSING: Final = 0.02
+"""Share of a video that may be missing before it counts as damaged."""
+
 FALLBACK_RATE: Final = Fraction(25)
 """Frames per second where a stream names no rate."""
 
@@ -38,6 +41,7 @@ class VideoInfo:
         has_audio: whether there is a sound track.
         codec: of the picture, FFmpeg's name.
         color: matrix and range of the picture.
+        pixel_aspect: width of a pixel of the upright picture by its height.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class VideoInfo:
     has_audio: bool
     codec: str
     color: ColorSpec
+    pixel_aspect: Fraction = Fraction(1)
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -121,6 +126,7 @@ class VideoReader:
         self._rewind()
         start: Fraction | None = None
         last = Fraction(-1)
+        count = 0
         for index, raw in enumerate(self._decode()):
             time = self._time_of(raw, index)
             start = time if start is None else start
@@ -129,6 +135,21 @@ class VideoReader:
                 time = last + 1 / self.info.rate
             last = time
             yield Frame(self._upright(raw), time, index)
+            count = index + 1
+        self._check_whole(count, last)
+
+    def _check_whole(self, count: int, last: Fraction) -> None:
+        """Note in ``damaged`` when clearly fewer pictures came than the container promises."""
+        if self.damaged is not None:
+            return
+        promised = self._stream.frames
+        if promised and promised - count > max(2, _MISSING * promised):
+            self.damaged = f"it breaks off after {count} of {promised} pictures"
+            return
+        length = _tagged_length(self._stream.metadata.get("DURATION", ""))
+        short = length - float(last + 1 / self.info.rate) if length is not None else 0.0
+        if length is not None and short > max(2 / float(self.info.rate), _MISSING * length):
+            self.damaged = f"it breaks off {short:.1f} s before its end"
 
     def first_look(self, count: int, seconds: float) -> Iterator[RGBImage]:
         """Yield up to ``count`` pictures, evenly spread over the first ``seconds``."""
@@ -214,6 +235,7 @@ class VideoReader:
             has_audio=bool(self._container.streams.audio),
             codec=stream.codec_context.name,
             color=ColorSpec.of(first),
+            pixel_aspect=_pixel_aspect(stream, rotation),
         )
 
 
@@ -221,6 +243,25 @@ def _is_cover(stream: Any) -> bool:  # noqa: ANN401 - PyAV's stream types differ
     """Whether a picture stream is the cover of a song."""
     disposition = getattr(stream, "disposition", None)
     return bool(disposition is not None and "attached_pic" in str(disposition).lower())
+
+
+def _pixel_aspect(stream: av.video.VideoStream, turned: int) -> Fraction:
+    """Shape of a pixel; 1 where it is not said."""
+    said = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if not said or said <= 0:
+        return Fraction(1)
+    shape = Fraction(said)
+    return 1 / shape if turned % 180 else shape
+
+
+def _tagged_length(text: str) -> float | None:
+    """Seconds of Matroska's ``00:01:02.345`` tag."""
+    parts = text.split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _rotation(frame: av.VideoFrame) -> int:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mien.errors import InputError, OutputError
+from mien.media.exif import orientation, upright
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
 
@@ -44,7 +45,7 @@ def read_still(path: str | Path) -> RGBImage:
     if data.size == 0:
         raise InputError(f"{path} is empty (0 bytes).")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise InputError(f"{path} cannot be read as a picture ({error.err}).") from error
@@ -53,7 +54,7 @@ def read_still(path: str | Path) -> RGBImage:
     if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 and raw.shape[:2] == image.shape[:2]:
         alpha = raw[..., 3:].astype(np.float32) / np.iinfo(raw.dtype).max
         image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.ascontiguousarray(image[..., ::-1])
+    return upright(image[..., ::-1], orientation(data.tobytes()))
 
 
 def write_still(path: str | Path, image: RGBImage) -> None:

@@ -27,6 +27,17 @@ _MPEG4: Final = ("mpeg4", {"qscale": "2"})
 _MPEG2: Final = ("mpeg2video", {"qscale": "2"})
 _CODECS: Final = {".webm": _VP9, ".avi": _MPEG4, ".mpg": _MPEG2, ".mpeg": _MPEG2}
 _AUDIO_FALLBACK: Final = {".webm": "libopus", ".avi": "mp3", ".mpg": "mp2", ".mpeg": "mp2"}
+_MPEG_RATES: Final = tuple(
+    map(Fraction, ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"))
+)
+_AUDIO_RATES: Final = {
+    "libopus": (48_000,),
+    "mp2": (16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+    "mp3": (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+}
+_PROGRAM_STREAM_RATES: Final = (32_000, 44_100, 48_000)
+"""MPEG program streams carry no other sound."""
+
 _LATEST_AUDIO_LEAD: Final = 1.0
 """Seconds of sound written ahead of the picture at most: memory stays constant."""
 
@@ -81,6 +92,8 @@ class VideoWriter:
             self._closed = False
             stack.callback(self._close_quietly)
             self._stream, self._pixel_format = self._add_picture()
+            self._one_rate = self._stream.codec_context.name in ("mpeg4", "mpeg2video")
+            self._last = -1
             self._sound = self._add_sound(stack)
             self._stack = stack.pop_all()
         return self
@@ -92,6 +105,10 @@ class VideoWriter:
         frame = from_rgb(image, self._pixel_format, self._like.color)
         frame.time_base = self._stream.codec_context.time_base
         frame.pts = round(time / Fraction(frame.time_base))
+        if self._one_rate:
+            if frame.pts <= self._last:
+                return  # a container of one rate has no place for this one
+            self._last = frame.pts
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
@@ -145,7 +162,8 @@ class VideoWriter:
                 **options,
                 "crf": str(self._quality if codec == "libx264" else self._quality + 8),
             }
-        stream = self._container.add_stream(codec, rate=like.rate, options=options)
+        rate = min(_MPEG_RATES, key=lambda r: abs(r - like.rate)) if _is_mpeg(codec) else like.rate
+        stream = self._container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height = like.width, like.height
         # Halved colour needs even sides; an odd picture keeps its size with full colour instead.
         even = like.width % 2 == 0 and like.height % 2 == 0
@@ -153,9 +171,11 @@ class VideoWriter:
         stream.pix_fmt = pixel_format
         context = stream.codec_context
         if codec in ("mpeg4", "mpeg2video"):
-            context.time_base = 1 / like.rate
+            context.time_base = 1 / rate
         else:
             context.time_base = like.time_base
+        if like.pixel_aspect != 1:
+            context.sample_aspect_ratio = like.pixel_aspect
         context.colorspace = like.color.number
         context.color_range = 2 if like.color.full_range else 1
         if codec == "libx264":
@@ -169,6 +189,10 @@ class VideoWriter:
         if not source.streams.audio or source.streams.audio[0].codec_context is None:
             return None
         return _Sound(source, self._container, self.path.suffix.lower())
+
+
+def _is_mpeg(codec: str) -> bool:
+    return codec == "mpeg2video"
 
 
 class _Sound:
@@ -189,8 +213,13 @@ class _Sound:
             self._stream = target.add_stream_from_template(self._source)
         else:
             codec = _AUDIO_FALLBACK.get(suffix, "aac")
-            rate = 48_000 if codec == "libopus" else self._source.codec_context.sample_rate
-            self._stream = target.add_stream(codec, rate=rate)
+            own = self._source.codec_context.sample_rate or 48_000
+            rates = _AUDIO_RATES.get(codec, (own,))
+            if suffix in (".mpg", ".mpeg"):
+                rates = _PROGRAM_STREAM_RATES
+            self._rate = min(rates, key=lambda rate: (rate < own, abs(rate - own)))
+            self._stream = target.add_stream(codec, rate=self._rate)
+            self._sent: int | None = None
         self._packets = source.demux(self._source)
         self._done = False
 
@@ -225,10 +254,21 @@ class _Sound:
                 self._target.mux(packet)
                 return
             for frame in packet.decode():
-                frame.pts = None
-                self._target.mux(self._stream.encode(frame))
+                self._encode(frame)
         except (av.error.InvalidDataError, av.error.ArgumentError):
             return  # a damaged bit of sound is left out
+
+    def _encode(self, frame: av.AudioFrame) -> None:
+        """Encode a frame where it belongs in time; what is before the first picture is left out."""
+        if self._sent is None:
+            start = Fraction(frame.pts or 0) * Fraction(frame.time_base) - self._offset
+            if start + Fraction(frame.samples, frame.sample_rate) <= 0:
+                return
+            self._sent = max(0, round(start * frame.sample_rate))
+        frame.time_base = Fraction(1, frame.sample_rate)
+        frame.pts = self._sent
+        self._sent += frame.samples
+        self._target.mux(self._stream.encode(frame))
 
     def _flush(self) -> None:
         if not self._copy:
