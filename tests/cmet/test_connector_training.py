@@ -18,7 +18,7 @@ from mien.cmet.training.config import ConnectorConfig  # noqa: E402
 from mien.cmet.training.data import Pairs, PairSampler, read_faces  # noqa: E402
 from mien.cmet.training.export import export_connector, load_connector  # noqa: E402
 from mien.cmet.training.loop import train_connector  # noqa: E402
-from mien.cmet.training.measure import cases, correlations, rank, typical_of  # noqa: E402
+from mien.cmet.training.measure import FaceSpace, cases, correlations, rank, typical_of  # noqa: E402
 from mien.cmet.transfer import transfer  # noqa: E402
 from mien.errors import InputError, WeightsError  # noqa: E402
 
@@ -228,6 +228,9 @@ def test_measures() -> None:
     assert correlations(-true, true) == pytest.approx((-1, -1))
     typical = typical_of(some)
     assert all(rank(face, name, typical) == 1 for name, face in typical.items())
+    space = FaceSpace.of(PAIRS)
+    assert all(rank(face, name, typical, space) == 1 for name, face in typical.items())
+    assert rank(typical["sad"], "happy", typical, space) > 1
     assert len(cases(PAIRS, 4)) == len(some) // 4
 
 

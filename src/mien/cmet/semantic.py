@@ -20,8 +20,10 @@ from mien.speech.listener import Listener, affect_of
 Vector = npt.NDArray[np.float32]
 """``float32 (E + 3,)``."""
 
-EMBEDDING_GAIN: Final = 4.0
-AFFECT_GAIN: Final = 4.0
+EMBEDDING_GAIN: Final = 1.2
+AFFECT_GAIN: Final = 12.0
+"""Affect weighs more: it is what carries over to emotions whose faces were never seen."""
+
 _TEMPERATURE: Final = 1.5
 """Softens the listener's certainty: the mean of several likely emotions is the better guess."""
 

@@ -19,7 +19,7 @@ from mien.cmet.training.bank import load_pairs
 from mien.cmet.training.config import ConnectorConfig
 from mien.cmet.training.data import Pairs, PairSampler
 from mien.cmet.training.line import draw_line
-from mien.cmet.training.measure import cases, measure, predictor, rank, typical_of
+from mien.cmet.training.measure import FaceSpace, cases, measure, predictor, rank, typical_of
 from mien.cmet.training.objective import Losses, both_ways
 from mien.errors import InputError
 from mien.media.output import whole_file
@@ -104,8 +104,9 @@ def score(net: Connector, pairs: Pairs, config: ConnectorConfig) -> dict[str, fl
         typical = typical_of(single)
         own = [case for case in single if case.emotion == held_out]
         faces = np.stack([predict(case.vector, case.neutral) for case in own])
-        out["rank of the mean"] = float(rank(faces.mean(0), held_out, typical))
-        first_two = [rank(face, held_out, typical) <= 2 for face in faces]
+        space = FaceSpace.of(pairs, held_out)
+        out["rank of the mean"] = float(rank(faces.mean(0), held_out, typical, space))
+        first_two = [rank(face, held_out, typical, space) <= 2 for face in faces]
         out["clips of rank 1 or 2"] = float(np.mean(first_two))
     return out
 

@@ -96,8 +96,44 @@ def measure(predict: Predict, some: list[Case]) -> tuple[float, float]:
     return correlations(predicted, np.stack([case.difference for case in some]))
 
 
-def rank(predicted: Array, emotion: str, typical: dict[str, Array]) -> int:
-    """Place of ``emotion`` among typical faces by correlation with a predicted one; 1 is best."""
+@dataclass(frozen=True)
+class FaceSpace:
+    """How differences of faces are compared: each unit by its spread, from the mean emotional face.
+
+    Without it the units that move most (lips parted, smile) and what all emotional speech has in
+    common decide alone.
+
+    Attributes:
+        centre: mean difference over the emotions trained on, ``(D,)``.
+        spread: of every unit over clips, ``(D,)``.
+    """
+
+    centre: Array
+    spread: Array
+
+    @classmethod
+    def of(cls, pairs: Pairs, held_out: str = "") -> FaceSpace:
+        """The space of the people trained on, without an emotion's own faces."""
+        own = [case for case in cases(pairs, train=True) if case.emotion != held_out]
+        table = np.stack([case.difference for case in own])
+        return cls(table.mean(0), table.std(0))
+
+
+def rank(
+    predicted: Array, emotion: str, typical: dict[str, Array], space: FaceSpace | None = None
+) -> int:
+    """Place of ``emotion`` among typical faces by correlation with a predicted one; 1 is best.
+
+    Args:
+        predicted: difference of a face, ``(D,)``.
+        emotion: which place.
+        typical: real mean differences by emotion.
+        space: compare in this space; as they are by default.
+    """
+    if space is not None:
+        mean = np.mean(list(typical.values()), 0)
+        typical = {name: (face - mean) / space.spread for name, face in typical.items()}
+        predicted = (predicted - space.centre) / space.spread
     near = {name: _correlation(predicted, face) for name, face in typical.items()}
     return 1 + sum(value > near[emotion] for value in near.values())
 
