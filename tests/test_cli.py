@@ -183,12 +183,12 @@ def test_huge_and_tiny_pictures(demo_face: Path, tmp_path: Path) -> None:
 
 
 def test_emotions_lists_all() -> None:
-    from mien.facs import RECIPES
+    from mien.emotion import NAMES
 
     result = mien("emotions", "--json")
-    assert set(json.loads(result.stdout)) == set(RECIPES)
+    assert set(json.loads(result.stdout)) == set(NAMES)
     table = mien("emotions").stdout
-    assert all(name in table for name in RECIPES)
+    assert all(name in table for name in NAMES)
 
 
 def test_doctor_is_content() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.facs import RECIPES, Expression
+from mien.facs import INDEX, RECIPES, Expression
 
 _SHARPNESS: Final = 14.0
 """How fast the second nearest prototype loses its share, per unit of cosine."""
@@ -26,6 +26,12 @@ _MOST: Final = 0.8
 
 _FAINT, _STRONG = 0.75, 1.15
 """Lengths of a clear expression, in lengths of its prototype, that stronger predictions reach."""
+
+_NOTHING, _SOMETHING = 0.45, 1.2
+"""Lengths up to which a prediction is what neutral voices give too, and from which it is not."""
+
+_FAINT_SNEER, _TO_CLEAR_SNEER = 0.3, 0.5
+"""Upper lips are raised for a clear sneer only: a faint one bares teeth for no visible reason."""
 
 _REACH: Final = 1.2
 """Length of a prediction, in lengths of its prototype, that counts as strong."""
@@ -43,11 +49,16 @@ def clarify(expression: Expression) -> Expression:
     shares = shares / shares.sum()
     usual = float(shares @ lengths)
     strength = float(np.clip(length / usual / _REACH, 0, 1))
-    # What is hardly there stays hardly there, so that a neutral voice changes nothing.
-    size = usual * (_FAINT + (_STRONG - _FAINT) * strength) * min(1.0, strength / 0.35)
+    size = usual * (_FAINT + (_STRONG - _FAINT) * strength)
     ideal = shares @ prototypes * size
     share = _MOST * clear
-    return ((1 - share) * expression + share * ideal).astype(np.float32)
+    there = float(np.clip((length - _NOTHING) / (_SOMETHING - _NOTHING), 0, 1))
+    there *= there * (3 - 2 * there)
+    out = (there * ((1 - share) * expression + share * ideal)).astype(np.float32)
+    for name in ("10L", "10R"):
+        raised = float(out[INDEX[name]])
+        out[INDEX[name]] *= np.clip((raised - _FAINT_SNEER) / _TO_CLEAR_SNEER, 0, 1)
+    return out
 
 
 @lru_cache(maxsize=1)

@@ -166,8 +166,10 @@ class Listener:
         )
         logits = (alone if neutral is None else beside) / temperature
         odds = np.exp(logits - logits.max(1, keepdims=True))
-        share = (intensity - _WEAKEST) / (_STRONGEST - _WEAKEST)
-        return odds / odds.sum(1, keepdims=True), np.clip(share, 0, 1)
+        odds /= odds.sum(1, keepdims=True)
+        share = np.clip((intensity - _WEAKEST) / (_STRONGEST - _WEAKEST), 0, 1)
+        # Strength was only learned from feeling voices: without feeling there is none.
+        return odds, share * (1 - odds[:, _PLAIN])
 
     def _seconds(self, start: float, rows: Features) -> list[_Second]:
         """Embeddings of the seconds of a piece, each judged on two seconds around it."""
@@ -227,7 +229,8 @@ def affect_of(emotion: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 _AFTER_THE_END: Final = -2.0
-_NEUTRAL: Final = np.eye(len(HEARD), dtype=np.float32)[HEARD.index("neutral")]
+_PLAIN: Final = HEARD.index("neutral")
+_NEUTRAL: Final = np.eye(len(HEARD), dtype=np.float32)[_PLAIN]
 _AFFECTS: Final = np.array([AFFECT[name] for name in HEARD], np.float32)
 
 
