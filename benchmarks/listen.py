@@ -17,12 +17,14 @@ from mien.media.audio import SPEECH_RATE
 from mien.speech.features import MELS, RATE
 from mien.speech.labels import HEARD
 from mien.speech.listener import Listener
+from mien.speech.training.cache import SPEEDS
 from mien.speech.training.config import ListenerConfig
 from mien.speech.training.data import SpeechData, load_data
 from mien.speech.training.measure import recall
 from mien.speech.training.sampling import Excerpts
 
 CEPSTRA = 30
+VIEWS = [SPEEDS.index(speed) for speed in (1.0, 0.92, 1.09)]
 DRAWS = 4
 
 
@@ -91,6 +93,10 @@ def main() -> None:
     plain = np.abs(data.teacher).sum(1) == 0
     held = [i for i in data.held_out if plain[i] and data.emotion[i] >= 0]
     embedding = {i: listener.embed([excerpts.get(i).astype(np.float32)])[0] for i in held}
+    views = {
+        i: np.stack([listener.embed([excerpts.get(i, s).astype(np.float32)])[0] for s in VIEWS])
+        for i in held
+    }
     rows = []
     for corpus in ("ravdess", "nemo", "urdu", "emodb"):
         here = [i for i in held if data.utterances[i].corpus == corpus]
@@ -103,9 +109,11 @@ def main() -> None:
             for i in here:
                 own = [j for j in here if j != i and data.speaker[j] == data.speaker[i]]
                 neutral = [j for j in own if data.emotion[j] == 0]
-                reference = embedding[rng.choice(neutral)] if neutral else None
-                said, _ = listener.say(embedding[i][None], reference)
-                guess.append((said[0] * bias).argmax())
+                if neutral:
+                    said = listener._say_of_views(views[i], views[int(rng.choice(neutral))])
+                else:
+                    said = listener.say(embedding[i][None])[0][0]
+                guess.append((said * bias).argmax())
             beside.append(recall(np.array(guess), truth))
         simple = baseline(data, excerpts, corpus)
         rows.append([corpus, len(np.unique(speaker)), len(here), int(bias.sum()),

@@ -102,6 +102,19 @@ def test_a_missing_or_broken_net_is_said(tmp_path: Path) -> None:
         Listener(tmp_path)
 
 
+def test_views_beside_a_neutral_voice(listener: Listener) -> None:
+    plain = listener.views(buzz(2.0, 120))
+    assert plain.shape == (3, listener.size)
+    assert np.allclose(np.linalg.norm(plain, axis=1), 1, atol=1e-3)
+    assert plain[0] @ listener.listen(buzz(2.0, 120)).embedding > 0.99
+    assert (plain[1:] @ plain[0]).max() < 0.9999
+    heard = listener.listen(buzz(2.5, 220), plain)
+    assert heard.emotion.sum() == pytest.approx(1, abs=1e-5)
+    assert np.abs(heard.emotion - listener.listen(buzz(2.5, 220), plain[0]).emotion).max() > 1e-6
+    with pytest.raises(InputError, match="Nobody is heard"):
+        listener.views(np.zeros(32_000, np.float32))
+
+
 def test_feel_lists_several_files_in_one_go(tmp_path: Path) -> None:
     paths = [write_sound(tmp_path / f"{i}.wav", buzz(2.2, 100 + 60 * i)) for i in range(2)]
     feelings = list(mien.feel(paths))

@@ -64,7 +64,7 @@ def feelings(voices: Sequence[Path], neutral: Path | None = None) -> Iterator[Fe
         InputError: for a file that cannot be listened to.
     """
     listener = Listener()
-    plain = None if neutral is None else listener.listen(neutral).embedding
+    plain = None if neutral is None else listener.views(neutral)
     for voice in voices:
         yield _feeling(voice, listener.listen(voice, plain))
 
