@@ -155,6 +155,15 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=word):
             ListenerConfig.load(path)
+    from mien.device import training_device
+
+    assert training_device("cpu").type == "cpu"
+    with pytest.raises(InputError, match="Valid: auto"):
+        training_device("gpu")
+    if not torch.cuda.is_available():
+        assert training_device("auto").type == "cpu"
+        with pytest.raises(InputError, match="sees none"):
+            training_device("cuda")
     with pytest.raises(InputError, match="cannot be opened"):
         ListenerConfig.load(tmp_path / "none.toml")
 

@@ -37,6 +37,7 @@ class ConnectorConfig:
         average: share of the averaged weights kept per step.
         measure_every: steps.
         loss: weights of the three losses.
+        device: ``auto``, ``cpu`` or ``cuda``.
         seed: makes runs repeatable.
     """
 
@@ -67,6 +68,7 @@ class ConnectorConfig:
     average: float = 0.95
     measure_every: int = 50
     loss: LossWeights = field(default_factory=LossWeights)
+    device: str = "auto"
     seed: int = 0
 
     @classmethod

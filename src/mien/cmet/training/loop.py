@@ -21,6 +21,7 @@ from mien.cmet.training.data import Pairs, PairSampler
 from mien.cmet.training.line import draw_line
 from mien.cmet.training.measure import FaceSpace, cases, measure, predictor, rank, typical_of
 from mien.cmet.training.objective import Losses, both_ways
+from mien.device import training_device
 from mien.errors import InputError
 from mien.media.output import whole_file
 
@@ -130,6 +131,8 @@ class _Run:
         self.net = Connector(spec)
         if config.direct:
             draw_line(self.net, pairs, config)
+        self.device = training_device(config.device)
+        self.net.to(self.device)
         self.average = copy.deepcopy(self.net)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -145,7 +148,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rate
         self.net.train()
-        batch = self.sampler.draw(np.random.default_rng([config.seed, self.done]))
+        drawn = self.sampler.draw(np.random.default_rng([config.seed, self.done]))
+        batch = {name: values.to(self.device) for name, values in drawn.items()}
         if config.direct:
             # The line is a start from neutral; backwards the pair's residual is the opposite one.
             with torch.no_grad():
@@ -204,7 +208,7 @@ class _Run:
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             raise InputError(f"There is no checkpoint {path} to resume from.")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         if state["config"] != json.dumps(asdict(self.config), default=list):
             raise InputError(f"The checkpoint {path} was made with other settings.")
         self.done = int(state["done"])

@@ -62,8 +62,10 @@ def connect_with(net: Connector) -> Callable[[Codes, Codes, Codes], Codes]:
 
     @torch.no_grad()
     def connect(reference: Codes, vector: Codes, code: Codes) -> Codes:
-        parts = [torch.from_numpy(np.float32(v))[None] for v in (reference, vector[None], code)]
-        out: Codes = net(*parts).delta[0].numpy()
+        device = next(net.parameters()).device
+        values = (reference, vector[None], code)
+        parts = [torch.from_numpy(np.float32(v))[None].to(device) for v in values]
+        out: Codes = net(*parts).delta[0].cpu().numpy()
         return out
 
     return connect

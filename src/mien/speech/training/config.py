@@ -50,6 +50,7 @@ class ListenerConfig:
         steps, learning_rate, weight_decay: AdamW with 100 steps of warm-up, cosine to nothing.
         measure_every, save_every: steps.
         loss: weights of the objective's parts.
+        device: ``auto``, ``cpu`` or ``cuda``.
         seed: makes runs repeatable.
     """
 
@@ -72,6 +73,7 @@ class ListenerConfig:
     measure_every: int = 500
     save_every: int = 250
     loss: LossWeights = field(default_factory=LossWeights)
+    device: str = "auto"
     seed: int = 0
 
     @classmethod

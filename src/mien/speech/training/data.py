@@ -49,16 +49,17 @@ class SpeechData:
     held_out: list[int]
     missing: list[Path]
 
-    def targets(self, batch: Batch) -> Targets:
-        """What is known of a batch."""
+    def targets(self, batch: Batch, device: torch.device) -> Targets:
+        """What is known of a batch, on a device."""
         index = batch.index
-        return Targets(
-            emotion=torch.from_numpy(self.emotion[index]),
-            relative=torch.from_numpy(batch.neutral >= 0),
-            intensity=torch.from_numpy(self.intensity[index]),
-            teacher=torch.from_numpy(self.teacher[index]),
-            speaker=torch.from_numpy(self.speaker[index]),
+        known = (
+            self.emotion[index],
+            batch.neutral >= 0,
+            self.intensity[index],
+            self.teacher[index],
+            self.speaker[index],
         )
+        return Targets(*(torch.from_numpy(values).to(device) for values in known))
 
 
 def load_data(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.device import training_device
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.speech.training.augment import augment
@@ -109,6 +110,9 @@ class _Run:
         self.net = ListenerNet(spec, config.dropout)
         self.average = copy.deepcopy(self.net)
         self.adversary = SpeakerAdversary(config.embedding, data.speakers)
+        self.device = training_device(config.device)
+        for module in (self.net, self.average, self.adversary):
+            module.to(self.device)
         parameters = [*self.net.parameters(), *self.adversary.parameters()]
         self.optimiser = torch.optim.AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -117,7 +121,7 @@ class _Run:
             data.utterances, data.train, config.corpora, groups=config.groups, group=config.group
         )
         self.excerpts = Excerpts(data.cache)
-        self.teacher_mean = torch.from_numpy(data.teacher_mean)
+        self.teacher_mean = torch.from_numpy(data.teacher_mean).to(self.device)
         self.done = 0
 
     def batches(self) -> Iterator[tuple[Batch, Tensor]]:
@@ -153,12 +157,17 @@ class _Run:
         torch.manual_seed(config.seed * 1_000_003 + self.done)  # dropout
         self.net.train()
         self._set_rate()
-        with torch.autocast("cpu", torch.bfloat16):
-            embedding = self.net.embedding(rows, torch.from_numpy(batch.lengths))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            lengths = torch.from_numpy(batch.lengths).to(self.device)
+            embedding = self.net.embedding(rows.to(self.device), lengths)
         plain = embedding[torch.from_numpy(np.maximum(batch.neutral, 0))]
         said = self.net.say(embedding, plain)
         loss, parts = objective(
-            said, self.data.targets(batch), self.adversary, self.teacher_mean, config.loss
+            said,
+            self.data.targets(batch, self.device),
+            self.adversary,
+            self.teacher_mean,
+            config.loss,
         )
         if not math.isfinite(float(loss.detach())):
             raise InputError(f"The loss is {float(loss)} at step {self.done}; lower learning_rate.")
@@ -213,7 +222,7 @@ class _Run:
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             raise InputError(f"There is no checkpoint {path} to resume from.")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         if state["config"] != json.dumps(asdict(self.config), default=list):
             raise InputError(f"The checkpoint {path} was made with other settings.")
         self.done = int(state["done"])

@@ -69,7 +69,7 @@ def contrast(embedding: Tensor, label: Tensor) -> Tensor:
     other speakers: what must be pulled together differs in voice and words, what must be pushed
     apart agrees in them.
     """
-    itself = torch.eye(len(embedding), dtype=torch.bool)
+    itself = torch.eye(len(embedding), dtype=torch.bool, device=embedding.device)
     similar = (embedding @ embedding.T / TEMPERATURE).masked_fill(itself, -1e4)
     known = label >= 0
     same = (label[:, None] == label[None]) & ~itself & known[:, None] & known[None]

@@ -38,14 +38,16 @@ class HeldOut:
 def listen_to(net: ListenerNet, data: SpeechData, chosen: Sequence[int]) -> HeldOut:
     """Run a net over whole recordings."""
     net.eval()
+    device = next(net.parameters()).device
     excerpts = Excerpts(data.cache)
     order = sorted(chosen, key=lambda i: len(excerpts.get(i)))
     parts = []
     for start in range(0, len(order), _BATCH):
         some = order[start : start + _BATCH]
         rows, lengths = stack([excerpts.get(i)[:_LONGEST] for i in some])
-        said = net(torch.from_numpy(rows), torch.from_numpy(lengths))
-        parts.append([v.float().numpy() for v in (said.embedding, said.emotion, said.teacher)])
+        said = net(*(torch.from_numpy(values).to(device) for values in (rows, lengths)))
+        heard = (said.embedding, said.emotion, said.teacher)
+        parts.append([values.float().cpu().numpy() for values in heard])
     embedding, logits, teacher = (np.concatenate(p) for p in zip(*parts, strict=True))
     return HeldOut(np.array(order), embedding, logits, teacher)
 
@@ -103,10 +105,10 @@ def _relative(
         if not len(plain):
             return None
         neutral.append(rng.choice(plain))
-    said = net.say(
-        torch.from_numpy(heard.embedding[here]), torch.from_numpy(heard.embedding[neutral])
-    )
-    return recall((said.relative.numpy() + bias).argmax(1), truth[here])
+    device = next(net.parameters()).device
+    both = (torch.from_numpy(heard.embedding[some]).to(device) for some in (here, neutral))
+    said = net.say(*both)
+    return recall((said.relative.cpu().numpy() + bias).argmax(1), truth[here])
 
 
 def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
