@@ -1,6 +1,6 @@
 """Edit every portrait of a folder to every emotion, for the judges and for the eye.
 
-Writes ``OUT/<portrait>/<emotion>.png`` beside ``input.png``, and ``OUT/sheet.png``.
+Writes ``OUT/<portrait>/<emotion>.png`` beside ``input.png`` and its landmarks, and ``OUT/sheet.png``.
 
     python benchmarks/render_faces.py ../shared/media/portraits OUT
 """
@@ -8,12 +8,14 @@ Writes ``OUT/<portrait>/<emotion>.png`` beside ``input.png``, and ``OUT/sheet.pn
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import mien
+from mien.face.mediapipe_tracker import MediaPipeTracker
 from mien.facs import BASIC_EMOTIONS
 from mien.media.still import read_still, write_still
 
@@ -43,6 +45,8 @@ def main() -> None:
             image = read_still(source)
             tiles = [tile(image)]
             write_still(folder / "input.png", image)
+            with closing(MediaPipeTracker(still=True)) as tracker:
+                np.save(folder / "landmarks.npy", tracker(image)[0])
             for name in BASIC_EMOTIONS[1:]:
                 target = folder / f"{name}.png"
                 mien.edit(source, target, name, intensity=args.intensity, overwrite=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mien.look import Preset
 
 _LEAST: Final = 0.05
-_SPEECH: Final = "speech, by the listener and the connector"
+_SPEECH: Final = "speech and this project's estimate"
 
 
 def emotions(
