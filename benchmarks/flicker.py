@@ -15,8 +15,8 @@ from record import MEDIA, table, write_section
 
 from mien.engines.mesh import lips, rig
 from mien.face.follow import follow
-from mien.face.mediapipe_tracker import MediaPipeTracker
 from mien.face.pose import head_pose
+from mien.face.tracker import FaceTracker
 from mien.facs import BASIC_EMOTIONS, RECIPES
 from mien.media.frame import Frame
 from mien.media.read import VideoReader
@@ -31,7 +31,7 @@ def added(frames: list[Frame], emotion: str) -> np.ndarray:
     """Motion ``(T, N, 2)`` added away from the lips, head frame, 1/1000 eye distances."""
     delta = RECIPES[emotion].expression()
     out = []
-    with closing(MediaPipeTracker(max_faces=1)) as tracker:
+    with closing(FaceTracker(max_faces=1)) as tracker:
         for tracked in follow(iter(frames), tracker):
             if tracked.faces:
                 face = tracked.faces[0]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from record import table, write_section
 
-from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.face.tracker import FaceTracker
 from mien.facs import BASIC_EMOTIONS
 from mien.media.still import read_still
 
@@ -52,7 +52,7 @@ def main() -> None:
         return vector / np.linalg.norm(vector)
 
     rows = []
-    with closing(MediaPipeTracker(still=True)) as tracker:
+    with closing(FaceTracker(still=True)) as tracker:
         people = {}
         for folder in sorted(p for p in args.out.iterdir() if p.is_dir()):
             image = read_still(folder / "input.png")

@@ -15,7 +15,7 @@ from record import MEDIA, table, write_section
 
 import mien
 from mien.engines.mesh.lips import CLOSED
-from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.face.tracker import FaceTracker
 from mien.facs import BASIC_EMOTIONS
 from mien.media.read import VideoReader
 
@@ -26,7 +26,7 @@ DEFAULT = ("hdtf_512_25fps.mp4", "mead_w009_neutral_256_25fps.mp4", "speech_450_
 def openings(path: Path) -> np.ndarray:
     """Lip gap of every frame in eye distances, NaN without a face; no smoothing."""
     out = []
-    with VideoReader(path) as reader, closing(MediaPipeTracker(max_faces=1)) as tracker:
+    with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         for frame in reader:
             found = tracker(frame.image)
             if not found:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 import mien
-from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.face.tracker import FaceTracker
 from mien.facs import BASIC_EMOTIONS
 from mien.media.still import read_still, write_still
 
@@ -45,7 +45,7 @@ def main() -> None:
             image = read_still(source)
             tiles = [tile(image)]
             write_still(folder / "input.png", image)
-            with closing(MediaPipeTracker(still=True)) as tracker:
+            with closing(FaceTracker(still=True)) as tracker:
                 np.save(folder / "landmarks.npy", tracker(image)[0])
             for name in BASIC_EMOTIONS[1:]:
                 target = folder / f"{name}.png"

@@ -39,7 +39,7 @@ def test_a_clip_keeps_its_frames_and_its_surroundings(demo_clip: Path, tmp_path:
     assert (report.frames, report.rate, report.faces, report.seconds) == (100, 25.0, 1, 4.0)
     assert report.spans_without_face == ()
     assert seen[-1] == (100, 100)
-    assert len(report.weights) == 2
+    assert len(report.weights) == 6
     assert json.loads(json.dumps(report.to_dict()))["emotion"]["labels"] == {"sad": 1.0}
     assert list(tmp_path.iterdir()) == [tmp_path / "sad.mp4"]
     difference = np.abs(after[40][1].astype(int) - before[40][1])

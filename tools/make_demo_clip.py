@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from mien.engines.mesh import MeshEngine, MeshSettings
-from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.face.tracker import FaceTracker
 from mien.face.types import Face
 from mien.facs import expression
 from mien.media.color import ColorSpec
@@ -38,7 +38,7 @@ def main(source: Path, out: Path) -> None:
     image = read_still(source)
     height, width = image.shape[:2]
     engine = MeshEngine(MeshSettings(still=True, wrinkles=0))
-    with closing(MediaPipeTracker(still=True)) as tracker:
+    with closing(FaceTracker(still=True)) as tracker:
         face = Face(1, tracker(image)[0])
     info = VideoInfo(
         source, width, height, Fraction(RATE), Fraction(1, 12800), None, None, 0, False, "h264",

@@ -19,9 +19,9 @@ import numpy as np
 from mien.engines.mesh.layout import extend, layout
 from mien.engines.mesh.warp import Region, motion_field, warp
 from mien.face.canonical import canonical_face
-from mien.face.mediapipe_tracker import MediaPipeTracker
 from mien.face.pose import head_pose
 from mien.face.topology import OVAL
+from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader
 from mien.media.still import is_still, read_still, write_still
 
@@ -187,7 +187,7 @@ def main(shared: Path, out: Path) -> None:
     """Write woman.jpg, man.jpg and both.jpg."""
     out.mkdir(parents=True, exist_ok=True)
     groups: dict[str, list[tuple[np.ndarray, np.ndarray, float]]] = {"woman": [], "man": []}
-    with closing(MediaPipeTracker(still=True, max_faces=1)) as tracker:
+    with closing(FaceTracker(still=True, max_faces=1)) as tracker:
         for name, people in (("woman", WOMEN), ("man", MEN)):
             for file, look in people:
                 image = picture(shared / file, look)

@@ -159,10 +159,10 @@ def _mean_voice(listener: Listener, heard: list[Heard]) -> Voice:
 
 
 def _face_look(path: Path) -> Look:
-    from mien.face.mediapipe_tracker import MediaPipeTracker
+    from mien.face.tracker import FaceTracker
 
     still = is_still(path)
-    with closing(MediaPipeTracker(still=still)) as tracker:
+    with closing(FaceTracker(still=still)) as tracker:
         readings = []
         for image in [read_still(path)] if still else _pictures(path):
             found = tracker(image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,14 +24,27 @@ def write_onnx(
     outputs: Sequence[str],
     *,
     times: Sequence[str] = (),
+    free: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
-    """Trace a module with any batch size; inputs in ``times`` have any length along axis 1."""
+    """Trace a module with any batch size.
+
+    Args:
+        module: in evaluation mode.
+        example: inputs to trace it with.
+        path: where to.
+        inputs: their names.
+        outputs: their names.
+        times: inputs of any length along axis 1.
+        free: other axes of any length, by input or output.
+    """
     import torch
 
     axes = {name: {0: "batch"} for name in (*inputs, *outputs)}
     for name in times:
         if name in axes:
             axes[name][1] = "time"
+    for name, places in (free or {}).items():
+        axes[name].update({axis: f"{name}_{axis}" for axis in places})
     torch.onnx.export(
         module,
         example,

@@ -13,7 +13,7 @@ import pytest
 
 from mien.face.box import face_square, mesh_distance
 from mien.face.follow import TrackedFrame, follow
-from mien.face.mediapipe_tracker import MediaPipeTracker
+from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader
 from mien.media.still import read_still
 
@@ -34,12 +34,12 @@ VIDEOS = (
 
 
 @pytest.fixture(scope="module")
-def precise() -> Iterator[MediaPipeTracker]:
-    with closing(MediaPipeTracker(still=True)) as tracker:
+def precise() -> Iterator[FaceTracker]:
+    with closing(FaceTracker(still=True)) as tracker:
         yield tracker
 
 
-def test_every_portrait_shows_a_face(shared: Path, precise: MediaPipeTracker) -> None:
+def test_every_portrait_shows_a_face(shared: Path, precise: FaceTracker) -> None:
     for path in sorted((shared / "media" / "portraits").iterdir()):
         image = read_still(path)
         found = precise(image)
@@ -49,7 +49,7 @@ def test_every_portrait_shows_a_face(shared: Path, precise: MediaPipeTracker) ->
         assert face_square(found[0]).side > 0.2 * min(image.shape[:2]), path.name
 
 
-def test_two_faces_are_two_and_no_face_is_none(shared: Path, precise: MediaPipeTracker) -> None:
+def test_two_faces_are_two_and_no_face_is_none(shared: Path, precise: FaceTracker) -> None:
     two = precise(read_still(shared / "media" / "hard" / "two_faces.png"))
     assert len(two) == 2
     assert face_square(two[0]).side >= face_square(two[1]).side
@@ -58,13 +58,13 @@ def test_two_faces_are_two_and_no_face_is_none(shared: Path, precise: MediaPipeT
 
 @pytest.mark.parametrize("name", VIDEOS)
 def test_a_face_is_followed_as_exactly_as_it_is_found(
-    shared: Path, precise: MediaPipeTracker, name: str
+    shared: Path, precise: FaceTracker, name: str
 ) -> None:
     """The mesh stays on the face, also where it is small and moves fast."""
     missing, errors = 0, []
     with (
         VideoReader(shared / "media" / "videos" / name) as reader,
-        closing(MediaPipeTracker()) as tracker,
+        closing(FaceTracker()) as tracker,
     ):
         for i, frame in enumerate(islice(reader, 110)):
             found = tracker(frame.image)
@@ -95,7 +95,7 @@ def spans(tracked: list[TrackedFrame], *, bridged: bool) -> list[tuple[float, fl
 def test_short_gaps_are_bridged_and_long_ones_are_not(shared: Path) -> None:
     with (
         VideoReader(shared / "media" / "videos" / "face_gone_twice_256.mp4") as reader,
-        closing(MediaPipeTracker()) as tracker,
+        closing(FaceTracker()) as tracker,
     ):
         tracked = list(follow(reader, tracker))
     unseen = spans(tracked, bridged=False)
@@ -108,12 +108,12 @@ def test_short_gaps_are_bridged_and_long_ones_are_not(shared: Path) -> None:
     assert weights[0] == weights[-1] == 1
 
 
-def test_the_cost_does_not_grow_with_the_frame(shared: Path, precise: MediaPipeTracker) -> None:
+def test_the_cost_does_not_grow_with_the_frame(shared: Path, precise: FaceTracker) -> None:
     """An 8K frame of the same scene gives the same mesh; only a crop of it is looked at."""
     image = read_still(shared / "media" / "portraits" / "hallo_4.jpg")
     large = np.zeros((4320, 7680, 3), np.uint8)
     large[1000 : 1000 + image.shape[0], 5000 : 5000 + image.shape[1]] = image
-    with closing(MediaPipeTracker()) as tracker:
+    with closing(FaceTracker()) as tracker:
         for _ in range(3):
             found = tracker(large)
     alone = precise(image)[0] + np.float32([5000, 1000, 0])
@@ -122,7 +122,7 @@ def test_the_cost_does_not_grow_with_the_frame(shared: Path, precise: MediaPipeT
 
 
 @pytest.mark.parametrize("height", [48, 72, 120])
-def test_small_faces_in_large_frames(shared: Path, precise: MediaPipeTracker, height: int) -> None:
+def test_small_faces_in_large_frames(shared: Path, precise: FaceTracker, height: int) -> None:
     image = read_still(shared / "media" / "portraits" / "hallo_6.jpg")
     at_full_size = precise(image)[0]
     scale = height / face_square(at_full_size).side
@@ -137,7 +137,7 @@ def test_small_faces_in_large_frames(shared: Path, precise: MediaPipeTracker, he
 
 def test_texture_is_no_face() -> None:
     rng = np.random.default_rng(0)
-    with closing(MediaPipeTracker(still=True)) as tracker:
+    with closing(FaceTracker(still=True)) as tracker:
         for cells in (4, 8, 16, 16, 32, 32, 64):
             noise = rng.integers(0, 255, (cells, cells, 3)).astype(np.uint8)
             image = cv2.resize(noise, (512, 512), interpolation=cv2.INTER_CUBIC)
@@ -146,7 +146,7 @@ def test_texture_is_no_face() -> None:
 
 def test_a_reset_forgets(demo_face: Path) -> None:
     image = read_still(demo_face)
-    with closing(MediaPipeTracker()) as tracker:
+    with closing(FaceTracker()) as tracker:
         first = tracker(image)[0]
         moved = np.roll(image, 60, axis=1)
         tracker(moved)
@@ -156,7 +156,7 @@ def test_a_reset_forgets(demo_face: Path) -> None:
 
 def test_the_demo_face_is_found_whatever_the_memory_layout(demo_face: Path) -> None:
     image = read_still(demo_face)
-    with closing(MediaPipeTracker(still=True)) as tracker:
+    with closing(FaceTracker(still=True)) as tracker:
         want = tracker(image)
         assert len(want) == 1
         assert np.allclose(tracker(np.asfortranarray(image))[0], want[0], atol=0.01)

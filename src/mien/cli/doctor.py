@@ -15,7 +15,7 @@ from mien.errors import MienError
 
 _LIBRARIES: Final = (
     "numpy",
-    "mediapipe",
+    "opencv-python-headless",
     "opencv-contrib-python",
     "av",
     "soundfile",
@@ -78,13 +78,13 @@ def _self_test() -> str:
     from mien.cli.demo import DEMO_FACES, demo_picture
     from mien.emotion import Emotion
     from mien.engines.mesh import MeshEngine
-    from mien.face.mediapipe_tracker import MediaPipeTracker
+    from mien.face.tracker import FaceTracker
     from mien.face.types import Face
     from mien.media.still import read_still
 
     with demo_picture(DEMO_FACES[0]) as path:
         image = read_still(path)
-    with closing(MediaPipeTracker(still=True)) as tracker:
+    with closing(FaceTracker(still=True)) as tracker:
         found = tracker(image)
     if not found:
         raise MienError("The self test found no face in the demo picture; reinstall mien.")

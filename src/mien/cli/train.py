@@ -19,6 +19,7 @@ class Net(StrEnum):
 
     listener = "listener"
     connector = "connector"
+    tracker = "tracker"
 
 
 def train(
@@ -71,6 +72,12 @@ def _run(
 
         settings = ListenerConfig.load(config)
         return train_listener(settings, output, resume=resume, say=say, progress=progress)
+    if net is Net.tracker:
+        from mien.face.training.config import FaceNetConfig
+        from mien.face.training.loop import train_face_net
+
+        tracker = FaceNetConfig.load(config)
+        return train_face_net(tracker, output, resume=resume, say=say, progress=progress)
     from mien.cmet.training.config import ConnectorConfig
     from mien.cmet.training.loop import train_connector
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,7 @@ from mien.cmet.semantic import Vector, Voice
 from mien.cmet.transfer import Codes, transfer
 from mien.errors import WeightsError
 from mien.facs import ACTION_UNITS, Expression
-
-if TYPE_CHECKING:
-    import onnxruntime
+from mien.shipped import open_net
 
 _SETTLE: Final = 10
 """Frames a face is held so that the connector settles: two windows."""
@@ -43,7 +40,7 @@ class Expresser:
         for name in ("connector.onnx", "connector.npz"):
             if not (place / name).is_file():
                 raise WeightsError(f"The net {name} is missing ({place}); install mien again.")
-        self._session = _session(folder)
+        self._session = open_net("connector.onnx", folder=folder)
         with (place / "connector.npz").open("rb") as file:
             stored = dict(np.load(file, allow_pickle=False))
         self.neutral_face: Array = stored["neutral_face"]
@@ -84,20 +81,3 @@ class Expresser:
         }
         out: Codes = self._session.run(None, {k: np.float32(v) for k, v in feed.items()})[0][0]
         return out
-
-
-@lru_cache(maxsize=4)
-def _session(folder: str | Path | None) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    place = files("mien") / "assets" if folder is None else Path(folder)
-    with as_file(place / "connector.onnx") as path:
-        try:
-            return onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise WeightsError(f"The net {path} cannot be loaded ({error}).") from error

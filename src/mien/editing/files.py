@@ -16,8 +16,8 @@ from mien.emotion import Request
 from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.follow import TrackedFrame, follow
-from mien.face.mediapipe_tracker import MediaPipeTracker
 from mien.face.select import FaceChoice, FaceSelector
+from mien.face.tracker import FaceTracker
 from mien.face.types import Face, Landmarks
 from mien.media.frame import Frame, RGBImage
 from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
@@ -68,7 +68,7 @@ def edit_file(
 def _selector(choice: FaceChoice) -> FaceSelector:
     reference: Landmarks | None = None
     if choice.picture is not None:
-        with closing(MediaPipeTracker(still=True)) as tracker:
+        with closing(FaceTracker(still=True)) as tracker:
             found = tracker(read_still(choice.picture))
         reference = found[0] if found else None
     return FaceSelector(choice, reference)
@@ -84,7 +84,7 @@ def _edit_still(
 ) -> Report:
     start = perf_counter()
     image = read_still(source)
-    with closing(MediaPipeTracker(still=True, max_faces=32)) as tracker:
+    with closing(FaceTracker(still=True, max_faces=32)) as tracker:
         found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
     chosen = _selector(choice).pick(found)
     if not chosen:
@@ -155,7 +155,7 @@ def _edit_video(
     engine = MeshEngine()
     tally = _Tally()
     frames, end = 0, Fraction(0)
-    with VideoReader(source) as reader, closing(MediaPipeTracker()) as tracker:
+    with VideoReader(source) as reader, closing(FaceTracker()) as tracker:
         resting = RestingFaces(engine)
         resting.look(reader, tracker)
         writer = VideoWriter(output, reader.info, audio_from=source, overwrite=overwrite)

@@ -15,8 +15,8 @@ from mien.engines.mesh import MeshEngine
 from mien.engines.mesh.baseline import Baseline
 from mien.errors import InputError
 from mien.face.follow import FaceFollower
-from mien.face.mediapipe_tracker import MediaPipeTracker
 from mien.face.select import FaceChoice, FaceSelector
+from mien.face.tracker import FaceTracker
 from mien.facs import Expression
 from mien.media.frame import RGBImage
 
@@ -51,7 +51,7 @@ class Editor:
             raise InputError("A live editor chooses by largest, all or a number.")
         self.emotion = emotion
         self._engine = MeshEngine()
-        self._tracker = MediaPipeTracker()
+        self._tracker = FaceTracker()
         self._follower = FaceFollower(self._tracker)
         self._selector = FaceSelector(choice)
         self._baselines: dict[int, Baseline] = {}

@@ -18,6 +18,9 @@ Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and, where known, of all frames."""
 
 _MESH_ASSETS: Final = ("canonical_face.npz", "rig.npz")
+_TRACKER_ASSETS: Final = tuple(
+    f"tracker_{net}.onnx" for net in ("detector", "face", "mouth", "eye")
+)
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 _PRESETS: Final = ("presets.npz",)
 
@@ -75,8 +78,8 @@ class Report:
 
 
 def mesh_weights() -> tuple[Weights, ...]:
-    """Presets the mesh engine uses, with their hashes."""
-    return tuple(map(_weights, _MESH_ASSETS))
+    """Nets and presets that tracking and the mesh engine use, with their hashes."""
+    return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS)))
 
 
 def weights_behind(request: Request) -> tuple[Weights, ...]:
@@ -97,7 +100,7 @@ def weights_behind(request: Request) -> tuple[Weights, ...]:
 
 def all_weights() -> tuple[Weights, ...]:
     """Everything that ships with mien."""
-    return tuple(map(_weights, (*_MESH_ASSETS, *_VOICE_ASSETS, *_PRESETS)))
+    return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS, *_VOICE_ASSETS, *_PRESETS)))
 
 
 @lru_cache(maxsize=32)

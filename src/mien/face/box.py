@@ -1,4 +1,4 @@
-"""Where a face is: its square, whether it can be one, and the part of the picture around it."""
+"""Where a face is: its square, whether it can be one, how far two meshes are apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mien.face.topology import LEFT_EYE, RIGHT_EYE
 from mien.face.types import Landmarks
-from mien.media.frame import RGBImage
 
 MESH_POINTS: Final = 468
 """Landmarks before the irises."""
@@ -68,18 +67,6 @@ def plausible(landmarks: Landmarks, height: int, width: int) -> bool:
         and inside >= _LEAST_INSIDE
         and eye_distance(landmarks) > _LEAST_EYES * size
     )
-
-
-def cut_out(image: RGBImage, x: int, y: int, side: int) -> RGBImage:
-    """The square of ``side`` pixels whose corner is ``(x, y)``; black outside the picture."""
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
-    if (x0, y0, x1, y1) == (x, y, x + side, y + side):
-        return image[y0:y1, x0:x1]
-    out: RGBImage = np.zeros((side, side, 3), np.uint8)
-    if x1 > x0 and y1 > y0:
-        out[y0 - y : y1 - y, x0 - x : x1 - x] = image[y0:y1, x0:x1]
-    return out
 
 
 def mesh_distance(a: Landmarks, b: Landmarks) -> float:

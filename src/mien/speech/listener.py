@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 import soxr
 
-from mien.errors import InputError, WeightsError
+from mien.errors import InputError
 from mien.media.audio import SPEECH_RATE, Samples, read_speech, stream_speech
+from mien.shipped import open_net
 from mien.speech.features import MELS, RATE, Features, features
 from mien.speech.labels import AFFECT, HEARD
 from mien.speech.trim import speech_span
 
 if TYPE_CHECKING:
-    import onnxruntime
+    pass
 
 Embedding = npt.NDArray[np.float32]
 """``float32 (E,)`` of unit length."""
@@ -115,8 +114,8 @@ class Listener:
     """
 
     def __init__(self, folder: str | Path | None = None, *, threads: int = 0) -> None:
-        self._embed = _session(folder, "listener.onnx", threads)
-        self._say = _session(folder, "listener_says.onnx", threads)
+        self._embed = open_net("listener.onnx", folder=folder, threads=threads)
+        self._say = open_net("listener_says.onnx", folder=folder, threads=threads)
         self.size = int(self._embed.get_outputs()[0].shape[1])
 
     def listen(self, voice: str | Path | Samples, neutral: Array | None = None) -> Heard:
@@ -338,22 +337,3 @@ def _pieces(blocks: Iterable[Samples], tally: _Tally) -> Iterator[tuple[float, F
         held, start = held[half:], start + half
     if len(held):
         yield start / SPEECH_RATE, features(held)
-
-
-@lru_cache(maxsize=8)
-def _session(folder: str | Path | None, name: str, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    place = files("mien") / "assets" / name if folder is None else Path(folder) / name
-    if not place.is_file():
-        raise WeightsError(f"The net {name} is missing ({place}); install mien again.")
-    with as_file(place) as path:
-        try:
-            return onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise WeightsError(f"The net {path} cannot be loaded ({error}).") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from mien.cmet.losses import LossWeights
 from mien.errors import InputError
+from mien.settings import only_known, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,9 @@ class ConnectorConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"The settings {path} cannot be opened ({error.strerror}).") from error
-        except ValueError as error:
-            raise InputError(f"The settings {path} are not valid TOML ({error}).") from error
-        _only_known(path, data, cls)
+        data = read_settings(path, cls)
         if "loss" in data:
-            _only_known(path, data["loss"], LossWeights)
+            only_known(path, data["loss"], LossWeights)
             data["loss"] = LossWeights(**data["loss"])
         for name in ("manifest", "action_units"):
             if not data.get(name):
@@ -96,12 +90,3 @@ class ConnectorConfig:
             if data.get(name):
                 data[name] = str(path.parent / data[name])
         return cls(**data)
-
-
-def _only_known(path: Path, data: dict[str, Any], kind: type[Any]) -> None:
-    known = [item.name for item in fields(kind)]
-    for name in data:
-        if name not in known:
-            raise InputError(
-                f"The settings {path} have the unknown entry {name!r}; valid: {', '.join(known)}."
-            )

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mien.checkpoints import load_weights
 from mien.cmet.clarity import clarify
 from mien.cmet.connector import WINDOW, Connector, ConnectorSpec
 from mien.cmet.openface import UNITS
 from mien.cmet.semantic import Voice, semantic_vector
 from mien.cmet.training.data import Array, Pairs
 from mien.cmet.training.measure import Predict, predictor
-from mien.errors import InputError
 from mien.facs import RECIPES, expression
 from mien.look import PRESETS
 from mien.media.output import whole_file
@@ -71,11 +71,9 @@ def load_connector(path: Path) -> Connector:
     Raises:
         InputError: when it is none.
     """
-    if not path.is_file():
-        raise InputError(f"There is no trained connector {path}.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = Connector(ConnectorSpec(**state["spec"]))
-    net.load_state_dict(state["weights"])
+    spec, weights = load_weights(path)
+    net = Connector(ConnectorSpec(**spec))
+    net.load_state_dict(weights)
     return net.eval()
 
 

@@ -6,13 +6,13 @@ import copy
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
+from mien.checkpoints import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.openface import UNITS
 from mien.cmet.training.bank import load_pairs
@@ -22,8 +22,6 @@ from mien.cmet.training.line import draw_line
 from mien.cmet.training.measure import FaceSpace, cases, measure, predictor, rank, typical_of
 from mien.cmet.training.objective import Losses, both_ways
 from mien.device import training_device
-from mien.errors import InputError
-from mien.media.output import whole_file
 
 _WARM_UP: Final = 50
 _LONGEST_GRADIENT: Final = 1.0
@@ -167,37 +165,20 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), _LONGEST_GRADIENT)
         self.optimiser.step()
         self.done += 1
-        self._remember()
+        average_into(self.average, self.net, min(config.average, self.done / (self.done + 10)))
         return losses
 
-    @torch.no_grad()
-    def _remember(self) -> None:
-        keep = min(self.config.average, self.done / (self.done + 10))
-        for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-            mean.lerp_(now, 1 - keep)
-        for kept, value in zip(self.average.buffers(), self.net.buffers(), strict=True):
-            if value.is_floating_point():
-                kept.lerp_(value, 1 - keep)
-            else:
-                kept.copy_(value)
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {name: getattr(self, name) for name in ("net", "average", "optimiser")}
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        state: dict[str, Any] = {
-            "config": json.dumps(asdict(self.config), default=list),
-            "done": self.done,
-            "net": self.net.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        with whole_file(self.folder / "checkpoint.pt") as part:
-            torch.save(state, part)
+        save_checkpoint(self.folder, self.config, self.done, self.parts())
 
     def save_net(self) -> None:
         """Write the averaged weights with the sizes of the net."""
-        state = {"spec": self.average.spec.to_dict(), "weights": self.average.state_dict()}
-        with whole_file(self.folder / "connector.pt") as part:
-            torch.save(state, part)
+        save_weights(self.folder / "connector.pt", self.average)
 
     def load(self) -> None:
         """Go on from the checkpoint.
@@ -205,12 +186,4 @@ class _Run:
         Raises:
             InputError: when there is none, or it belongs to other settings.
         """
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            raise InputError(f"There is no checkpoint {path} to resume from.")
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != json.dumps(asdict(self.config), default=list):
-            raise InputError(f"The checkpoint {path} was made with other settings.")
-        self.done = int(state["done"])
-        for name in ("net", "average", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
+        self.done = load_checkpoint(self.folder, self.config, self.parts(), self.device)

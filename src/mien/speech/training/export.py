@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from mien.errors import InputError
+from mien.checkpoints import load_weights
 from mien.media.output import whole_file
 from mien.onnx_files import halve_weights, write_onnx
 from mien.speech.features import FEATURES
@@ -55,11 +55,9 @@ def load_net(path: Path) -> ListenerNet:
     Raises:
         InputError: when it is none.
     """
-    if not path.is_file():
-        raise InputError(f"There is no trained listener {path}.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = ListenerNet(ListenerSpec(**state["spec"]))
-    net.load_state_dict(state["weights"])
+    spec, weights = load_weights(path)
+    net = ListenerNet(ListenerSpec(**spec))
+    net.load_state_dict(weights)
     return net.eval()
 
 

@@ -8,7 +8,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.checkpoints import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.device import training_device
 from mien.errors import InputError
-from mien.media.output import whole_file
 from mien.speech.training.augment import augment
 from mien.speech.training.cache import SPEEDS
 from mien.speech.training.config import ListenerConfig
@@ -176,7 +175,8 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), _LONGEST_GRADIENT)
         self.optimiser.step()
         self.done += 1
-        self._remember()
+        keep = min(_MEMORY, self.done / (self.done + 20))
+        average_into(self.average, self.net, keep, buffers=False)
         return parts
 
     def _set_rate(self) -> None:
@@ -186,32 +186,17 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
-    @torch.no_grad()
-    def _remember(self) -> None:
-        keep = min(_MEMORY, self.done / (self.done + 20))
-        for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-            mean.lerp_(now, 1 - keep)
-        for kept, value in zip(self.average.buffers(), self.net.buffers(), strict=True):
-            kept.copy_(value)
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {name: getattr(self, name) for name in ("net", "average", "adversary", "optimiser")}
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        state = {
-            "config": json.dumps(asdict(self.config), default=list),
-            "done": self.done,
-            "net": self.net.state_dict(),
-            "average": self.average.state_dict(),
-            "adversary": self.adversary.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        with whole_file(self.folder / "checkpoint.pt") as part:
-            torch.save(state, part)
+        save_checkpoint(self.folder, self.config, self.done, self.parts())
 
     def save_net(self) -> None:
         """Write the averaged weights with the sizes of the net."""
-        state = {"spec": self.average.spec.to_dict(), "weights": self.average.state_dict()}
-        with whole_file(self.folder / "listener.pt") as part:
-            torch.save(state, part)
+        save_weights(self.folder / "listener.pt", self.average)
 
     def load(self) -> None:
         """Go on from the checkpoint.
@@ -219,12 +204,4 @@ class _Run:
         Raises:
             InputError: when there is none, or it belongs to other settings.
         """
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            raise InputError(f"There is no checkpoint {path} to resume from.")
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != json.dumps(asdict(self.config), default=list):
-            raise InputError(f"The checkpoint {path} was made with other settings.")
-        self.done = int(state["done"])
-        for name in ("net", "average", "adversary", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
+        self.done = load_checkpoint(self.folder, self.config, self.parts(), self.device)

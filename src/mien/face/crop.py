@@ -1,0 +1,139 @@
+"""Upright square crops around a face and its parts: what the landmark nets see.
+
+Coordinates are continuous: the first pixel covers 0 to 1. A crop's own coordinates are in sides of
+the crop with the middle at 0, so that the picture lies within -0.5 .. 0.5; z has the same unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mien.face.box import MESH_POINTS
+from mien.face.topology import EYES, LEFT_EYE, LOWER_LIP, MOUTH_CORNERS, RIGHT_EYE, UPPER_LIP
+from mien.face.types import Landmarks
+from mien.media.frame import RGBImage
+
+Points = npt.NDArray[np.floating[Any]]
+
+FACE_MARGIN: Final = 1.4
+"""Side of a face's crop, sizes of the face."""
+
+MOUTH_SIDE: Final = 0.44
+EYE_SIDE: Final = 0.33
+"""Sides of the parts' crops, sides of the face's crop."""
+
+_LIPS: Final = sorted({p for row in (*UPPER_LIP, *LOWER_LIP) for p in row})
+_EYE_UP: Final = 0.05
+"""How far above the eye the middle of its crop is (for the brow), sides of the face's crop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A square of a picture, turned.
+
+    Attributes:
+        x, y: its middle, pixels of the picture.
+        side: pixels of the picture.
+        angle: radians, how far the face leans clockwise.
+        mirrored: whether the crop's x axis runs backwards.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float = 0.0
+    mirrored: bool = False
+
+    def axes(self) -> npt.NDArray[np.float64]:
+        """Directions of the crop's x and y axis in the picture, rows of ``float64 (2, 2)``."""
+        c, s = np.cos(self.angle), np.sin(self.angle)
+        flip = -1.0 if self.mirrored else 1.0
+        return np.array([[flip * c, flip * s], [-s, c]])
+
+    def inside(self, points: Points) -> npt.NDArray[np.float32]:
+        """Points ``(..., 2 or 3)`` in pixels of the picture, in the crop's coordinates."""
+        out = np.array(points, np.float64)
+        out[..., :2] = (out[..., :2] - (self.x, self.y)) @ self.axes().T
+        return (out / self.side).astype(np.float32)
+
+    def outside(self, points: Points) -> npt.NDArray[np.float32]:
+        """The way back from :meth:`inside`."""
+        out = np.array(points, np.float64) * self.side
+        out[..., :2] = out[..., :2] @ self.axes() + (self.x, self.y)
+        return out.astype(np.float32)
+
+    def matrix(self, pixels: int) -> npt.NDArray[np.float64]:
+        """Picture to a crop of ``pixels`` pixels as OpenCV counts them, ``float64 (2, 3)``."""
+        turn = self.axes() * (pixels / self.side)
+        # OpenCV puts integers on the middles of pixels.
+        shift = turn @ (0.5 - np.array([self.x, self.y])) + pixels / 2 - 0.5
+        return np.hstack([turn, shift[:, None]])
+
+    def cut(self, image: RGBImage, pixels: int) -> RGBImage:
+        """The crop, ``uint8 (pixels, pixels, 3)``; black outside the picture."""
+        shrink = int(self.side / (1.5 * pixels))
+        if shrink < 2:
+            return cv2.warpAffine(image, self.matrix(pixels), (pixels, pixels))
+        reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + 2 * shrink
+        height, width = image.shape[:2]
+        left, top = max(0, int(self.x - reach)), max(0, int(self.y - reach))
+        right, bottom = min(width, int(self.x + reach) + 1), min(height, int(self.y + reach) + 1)
+        columns, rows = (right - left) // shrink, (bottom - top) // shrink
+        if columns < 1 or rows < 1:
+            return np.zeros((pixels, pixels, 3), np.uint8)
+        near = image[top : top + rows * shrink, left : left + columns * shrink]
+        small = cv2.resize(near, (columns, rows), interpolation=cv2.INTER_AREA)
+        crop = replace(
+            self,
+            x=(self.x - left) / shrink,
+            y=(self.y - top) / shrink,
+            side=self.side / shrink,
+        )
+        return cv2.warpAffine(small, crop.matrix(pixels), (pixels, pixels))
+
+
+def lean(points: Points) -> float:
+    """How far a face leans clockwise, radians, from its landmarks ``(478, 2+)``."""
+    right, left = (points[list(eye.corners), :2].mean(0) for eye in (RIGHT_EYE, LEFT_EYE))
+    mouth = points[list(MOUTH_CORNERS), :2].mean(0)
+    return lean_of(right, left, mouth)
+
+
+def lean_of(
+    right_eye: Points,
+    left_eye: Points,
+    mouth: Points,
+) -> float:
+    """How far a face leans clockwise, radians; the mouth counts where the eyes fall together."""
+    across = left_eye - right_eye
+    down = mouth - (left_eye + right_eye) / 2
+    x, y = across[0] + down[1], across[1] - down[0]
+    return float(np.arctan2(y, x))
+
+
+def face_crop(points: Points) -> Crop:
+    """The crop around landmarks ``(478, 2+)`` in pixels."""
+    angle = lean(points)
+    turned = Crop(0, 0, 1, angle)
+    flat = turned.inside(points[:MESH_POINTS, :2])
+    low, high = flat.min(0), flat.max(0)
+    x, y = turned.outside((low + high) / 2).tolist()
+    return Crop(x, y, FACE_MARGIN * float((high - low).max()), angle)
+
+
+def mouth_crop(points: Landmarks, face: Crop) -> Crop:
+    """The crop around the lips of landmarks in pixels, upright as the face's crop."""
+    x, y = points[_LIPS, :2].mean(0).tolist()
+    return replace(face, x=x, y=y, side=MOUTH_SIDE * face.side)
+
+
+def eye_crop(points: Landmarks, face: Crop, which: str) -> Crop:
+    """The crop around an eye and its brow; that of the left eye (``"L"``) is mirrored."""
+    corners = points[list(EYES[which].corners), :2].mean(0)
+    x, y = (corners - face.axes()[1] * _EYE_UP * face.side).tolist()
+    return replace(face, x=x, y=y, side=EYE_SIDE * face.side, mirrored=which == "L")

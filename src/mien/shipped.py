@@ -1,0 +1,44 @@
+"""Open the nets that ship with mien."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import WeightsError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+@lru_cache(maxsize=32)
+def open_net(
+    name: str, *, folder: str | Path | None = None, threads: int = 1
+) -> onnxruntime.InferenceSession:
+    """Load an ONNX net, once; a CUDA build of onnxruntime uses the GPU.
+
+    Args:
+        name: file name.
+        folder: where it is; None: with the package.
+        threads: processor cores it may use.
+
+    Raises:
+        WeightsError: when it is missing or damaged.
+    """
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    place = files("mien") / "assets" / name if folder is None else Path(folder) / name
+    if not place.is_file():
+        raise WeightsError(f"The net {name} is missing ({place}); install mien again.")
+    there = onnxruntime.get_available_providers()
+    wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in there]
+    with as_file(place) as path:
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        except Exception as error:
+            raise WeightsError(f"The net {path} cannot be loaded ({error}).") from error

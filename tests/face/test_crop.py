@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien.face.canonical import canonical_face
+from mien.face.crop import Crop, eye_crop, face_crop, lean, mouth_crop
+from mien.face.parts import EYE_POINTS, LIPS, PARTS
+
+from ..conftest import canonical_landmarks
+
+CROPS = st.builds(
+    Crop, st.floats(20, 100), st.floats(20, 100), st.floats(8, 90), st.floats(-3, 3), st.booleans()
+)
+
+
+@given(CROPS)
+def test_there_and_back(crop: Crop) -> None:
+    points = np.random.default_rng(0).normal(60, 30, (9, 3)).astype(np.float32)
+    assert crop.outside(crop.inside(points)) == pytest.approx(points, abs=1e-3)
+
+
+@settings(deadline=None)
+@given(CROPS, st.floats(-0.35, 0.35), st.floats(-0.35, 0.35))
+def test_a_spot_is_where_the_coordinates_say(crop: Crop, u: float, v: float) -> None:
+    """What is at (u, v) of the crop is drawn there, for any turn, size and side."""
+    x, y = crop.outside(np.array([u, v])).tolist()
+    down, across = np.mgrid[:128, :128] + 0.5
+    spot = 255 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / 3)
+    image = np.repeat(spot[..., None], 3, 2).astype(np.uint8)
+    cut = crop.cut(image, 64)[..., 0].astype(float)
+    inside = (4 < x < 124) and (4 < y < 124)
+    if not inside or cut.sum() == 0:
+        return
+    rows, columns = np.mgrid[:64, :64] + 0.5
+    found = np.array([(columns * cut).sum(), (rows * cut).sum()]) / cut.sum() / 64 - 0.5
+    if max(abs(u), abs(v)) + 4 / crop.side < 0.5:
+        assert found == pytest.approx((u, v), abs=0.02)
+
+
+@pytest.mark.parametrize("side", [150, 700, 1700])
+def test_large_crops_are_shrunk_without_aliasing_or_shift(side: int) -> None:
+    image = np.zeros((2600, 2600, 3), np.uint8)
+    image[::2] = 200  # stripes of one pixel: their mean is what a small picture shows
+    image[1100:1500, 1100:1500] = 255
+    cut = Crop(1300, 1300, side, 0.2).cut(image, 64).astype(float)
+    if side > 500:
+        corner = cut[:6, :6]
+        assert corner.mean() == pytest.approx(100, abs=6)
+        assert corner.std() < 12
+        bright = cut[..., 0] > 180
+        rows, columns = np.nonzero(bright)
+        assert (rows.mean(), columns.mean()) == pytest.approx((31.5, 31.5), abs=0.6)
+    assert cut[32, 32, 0] == pytest.approx(255, abs=1)
+
+
+@given(st.floats(-1.4, 1.4), st.floats(20, 90))
+def test_the_crop_of_a_face_turns_and_grows_with_it(angle: float, size: float) -> None:
+    face = canonical_landmarks(size, (300, 300))
+    upright = face_crop(face)
+    assert lean(face) == pytest.approx(0, abs=0.05)
+    c, s = np.cos(angle), np.sin(angle)
+    turned = face.copy()
+    turned[:, :2] = (face[:, :2] - 300) @ np.array([[c, s], [-s, c]]) + 300
+    crop = face_crop(turned)
+    assert crop.angle - upright.angle == pytest.approx(angle, abs=1e-3)
+    assert crop.side == pytest.approx(upright.side, rel=1e-3)
+    assert crop.inside(turned) == pytest.approx(upright.inside(face), abs=1e-3)
+
+
+def test_parts_look_at_their_own_points() -> None:
+    face = canonical_landmarks(60, (200, 200))
+    whole = face_crop(face)
+    lips = mouth_crop(face, whole).inside(face[list(LIPS)])
+    assert np.abs(lips[:, :2]).max() < 0.45
+    eyes = [eye_crop(face, whole, side).inside(face[list(EYE_POINTS[side])]) for side in "RL"]
+    assert all(np.abs(eye[:, :2]).max() < 0.5 for eye in eyes)
+    # The left eye's crop is mirrored, so that one net sees both alike.
+    assert eyes[0] == pytest.approx(eyes[1], abs=0.02)
+
+
+def test_both_eyes_have_mirrored_points() -> None:
+    mirror = canonical_face().mirror
+    assert [int(mirror[p]) for p in EYE_POINTS["R"]] == list(EYE_POINTS["L"])
+    assert {int(mirror[p]) for p in LIPS} == set(LIPS)
+
+
+def test_gaps_are_openings() -> None:
+    face = canonical_face().points
+    for part in PARTS.values():
+        points = face[list(part.points)]
+        for a, b in part.gaps:
+            assert abs(points[a, 0] - points[b, 0]) < 0.05
+            assert points[a, 1] <= points[b, 1] + 0.02

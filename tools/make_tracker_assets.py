@@ -1,0 +1,29 @@
+"""Make the tracker's nets that ship in ``src/mien/assets`` out of finished trainings.
+
+mien train tracker --config configs/tracker_face.toml -o runs/face
+python tools/make_tracker_assets.py runs/detector runs/face runs/mouth runs/eye
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mien.face.training.export import export_face_net, load_face_net
+
+ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
+
+
+def main() -> None:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--assets", type=Path, default=ASSETS)
+    arguments = parser.parse_args()
+    for run in arguments.runs:
+        path = export_face_net(load_face_net(run / "net.pt"), arguments.assets)
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
