@@ -94,3 +94,21 @@ def test_gaps_are_openings() -> None:
         for a, b in part.gaps:
             assert abs(points[a, 0] - points[b, 0]) < 0.05
             assert points[a, 1] <= points[b, 1] + 0.02
+
+
+@given(CROPS)
+def test_only_what_is_near_matters(crop: Crop) -> None:
+    """The same crop of a picture that goes on far beyond it, in any direction."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (128, 128, 3)).astype(np.uint8)
+    padded = np.pad(image, ((40, 60), (70, 30), (0, 0)))
+    moved = Crop(crop.x + 70, crop.y + 40, crop.side, crop.angle, crop.mirrored)
+    near = crop.cut(image, 32).astype(int)
+    assert np.abs(moved.cut(padded, 32).astype(int) - near).max() <= 12
+
+
+def test_a_picture_wider_than_the_warp_can_address() -> None:
+    image = np.zeros((8, 40_000, 3), np.uint8)
+    image[:, 35_000:35_008] = 250
+    assert Crop(35_004, 4, 6).cut(image, 16).min() == 250
+    assert Crop(-500, -500, 20).cut(image, 16).max() == 0

@@ -53,7 +53,7 @@ def clip(
         if sound_from is not None:
             track = container.add_stream(audio_codec, rate=sound_rate, layout="mono")
         for i in range(frames):
-            image = np.full((48, 64, 3), 40 + 3 * i, np.uint8)
+            image = np.full((48, 64, 3), (40 + 3 * i) % 256, np.uint8)
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
             frame.pts, frame.time_base = i, Fraction(1, 25)
             container.mux(stream.encode(frame))

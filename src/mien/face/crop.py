@@ -76,9 +76,7 @@ class Crop:
 
     def cut(self, image: RGBImage, pixels: int) -> RGBImage:
         """The crop, ``uint8 (pixels, pixels, 3)``; black outside the picture."""
-        shrink = int(self.side / (1.5 * pixels))
-        if shrink < 2:
-            return cv2.warpAffine(image, self.matrix(pixels), (pixels, pixels))
+        shrink = max(1, int(self.side / (1.5 * pixels)))
         reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + 2 * shrink
         height, width = image.shape[:2]
         left, top = max(0, int(self.x - reach)), max(0, int(self.y - reach))
@@ -87,14 +85,15 @@ class Crop:
         if columns < 1 or rows < 1:
             return np.zeros((pixels, pixels, 3), np.uint8)
         near = image[top : top + rows * shrink, left : left + columns * shrink]
-        small = cv2.resize(near, (columns, rows), interpolation=cv2.INTER_AREA)
+        if shrink > 1:
+            near = cv2.resize(near, (columns, rows), interpolation=cv2.INTER_AREA)
         crop = replace(
             self,
             x=(self.x - left) / shrink,
             y=(self.y - top) / shrink,
             side=self.side / shrink,
         )
-        return cv2.warpAffine(small, crop.matrix(pixels), (pixels, pixels))
+        return cv2.warpAffine(near, crop.matrix(pixels), (pixels, pixels))
 
 
 def lean(points: Points) -> float:

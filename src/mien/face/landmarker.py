@@ -72,7 +72,7 @@ class Landmarker:
         one = crop.outside(points[0])
         other = twin.outside(points[1])[canonical_face().mirror]
         doubt = mesh_distance(one, other)
-        landmarks = self._closer(image, (one + other) / 2, both=True)
+        landmarks = self._closer(image, _mean(one, other), both=True)
         return Marked(landmarks, _sure(float(np.min(logits))), doubt)
 
     def _closer(self, image: RGBImage, rough: Landmarks, *, both: bool = False) -> Landmarks:
@@ -87,7 +87,7 @@ class Landmarker:
         found = self._part(self._mouth, image, crops, MOUTH.pixels)
         lips = crop.outside(found[0])
         if both:
-            lips = (lips + crops[1].outside(found[1])[_MIRRORED_LIPS]) / 2
+            lips = _mean(lips, crops[1].outside(found[1])[_MIRRORED_LIPS])
         out[list(LIPS)] = lips
         crops = [eye_crop(rough, face, side) for side in EYE_POINTS]
         found = self._part(self._eye, image, crops, EYE.pixels)
@@ -102,6 +102,10 @@ class Landmarker:
         pictures = np.stack([crop.cut(image, pixels) for crop in crops])
         points: npt.NDArray[np.float32] = net.run(None, {"images": pictures})[0]  # type: ignore[attr-defined]
         return points
+
+
+def _mean(one: Landmarks, other: Landmarks) -> Landmarks:
+    return (np.float32(0.5) * (one + other)).astype(np.float32)
 
 
 def _sure(logit: float) -> float:

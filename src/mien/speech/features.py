@@ -78,7 +78,7 @@ def _frames(samples: Samples, start: int, stop: int, width: int) -> npt.NDArray[
 def _bands(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     spectrum = np.abs(np.fft.rfft(frames * _window(_WINDOW), _FFT)) ** 2
     power = spectrum.astype(np.float32) @ _mel_filters() / _WINDOW
-    return (np.log(power + _FLOOR) + 8) / 4
+    return ((np.log(power + _FLOOR) + 8) / 4).astype(np.float32)
 
 
 def _pitch(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

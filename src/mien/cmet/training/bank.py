@@ -44,7 +44,7 @@ def load_pairs(
     cache = build_cache(utterances, folder / "features", progress=progress)
     missing += [u.path for u, good in zip(utterances, cache.usable, strict=True) if not good]
     faces = read_faces(config.action_units, utterances)
-    chosen = _chosen(utterances, cache.usable, np.isfinite(faces).all(1), config)
+    chosen = _chosen(utterances, cache.usable, np.asarray(np.isfinite(faces).all(1)), config)
     heard_of = [str(utterances[i].path) for i in chosen]
     key = json.dumps([_VERSION, config.views, config.seed, _listener_id(config), heard_of])
     path = folder / f"voices-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"

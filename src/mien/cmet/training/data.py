@@ -58,7 +58,7 @@ class Pairs:
     @property
     def seen(self) -> npt.NDArray[np.bool_]:
         """Which recordings have a face."""
-        return np.isfinite(self.faces).all(1)
+        return np.asarray(np.isfinite(self.faces).all(1))
 
     def vector(self, emotional: npt.NDArray[Any], neutral: npt.NDArray[Any], view: int) -> Array:
         """Semantic vector between the means of two sets of recordings."""
@@ -207,7 +207,7 @@ def _frames(code: Array) -> Array:
 
 def _shaken(codes: Array, rng: np.random.Generator) -> Array:
     steady = rng.normal(0, _STEADY_NOISE, (codes.shape[0], 1, codes.shape[2]))
-    return codes + steady + rng.normal(0, _FRAME_NOISE, codes.shape)
+    return (codes + steady + rng.normal(0, _FRAME_NOISE, codes.shape)).astype(np.float32)
 
 
 def _tensor(values: npt.NDArray[Any]) -> Tensor:

@@ -112,7 +112,8 @@ def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
             neutral_affect=neutral_voice.affect,
         )
     names, vectors, affect = preset_vectors(pairs, neutral_voice)
-    heard = np.stack([clarify((predict(v, neutral_face) - common) @ decoder) for v in vectors])
+    codes = [(predict(v, neutral_face) - common) @ decoder for v in vectors]
+    heard = np.stack([clarify(code.astype(np.float32)) for code in codes])
     faces = heard.copy()
     for face, name in zip(faces, names, strict=True):
         if name in _ESTIMATES:

@@ -104,7 +104,8 @@ def photograph(image: RGBImage, rng: np.random.Generator) -> RGBImage:
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if chance[5] < 0.3:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(15, 85))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+        packed = cv2.imencode(".jpg", image, quality)[1]
+        image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
     return image
 
 

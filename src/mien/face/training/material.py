@@ -136,6 +136,8 @@ def _crops(folder: Path) -> Iterator[_Item]:
             if file is None:
                 raise InputError(f"{crops} holds {member}, which is no file.")
             image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+            if image is None:
+                raise InputError(f"{crops} holds {member}, which is no picture.")
             points = landmarks[number]
             yield image[..., ::-1], points, bool(split[number] != "train"), _worth(points)
 
