@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mien.face.box import Square, eye_distance, face_square, mesh_distance, plausible
 from mien.face.detector import CELL, Detection, decode
-from mien.face.search import search
+from mien.face.search import search, search_lying
 
 from ..conftest import canonical_landmarks
 
@@ -56,6 +56,22 @@ def test_a_quick_search_looks_once() -> None:
     detect = Bright()
     assert search(scene(1600, 900, (40, 40, 30)), detect, thorough=False) == []
     assert len(detect.sides) == 1
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_picture_on_its_side_is_looked_at_upright(turns: int) -> None:
+    class Upright:
+        """Sees a bright square only in the upper left quarter of a picture that is wide."""
+
+        def __call__(self, picture: np.ndarray, longest: int) -> list[Detection]:
+            return [one for one in Bright()(picture, longest) if picture[2, 2, 2] == 0]
+
+    upright = scene(400, 300, (250, 100, 40))
+    upright[2, 2] = 0
+    upright[-3, 2, 2] = upright[2, -3, 2] = upright[-3, -3, 2] = 1
+    found = search_lying(np.ascontiguousarray(np.rot90(upright, -turns)), Upright())
+    x, y = {1: (300 - 120, 270), 2: (400 - 270, 300 - 120), 3: (120, 400 - 270)}[turns]
+    assert [(one.square.x, one.square.y) for one in found] == [pytest.approx((x, y), abs=1)]
 
 
 def test_a_huge_picture_is_looked_at_larger_and_a_small_one_is_not() -> None:

@@ -74,7 +74,7 @@ def test_landmarks_are_the_teachers(
     assert depth > 0.95
 
 
-@pytest.mark.parametrize("angle", [-0.7, -0.3, 0.3, 0.7])
+@pytest.mark.parametrize("angle", [-1.6, -0.7, -0.3, 0.3, 0.7, 1.5, 3.1])
 def test_leaning_faces_lean(
     precise: FaceTracker, teacher: dict[str, np.ndarray], angle: float
 ) -> None:

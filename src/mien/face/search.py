@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
+from mien.face.box import Square
 from mien.face.detector import Detection
 from mien.media.frame import RGBImage
 
@@ -37,8 +41,36 @@ def search(image: RGBImage, detect: Detect, *, thorough: bool) -> list[Detection
         if longest > 2 * _THOROUGH[-1]:
             sides.append(min(longest // 2, _LARGEST))
     found = [one for side in sides for one in detect(image, side)]
+    return _distinct(found)
+
+
+def search_lying(image: RGBImage, detect: Detect) -> list[Detection]:
+    """Faces of a picture that lies on a side or on its head, largest first."""
+    size = (image.shape[1], image.shape[0])
+    found = []
+    for turns in (1, 2, 3):
+        lying = np.ascontiguousarray(np.rot90(image, turns))
+        found += [_turned(one, turns, size) for one in detect(lying, QUICK)]
+    return _distinct(found)
+
+
+def _distinct(found: list[Detection]) -> list[Detection]:
+    """The surest of those that mean the same face, largest first."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda detection: -detection.score):
         if not any(one.square.near(other.square, _SAME) for other in kept):
             kept.append(one)
     return sorted(kept, key=lambda detection: -detection.square.side)
+
+
+def _turned(one: Detection, turns: int, size: tuple[int, int]) -> Detection:
+    """What was seen in ``np.rot90(picture, turns)``, in the picture of ``size`` (width, height)."""
+    width, height = size
+
+    def back(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+        x, y = points[..., 0], points[..., 1]
+        ways = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
+        return np.stack(ways[turns], -1).astype(np.float32)
+
+    x, y = back(np.array([one.square.x, one.square.y])).tolist()
+    return Detection(Square(x, y, one.square.side), back(one.keys), one.score)

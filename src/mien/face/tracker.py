@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from mien.face.box import face_square, mesh_distance, plausible
 from mien.face.crop import Crop, face_crop
 from mien.face.detector import Detection, Detector
 from mien.face.landmarker import Landmarker, Marked
-from mien.face.search import search
+from mien.face.search import search, search_lying
 from mien.face.types import Landmarks
 from mien.media.frame import RGBImage
 
@@ -107,17 +108,27 @@ class FaceTracker:
             return []
         thorough = self._still or (not known and self._scans % _THOROUGH_EVERY == 0)
         self._scans = 0 if known else self._scans + 1
+        out = self._accepted(image, search(image, self._detector, thorough=thorough), known)
+        if thorough and not out and not known:
+            out = self._accepted(image, search_lying(image, self._detector), known)
+        if out:
+            self._scans = 0
+        return out[:free]
+
+    def _accepted(
+        self, image: RGBImage, detections: list[Detection], known: list[Landmarks]
+    ) -> list[_Watch]:
+        """Which of the detections are faces not ``known``; at most as many as are followed."""
         out: list[_Watch] = []
-        for detection in search(image, self._detector, thorough=thorough):
-            if len(out) == free:
+        for detection in detections:
+            if len(out) == self._max_faces:
                 break
-            if any(detection.square.near(face_square(other), 0.6) for other in known):
+            others = [*known, *(watch.landmarks for watch in out)]
+            if any(detection.square.near(face_square(other), 0.6) for other in others):
                 continue
             watch = self._accept(image, detection)
-            if watch is not None and not any(_same(watch.landmarks, other) for other in known):
+            if watch is not None and not any(_same(watch.landmarks, other) for other in others):
                 out.append(watch)
-                known = [*known, watch.landmarks]
-                self._scans = 0
         return out
 
     def _accept(self, image: RGBImage, detection: Detection) -> _Watch | None:
@@ -156,14 +167,20 @@ class FaceTracker:
 def _motion(a: Crop, b: Crop) -> float:
     """How far apart two crops are, crop sides; a turn or growth counts by what it moves."""
     shift = ((a.x - b.x) ** 2 + (a.y - b.y) ** 2) ** 0.5 / a.side
-    return shift + abs(b.side / a.side - 1) / 2 + abs(b.angle - a.angle) / 2
+    return shift + abs(b.side / a.side - 1) / 2 + abs(_turn(a, b)) / 2
 
 
 def _between(a: Crop, b: Crop, share: float) -> Crop:
     def mixed(x: float, y: float) -> float:
         return x + share * (y - x)
 
-    return Crop(mixed(a.x, b.x), mixed(a.y, b.y), mixed(a.side, b.side), mixed(a.angle, b.angle))
+    angle = a.angle + share * _turn(a, b)
+    return Crop(mixed(a.x, b.x), mixed(a.y, b.y), mixed(a.side, b.side), angle)
+
+
+def _turn(a: Crop, b: Crop) -> float:
+    """Radians from one crop's lean to the other's, the short way round."""
+    return math.remainder(b.angle - a.angle, 2 * math.pi)
 
 
 def _same(a: Landmarks, b: Landmarks) -> bool:
