@@ -22,7 +22,8 @@ def open_net(
     Args:
         name: file name.
         folder: where it is; None: with the package.
-        threads: processor cores it may use.
+        threads: processor cores it may use. Small nets that take turns are fastest with one: the
+            waiting threads of several would keep each other from working.
 
     Raises:
         WeightsError: when it is missing or damaged.

@@ -76,7 +76,7 @@ class Crop:
 
     def cut(self, image: RGBImage, pixels: int) -> RGBImage:
         """The crop, ``uint8 (pixels, pixels, 3)``; black outside the picture."""
-        shrink = max(1, int(self.side / (1.5 * pixels)))
+        step, shrink = _shrinking(int(self.side / (1.5 * pixels)))
         reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + 2 * shrink
         height, width = image.shape[:2]
         left, top = max(0, int(self.x - reach)), max(0, int(self.y - reach))
@@ -84,7 +84,8 @@ class Crop:
         columns, rows = (right - left) // shrink, (bottom - top) // shrink
         if columns < 1 or rows < 1:
             return np.zeros((pixels, pixels, 3), np.uint8)
-        near = image[top : top + rows * shrink, left : left + columns * shrink]
+        across = slice(left + step // 2, left + columns * shrink, step)
+        near = image[top + step // 2 : top + rows * shrink : step, across]
         if shrink > 1:
             near = cv2.resize(near, (columns, rows), interpolation=cv2.INTER_AREA)
         crop = replace(
@@ -94,6 +95,18 @@ class Crop:
             side=self.side / shrink,
         )
         return cv2.warpAffine(near, crop.matrix(pixels), (pixels, pixels))
+
+
+def _shrinking(times: int) -> tuple[int, int]:
+    """Every how many-th pixel to look at, and how many times to shrink: about ``times``.
+
+    Reading all of a face of 3000 pixels would take longer than finding its landmarks. Steps are
+    odd, and three or more of them make a pixel: even a pattern of single pixels averages out.
+    """
+    if times < 9:
+        return 1, max(1, times)
+    step = (times // 3 - 1) // 2 * 2 + 1
+    return step, times // step * step
 
 
 def lean(points: Points) -> float:

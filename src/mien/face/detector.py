@@ -21,7 +21,6 @@ CELL: Final = 8
 _MULTIPLE: Final = 32
 """Sides of what the net is shown are multiples of this."""
 
-_THREADS: Final = 2
 _SAME: Final = 0.45
 """Two finds nearer than this (sizes of the larger) are one face."""
 
@@ -69,7 +68,7 @@ class Detector:
     """
 
     def __init__(self, folder: str | Path | None = None, threshold: float = 0.4) -> None:
-        self._net = open_net("tracker_detector.onnx", folder=folder, threads=_THREADS)
+        self._net = open_net("tracker_detector.onnx", folder=folder)
         self._threshold = threshold
 
     def __call__(self, image: RGBImage, longest: int) -> list[Detection]:

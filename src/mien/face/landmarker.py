@@ -6,7 +6,6 @@ the face net says of lips, lids, irises and brows only says where to look closer
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,8 +20,6 @@ from mien.face.parts import EYE, EYE_POINTS, FACE, LIPS, MOUTH
 from mien.face.types import Landmarks
 from mien.media.frame import RGBImage
 from mien.shipped import open_net
-
-THREADS: Final = min(2, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +50,7 @@ class Landmarker:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self._face, self._mouth, self._eye = (
-            open_net(f"tracker_{part.name}.onnx", folder=folder, threads=THREADS)
-            for part in (FACE, MOUTH, EYE)
+            open_net(f"tracker_{part.name}.onnx", folder=folder) for part in (FACE, MOUTH, EYE)
         )
 
     def mark(self, image: RGBImage, crop: Crop) -> Marked:
