@@ -16,7 +16,6 @@ from mien.errors import MienError
 _LIBRARIES: Final = (
     "numpy",
     "opencv-python-headless",
-    "opencv-contrib-python",
     "av",
     "soundfile",
     "soxr",
