@@ -22,6 +22,9 @@ _THOROUGH: Final = (192, 640, 1280)
 _LARGEST: Final = 3840
 """Longer sides for small faces, and (the first) for one that fills the picture."""
 
+_SURE: Final = 0.6
+"""Least score of a face that lies: three more looks would be three more chances to err."""
+
 _SAME: Final = 0.5
 """Two finds nearer than this (face sizes) are one face."""
 
@@ -50,7 +53,8 @@ def search_lying(image: RGBImage, detect: Detect) -> list[Detection]:
     found = []
     for turns in (1, 2, 3):
         lying = np.ascontiguousarray(np.rot90(image, turns))
-        found += [_turned(one, turns, size) for one in detect(lying, QUICK)]
+        seen = (one for one in detect(lying, QUICK) if one.score >= _SURE)
+        found += [_turned(one, turns, size) for one in seen]
     return _distinct(found)
 
 
