@@ -146,7 +146,7 @@ def test_two_people_are_two(precise: FaceTracker) -> None:
             assert len(tracker(both)) == 2
 
 
-def test_half_a_face_upside_down_or_none(precise: FaceTracker) -> None:
+def test_a_scrambled_face_and_blank_pictures_are_no_faces(precise: FaceTracker) -> None:
     image = read_still(DEMO / "woman.jpg")
     rng = np.random.default_rng(0)
     side = image.shape[0] // 32

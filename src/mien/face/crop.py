@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.face.box import MESH_POINTS
-from mien.face.topology import EYES, LEFT_EYE, LOWER_LIP, MOUTH_CORNERS, RIGHT_EYE, UPPER_LIP
+from mien.face.parts import LIPS
+from mien.face.topology import EYES, LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 from mien.face.types import Landmarks
 from mien.media.frame import RGBImage
 
@@ -27,7 +28,6 @@ MOUTH_SIDE: Final = 0.44
 EYE_SIDE: Final = 0.33
 """Sides of the parts' crops, sides of the face's crop."""
 
-_LIPS: Final = sorted({p for row in (*UPPER_LIP, *LOWER_LIP) for p in row})
 _EYE_UP: Final = 0.05
 """How far above the eye the middle of its crop is (for the brow), sides of the face's crop."""
 
@@ -140,7 +140,7 @@ def face_crop(points: Points) -> Crop:
 
 def mouth_crop(points: Landmarks, face: Crop) -> Crop:
     """The crop around the lips of landmarks in pixels, upright as the face's crop."""
-    x, y = points[_LIPS, :2].mean(0).tolist()
+    x, y = points[list(LIPS), :2].mean(0).tolist()
     return replace(face, x=x, y=y, side=MOUTH_SIDE * face.side)
 
 

@@ -95,14 +95,21 @@ def decode(said: npt.NDArray[np.float32], threshold: float) -> list[Detection]:
     logit = float(np.log(threshold / (1 - threshold)))
     rows, columns = np.nonzero(peak & (heat > logit))
     out: list[Detection] = []
-    for row, column in sorted(zip(rows, columns, strict=True), key=lambda at: -heat[at]):
+    for row, column in zip(rows, columns, strict=True):
         values = said[:, row, column].astype(np.float64)
         here = np.array([column + 0.5, row + 0.5])
         x, y = (here + values[1:3]) * CELL
         side = float(np.exp(np.clip(values[3], -2, 6))) * CELL
         square = Square(float(x), float(y), side)
-        if any(square.near(other.square, _SAME) for other in out):
-            continue
         keys = ((here + values[4:].reshape(5, 2)) * CELL).astype(np.float32)
         out.append(Detection(square, keys, float(1 / (1 + np.exp(-heat[row, column])))))
-    return out
+    return distinct(out, _SAME)
+
+
+def distinct(found: list[Detection], reach: float) -> list[Detection]:
+    """The surest of those nearer than ``reach`` (sizes of the larger), the surest first."""
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda detection: -detection.score):
+        if not any(one.square.near(other.square, reach) for other in kept):
+            kept.append(one)
+    return kept

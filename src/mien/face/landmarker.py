@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from mien.face.parts import EYE, EYE_POINTS, FACE, LIPS, MOUTH
 from mien.face.types import Landmarks
 from mien.media.frame import RGBImage
 from mien.shipped import open_net
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,10 @@ class Landmarker:
 
     @staticmethod
     def _part(
-        net: object, image: RGBImage, crops: list[Crop], pixels: int
+        net: onnxruntime.InferenceSession, image: RGBImage, crops: list[Crop], pixels: int
     ) -> npt.NDArray[np.float32]:
         pictures = np.stack([crop.cut(image, pixels) for crop in crops])
-        points: npt.NDArray[np.float32] = net.run(None, {"images": pictures})[0]  # type: ignore[attr-defined]
+        points: npt.NDArray[np.float32] = net.run(None, {"images": pictures})[0]
         return points
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.face.box import Square
-from mien.face.detector import Detection
+from mien.face.detector import Detection, distinct
 from mien.media.frame import RGBImage
 
 Detect = Callable[[RGBImage, int], list[Detection]]
@@ -44,7 +44,7 @@ def search(image: RGBImage, detect: Detect, *, thorough: bool) -> list[Detection
         if longest > 2 * _THOROUGH[-1]:
             sides.append(min(longest // 2, _LARGEST))
     found = [one for side in sides for one in detect(image, side)]
-    return _distinct(found)
+    return _largest_first(found)
 
 
 def search_lying(image: RGBImage, detect: Detect) -> list[Detection]:
@@ -55,16 +55,11 @@ def search_lying(image: RGBImage, detect: Detect) -> list[Detection]:
         lying = np.ascontiguousarray(np.rot90(image, turns))
         seen = (one for one in detect(lying, QUICK) if one.score >= _SURE)
         found += [_turned(one, turns, size) for one in seen]
-    return _distinct(found)
+    return _largest_first(found)
 
 
-def _distinct(found: list[Detection]) -> list[Detection]:
-    """The surest of those that mean the same face, largest first."""
-    kept: list[Detection] = []
-    for one in sorted(found, key=lambda detection: -detection.score):
-        if not any(one.square.near(other.square, _SAME) for other in kept):
-            kept.append(one)
-    return sorted(kept, key=lambda detection: -detection.square.side)
+def _largest_first(found: list[Detection]) -> list[Detection]:
+    return sorted(distinct(found, _SAME), key=lambda detection: -detection.square.side)
 
 
 def _turned(one: Detection, turns: int, size: tuple[int, int]) -> Detection:

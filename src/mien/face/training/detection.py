@@ -231,7 +231,6 @@ def _target(faces: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """What the net should say, ``float32 (h, w, 14)``."""
     cells = PIXELS // CELL
     out = np.zeros((cells, cells, 14), np.float32)
-    out[..., 3] = 0
     rows, columns = np.mgrid[:cells, :cells]
     for points in faces:
         box = face_square(points)
