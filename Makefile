@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # A release whose Linux wheel is small enough for a test machine; any torch >= 2.6 will do.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint types setup clean
+.PHONY: demo test lint types parity setup clean
 
 demo: $(VENV)/.ready  ## edit the demo faces to every emotion; prints where the results are
 	$(BIN)/mien demo -o demo --overwrite
@@ -21,6 +21,11 @@ lint: $(VENV)/.ready
 
 types: $(VENV)/.trains
 	$(BIN)/mypy
+
+GOLDEN ?= tests/reference
+SEED ?= 0
+parity: $(VENV)/.trains  ## recorded outputs in GOLDEN, with weights and inputs of SEED
+	$(BIN)/python -m tests.parity $(GOLDEN) --seed $(SEED)
 
 setup: $(VENV)/.trains
 

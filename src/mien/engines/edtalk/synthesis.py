@@ -1,0 +1,196 @@
+"""The synthesis: a source's feature maps, a latent and an expression to a picture (cmet.md 2.5).
+
+What depends on the source alone is computed once (:class:`SourceMaps`); the branches that the
+published code computes and throws away do not exist here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mien.engines.edtalk.layers import ModulatedConv, Upsample, leaky
+from mien.engines.edtalk.sampling import sample
+from mien.engines.edtalk.spec import PIXELS_AT_START, EDTalkSpec
+
+_FLOW_CHANNELS = 3
+"""Two of flow, one of mask."""
+
+
+class SourceMaps(NamedTuple):
+    """What one level needs of the source: its feature map and that map's normalised filtering.
+
+    ``features`` and ``normal`` are ``(1, C, h, w)``.
+    """
+
+    features: Tensor
+    normal: Tensor
+
+
+class ExpressionModule(nn.Module):
+    """Moves a feature map of the source by the expression: adaptive instance norm, added.
+
+    Per frame only scale and shift change; convolution and normalisation are the source's.
+    """
+
+    def __init__(self, channels: int, style: int, hidden: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.shared = nn.Linear(style, hidden)
+        self.scale = nn.Linear(hidden, channels)
+        self.shift = nn.Linear(hidden, channels)
+
+    def prepare(self, features: Tensor) -> SourceMaps:
+        """What a feature map ``(1, C, h, w)`` contributes whatever the expression."""
+        filtered = self.conv(features)
+        wide = filtered.to(torch.promote_types(filtered.dtype, torch.float32))
+        normal = F.instance_norm(wide, eps=1e-5).to(features.dtype)
+        return SourceMaps(features, normal.contiguous(memory_format=torch.channels_last))
+
+    def affine(self, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale (one added) and shift, ``(B, C)``, of expression vectors ``(B, S)``."""
+        hidden = F.relu(self.shared(expression))
+        return 1 + self.scale(hidden), self.shift(hidden)
+
+    def forward(self, source: SourceMaps, affine: tuple[Tensor, Tensor]) -> Tensor:
+        scale, shift = (v[:, :, None, None].to(source.normal.dtype) for v in affine)
+        return torch.addcmul(source.features + shift, source.normal, scale)
+
+
+class _Level(nn.Module):
+    """One size of picture: two modulated convolutions, the warped source, flow and colour."""
+
+    def __init__(self, before: int, width: int, spec: EDTalkSpec, *, last: bool) -> None:
+        super().__init__()
+        self.up = ModulatedConv(before, width, spec.style, up=True)
+        self.same = ModulatedConv(width, width, spec.style)
+        self.express = ExpressionModule(width, spec.style, spec.affine)
+        self.flow_weight = nn.Parameter(torch.zeros(_FLOW_CHANNELS, width))
+        self.flow_bias = nn.Parameter(torch.zeros(_FLOW_CHANNELS))
+        self.flow_modulation = nn.Linear(spec.style, width)
+        self.colour = nn.Conv2d(width, 3, 1)
+        self.colour_bias = nn.Parameter(torch.zeros(3))
+        self.last = last
+
+    def flow(self, x: Tensor, latent: Tensor) -> Tensor:
+        """Raw flow and mask ``(B, 3, h, w)``: a 1 x 1 convolution without demodulation."""
+        weight = self.flow_weight * self.flow_modulation(latent)[:, None]
+        batch, channels, height, width = x.shape
+        flat = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        out = flat @ weight.to(x.dtype).transpose(1, 2)
+        out = out.to(weight.dtype) + self.flow_bias
+        return out.reshape(batch, height, width, _FLOW_CHANNELS).permute(0, 3, 1, 2)
+
+    def warped(
+        self, source: SourceMaps, affine: tuple[Tensor, Tensor], grid: Tensor, mask: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        """The source bent by flow and mask, and its colour.
+
+        At the last level only the colour is wanted. A 1 x 1 convolution, a mask and bilinear
+        sampling with zeros outside commute, so there three channels are sampled instead of all.
+        """
+        if self.last:
+            seen = sample(self._coloured(source, affine), grid, mask)
+            seen = seen + _column(self.colour.bias, seen)
+            return None, leaky(seen).add_(_column(self.colour_bias, seen))
+        warped = sample(self.express(source, affine), grid, mask)
+        return warped, leaky(self.colour(warped)).add_(_column(self.colour_bias, warped))
+
+    def _coloured(self, source: SourceMaps, affine: tuple[Tensor, Tensor]) -> Tensor:
+        """Colour of the moved map before sampling, without bias: ``P (f + shift + n scale)``."""
+        scale, shift = affine
+        paint = self.colour.weight[:, :, 0, 0]
+        batch, dtype = len(scale), source.normal.dtype
+        weight = (paint.to(scale.dtype) * scale[:, None]).to(dtype)
+        height, width = source.normal.shape[2:]
+        flat = source.normal.permute(0, 2, 3, 1).reshape(1, height * width, -1)
+        out = (flat @ weight.transpose(1, 2)).reshape(batch, height, width, 3).permute(0, 3, 1, 2)
+        steady = F.conv2d(source.features, self.colour.weight)
+        out = out + (steady + (shift @ paint.T.to(shift.dtype)).to(dtype)[:, :, None, None])
+        return out
+
+
+class Synthesis(nn.Module):
+    """Draws pictures ``(B, 3, P, P)``, about [-1, 1], not clamped."""
+
+    def __init__(self, spec: EDTalkSpec) -> None:
+        super().__init__()
+        widths = spec.widths[::-1]
+        start = (1, widths[0], PIXELS_AT_START, PIXELS_AT_START)
+        self.start = nn.Parameter(torch.zeros(start))
+        self.first = ModulatedConv(widths[0], widths[0], spec.style)
+        count = len(widths) - 1
+        self.levels = nn.ModuleList(
+            _Level(a, b, spec, last=i == count)
+            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False), 1)
+        )
+        self.upsample = Upsample(_FLOW_CHANNELS)
+
+    def convolutions(self) -> list[ModulatedConv]:
+        """The modulated convolutions in order."""
+        return [self.first, *(conv for level in self.levels for conv in (level.up, level.same))]
+
+    def prepare(self, maps: list[Tensor]) -> list[SourceMaps]:
+        """What the source contributes whatever the motion; ``maps`` coarse to fine."""
+        return [
+            level.express.prepare(features)
+            for level, features in zip(self.levels, maps, strict=True)
+        ]
+
+    def forward(
+        self,
+        source: list[SourceMaps],
+        latent: Tensor,
+        expression: Tensor,
+        energies: list[Tensor],
+        grids: list[Tensor],
+    ) -> Tensor:
+        """Draw ``B`` pictures.
+
+        Args:
+            source: of :meth:`prepare`.
+            latent: ``(B, S)``, modulates every convolution.
+            expression: ``(B, S)``, moves the source's feature maps.
+            energies: of the modulated convolutions, in order.
+            grids: identity sampling grids of the levels.
+        """
+        scales = [
+            conv.scales(latent, energy)
+            for conv, energy in zip(self.convolutions(), energies, strict=True)
+        ]
+        x = self.first(self.start.expand(len(latent), -1, -1, -1), scales[0])
+        flow: Tensor | None = None
+        colour: Tensor | None = None
+        for i, (level, maps, grid) in enumerate(zip(self.levels, source, grids, strict=True)):
+            x = level.up(x, scales[1 + 2 * i])
+            x = level.same(x, scales[2 + 2 * i])
+            raw = level.flow(x, latent)
+            flow = raw if flow is None else raw.add_(self.upsample(flow))
+            where = torch.tanh(flow[:, :2]).permute(0, 2, 3, 1) + grid
+            mask = torch.sigmoid(flow[:, 2:])
+            warped, seen = level.warped(maps, level.express.affine(expression), where, mask)
+            seen = seen.to(flow.dtype)
+            colour = seen if colour is None else seen.add_(self.upsample(colour))
+            if warped is not None:
+                x = torch.addcmul(warped, x, (1 - mask).to(x.dtype))
+        assert colour is not None  # noqa: S101 - there is at least one level
+        return colour
+
+
+def identity_grid(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Sampling grid ``(1, side, side, 2)``, x first, corners at -1 and 1.
+
+    Sampling itself counts the edges of pixels as -1 and 1. That mismatch is part of the trained
+    model.
+    """
+    line = torch.linspace(-1, 1, side, device=device, dtype=dtype)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x, y], 2)[None]
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values[:, None, None].to(like.dtype)
+

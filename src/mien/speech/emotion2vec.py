@@ -1,0 +1,297 @@
+"""emotion2vec+ large: the speech embedding of the published C-MET (cmet.md section 11).
+
+Own forward pass in PyTorch; needs neither the authors' toolkit nor its hub. Sizes are read from the
+tensors' shapes. Names are those of the released file, stripped of prefixes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mien.errors import WeightsError
+from mien.media.audio import SPEECH_RATE, Samples
+
+LABELS: Final = (
+    "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown",
+)  # fmt: skip
+"""What the classifier's outputs mean."""
+
+RATE: Final = 50
+"""Frames per second."""
+
+SHORTEST: Final = 400
+"""Samples that make one frame."""
+
+_KERNELS: Final = (10, 3, 3, 3, 3, 2, 2)
+_STRIDES: Final = (5, 2, 2, 2, 2, 2, 2)
+_POSITION_KERNEL: Final = 19
+_POSITION_LAYERS: Final = 5
+_POSITION_GROUPS: Final = 16
+_EPSILON: Final = 1e-5
+_LONGEST: Final = 30 * SPEECH_RATE
+"""Longer sound is heard in pieces: attention grows with the square of the length."""
+
+_AUDIO: Final = "modality_encoders.AUDIO"
+
+
+@dataclass(frozen=True, slots=True)
+class Emotion2vecSpec:
+    """Sizes.
+
+    Attributes:
+        width: of a frame's vector.
+        heads: of the attention.
+        prenet, blocks: number of blocks before and after.
+        channels: of the convolutions over the sound.
+        extra: learned tokens put in front.
+        classes: of the classifier; 0 without one.
+        groups: of the position convolutions.
+    """
+
+    width: int = 1024
+    heads: int = 16
+    prenet: int = 8
+    blocks: int = 16
+    channels: int = 512
+    extra: int = 10
+    classes: int = 9
+    groups: int = _POSITION_GROUPS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sizes in plain values."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Any]) -> Self:
+        """Read the sizes from tensors with the released names.
+
+        Raises:
+            WeightsError: when these are no such tensors.
+        """
+        try:
+            _, extra, width = weights[f"{_AUDIO}.extra_tokens"].shape
+            heads = weights[f"{_AUDIO}.alibi_scale"].shape[2]
+            channels = weights[f"{_AUDIO}.local_encoder.conv_layers.0.0.weight"].shape[0]
+            position = weights[f"{_AUDIO}.relative_positional_encoder.1.0.weight"].shape
+            classes = weights["proj.weight"].shape[0] if "proj.weight" in weights else 0
+        except (KeyError, ValueError, IndexError) as error:
+            raise WeightsError(
+                f"This is no emotion2vec checkpoint: {error} is missing or of another shape."
+            ) from error
+
+        def count(pattern: str) -> int:
+            found = {m[1] for name in weights if (m := re.match(pattern, name))}
+            return len(found)
+
+        prenet = count(re.escape(_AUDIO) + r"\.context_encoder\.blocks\.(\d+)\.")
+        return cls(
+            width=width,
+            heads=heads,
+            prenet=prenet,
+            blocks=count(r"blocks\.(\d+)\."),
+            channels=channels,
+            extra=extra,
+            classes=classes,
+            groups=width // position[1],
+        )
+
+
+class _ConvLayer(nn.Sequential):
+    def __init__(self, inputs: int, channels: int, kernel: int, stride: int) -> None:
+        norm = nn.Sequential(nn.Identity(), nn.LayerNorm(channels, eps=_EPSILON))
+        conv = nn.Conv1d(inputs, channels, kernel, stride, bias=False)
+        super().__init__(conv, nn.Identity(), norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self[2](self[0](x).transpose(1, 2)).transpose(1, 2)
+        return F.gelu(y)
+
+
+class _LocalEncoder(nn.Module):
+    """Waveform ``(B, samples)`` to ``(B, T, channels)``, 50 frames per second."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inputs = [1] + [channels] * (len(_KERNELS) - 1)
+        self.conv_layers = nn.ModuleList(
+            _ConvLayer(a, channels, k, s)
+            for a, k, s in zip(inputs, _KERNELS, _STRIDES, strict=True)
+        )
+
+    def forward(self, sound: Tensor) -> Tensor:
+        x = sound[:, None]
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x.transpose(1, 2)
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.heads = heads
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        parts = self.qkv(x).reshape(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = parts.unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(y.transpose(1, 2).reshape(batch, length, width))
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class _Block(nn.Module):
+    """Post-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = _Attention(width, heads)
+        self.norm1 = nn.LayerNorm(width, eps=_EPSILON)
+        self.mlp = _Mlp(width)
+        self.norm2 = nn.LayerNorm(width, eps=_EPSILON)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        x = self.norm1(x + self.attn(x, bias))
+        return self.norm2(x + self.mlp(x))
+
+
+class _ContextEncoder(nn.Module):
+    def __init__(self, spec: Emotion2vecSpec) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
+        self.blocks = nn.ModuleList(_Block(spec.width, spec.heads) for _ in range(spec.prenet))
+
+
+class _AudioEncoder(nn.Module):
+    def __init__(self, spec: Emotion2vecSpec) -> None:
+        super().__init__()
+        width = spec.width
+        self.extra_tokens = nn.Parameter(torch.zeros(1, spec.extra, width))
+        self.alibi_scale = nn.Parameter(torch.ones(1, 1, spec.heads, 1, 1))
+        self.local_encoder = _LocalEncoder(spec.channels)
+        self.project_features = nn.Sequential(
+            nn.Identity(),
+            nn.LayerNorm(spec.channels, eps=_EPSILON),
+            nn.Linear(spec.channels, width),
+        )
+        pad = _POSITION_KERNEL // 2
+        convs = (
+            nn.Sequential(nn.Conv1d(width, width, _POSITION_KERNEL, padding=pad, groups=spec.groups))
+            for _ in range(_POSITION_LAYERS)
+        )
+        self.relative_positional_encoder = nn.Sequential(nn.Identity(), *convs)
+        self.context_encoder = _ContextEncoder(spec)
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Relative positions of frames ``(B, T, width)``, to be added to them."""
+        y = x.transpose(1, 2)
+        for conv in list(self.relative_positional_encoder)[1:]:
+            y = F.layer_norm(conv(y).transpose(1, 2), x.shape[-1:], eps=_EPSILON)
+            y = F.gelu(y.transpose(1, 2))
+        return y.transpose(1, 2)
+
+
+class Heard(NamedTuple):
+    """What the net hears.
+
+    ``frames (T, width)``, ``utterance (width,)`` their mean, ``logits (classes,)``.
+    """
+
+    frames: Tensor
+    utterance: Tensor
+    logits: Tensor | None
+
+
+class Emotion2vec(nn.Module):
+    """Waveform to emotion embedding."""
+
+    def __init__(self, spec: Emotion2vecSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.modality_encoders = nn.ModuleDict({"AUDIO": _AudioEncoder(spec)})
+        self.blocks = nn.ModuleList(_Block(spec.width, spec.heads) for _ in range(spec.blocks))
+        self.proj = nn.Linear(spec.width, spec.classes) if spec.classes else None
+
+    def local(self, sound: Tensor) -> Tensor:
+        """Convolutional features of standardised sound ``(samples,)``, projected: ``(T, width)``."""
+        audio = self.modality_encoders["AUDIO"]
+        features = audio.project_features(audio.local_encoder(sound[None]))
+        out: Tensor = features[0]
+        return out
+
+    def forward(self, samples: Tensor) -> Heard:
+        """Hear one utterance ``(samples,)``, 16 kHz mono, at least 400 samples."""
+        audio = self.modality_encoders["AUDIO"]
+        sound = F.layer_norm(samples, samples.shape, eps=_EPSILON)
+        x = self.local(sound)[None]
+        x = x + audio.positions(x)
+        x = torch.cat([audio.extra_tokens, x], 1)
+        bias = self._alibi(x.shape[1]).to(x)
+        x = audio.context_encoder.norm(x)
+        for block in (*audio.context_encoder.blocks, *self.blocks):
+            x = block(x, bias)
+        frames = x[0, self.spec.extra :]
+        utterance = frames.mean(0)
+        return Heard(frames, utterance, None if self.proj is None else self.proj(utterance))
+
+    def _alibi(self, length: int) -> Tensor:
+        """Attention bias ``(heads, length, length)``: nearer frames count more."""
+        extra = self.spec.extra
+        scale = self.modality_encoders["AUDIO"].alibi_scale.clamp(min=0).reshape(-1, 1, 1)
+        place = torch.arange(length - extra, device=scale.device, dtype=scale.dtype)
+        gap = (place[:, None] - place[None]).abs()
+        slopes = torch.tensor(_slopes(self.spec.heads), device=scale.device, dtype=scale.dtype)
+        bias = scale.new_zeros(self.spec.heads, length, length)
+        bias[:, extra:, extra:] = -slopes[:, None, None] * gap * scale
+        return bias
+
+
+def _slopes(heads: int) -> list[float]:
+    """ALiBi's slopes (Press et al. 2022), also for numbers that are no power of two."""
+    lower = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * k / lower) for k in range(1, lower + 1)]
+    if lower == heads:
+        return slopes
+    return slopes + _slopes(2 * lower)[0::2][: heads - lower]
+
+
+def embed(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
+    """Utterance embedding ``float32 (width,)``, raw, as the connector was trained on.
+
+    Args:
+        net: in evaluation mode.
+        samples: ``float32 (samples,)``, 16 kHz mono; shorter than a frame is filled with silence,
+            longer than 30 s is heard in equal pieces whose means are averaged.
+    """
+    pieces = max(1, -(-len(samples) // _LONGEST))
+    size = max(SHORTEST, -(-len(samples) // pieces))
+    sums, count = np.zeros(net.spec.width, np.float64), 0
+    weight = net.modality_encoders["AUDIO"].extra_tokens
+    for start in range(0, max(1, len(samples)), size):
+        piece = samples[start : start + size]
+        piece = np.pad(piece, (0, max(0, SHORTEST - len(piece))))
+        with torch.no_grad():
+            frames = net(torch.from_numpy(piece).to(weight)).frames
+        sums += frames.double().sum(0).cpu().numpy()
+        count += len(frames)
+    return (sums / count).astype(np.float32)
