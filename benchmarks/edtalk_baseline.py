@@ -128,7 +128,8 @@ def draw(w: Weights, source: Tensor, lip: Tensor, pose_frame: Tensor, expression
     moved = expression @ _directions(w)[:, 26:].T
     x = w["dec.input.input"].expand(len(latent), -1, -1, -1)
     x = _styled(w, "dec.conv1", x, latent)
-    flow = colour = None
+    flow: Tensor | None = None
+    colour = x.new_zeros(len(latent), 3, 1, 1)
     for i, features in enumerate(maps):
         x = _styled(w, f"dec.convs.{2 * i}", x, latent, up=True)
         x = _styled(w, f"dec.convs.{2 * i + 1}", x, latent)
@@ -148,9 +149,8 @@ def draw(w: Weights, source: Tensor, lip: Tensor, pose_frame: Tensor, expression
             _conv(w, f"dec.to_rgbs.{i}.conv.0", warped), w[f"dec.to_rgbs.{i}.conv.1.bias"]
         )
         rgb = rgb + w[f"dec.to_rgbs.{i}.bias"]
-        if colour is not None:
+        if i:
             rgb = rgb + _fir(colour, w[f"dec.to_rgbs.{i}.upsample.kernel"], (2, 1), up=2)
         colour = rgb
         x = warped + x * (1 - mask)
-    assert colour is not None
     return colour

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mien.api import edit, feel
+    from mien.api import edit, feel, talk
     from mien.editing.live import Editor
     from mien.editing.report import Report
     from mien.emotion import Emotion, Timeline
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "edit": "mien.api",
     "feel": "mien.api",
+    "talk": "mien.api",
     "Feeling": "mien.speech.feeling",
     "Editor": "mien.editing.live",
     "Report": "mien.editing.report",
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "edit",
     "feel",
+    "talk",
 ]
 
 

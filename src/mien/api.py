@@ -12,10 +12,14 @@ from mien.look import AUTO, PRESETS, Look
 
 if TYPE_CHECKING:
     from mien.editing.report import Progress, Report
+    from mien.engines.edtalk.settings import EDTalkSettings
     from mien.speech.feeling import Feeling
 
-ENGINES = ("mesh",)
+ENGINES = ("mesh", "edtalk")
+"""What can draw an edited face."""
 
+TALKERS = ("edtalk",)
+"""What can make a face talk."""
 
 Files = str | Path | Sequence[str | Path]
 """One file or several."""
@@ -126,6 +130,7 @@ def edit(
     intensity: float = 1.0,
     face: str = "largest",
     engine: str = "mesh",
+    options: EDTalkSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -145,17 +150,20 @@ def edit(
         neutral: the speaker of ``like`` (or of the clip, with ``auto``) speaking plainly.
         intensity: 0 (nothing changes) .. 1.5.
         face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person.
-        engine: ``"mesh"``.
+        engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
+        options: device, precision and so on of ``edtalk``.
         overwrite: whether an existing output may be replaced.
         progress: called with (frames done, frames in all or None).
 
     Raises:
         InputError: for a request, input or output that cannot be used.
         FaceNotFoundError: when there is nobody to edit.
+        WeightsError, MissingExtraError: when ``edtalk`` lacks its weights or libraries.
         OutputError: when writing fails on the way. Nothing is left behind in any of these cases.
     """
-    if engine not in ENGINES:
-        raise InputError(f"There is no engine {engine!r}. Valid: {', '.join(ENGINES)}.")
+    _check_engine(engine, ENGINES)
+    if engine == "mesh" and options is not None:
+        raise InputError("Options (device, dtype …) belong to the engine edtalk.")
     from mien.editing.files import check_files, edit_file
     from mien.face.select import FaceChoice
 
@@ -170,6 +178,20 @@ def edit(
         neutral=neutral,
         intensity=intensity,
     )
+    if engine == "edtalk":
+        from mien.editing.edtalk import edit_published
+        from mien.engines.edtalk.settings import EDTalkSettings
+
+        return edit_published(
+            Path(input),
+            Path(output),
+            request,
+            choice,
+            options or EDTalkSettings(),
+            overwrite=overwrite,
+            progress=progress,
+            warnings=warnings,
+        )
     return edit_file(
         Path(input),
         Path(output),
@@ -179,6 +201,76 @@ def edit(
         progress=progress,
         warnings=warnings,
     )
+
+
+def talk(
+    portrait: str | Path,
+    speech: str | Path,
+    output: str | Path,
+    emotion: Request | str | None = None,
+    *,
+    timeline: str | Path | None = None,
+    like: Files | None = None,
+    neutral: Files | None = None,
+    intensity: float = 1.0,
+    face: str = "largest",
+    engine: str = "edtalk",
+    options: EDTalkSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Make a face say something: a portrait, or the person in a video (a dub).
+
+    Args:
+        portrait: a picture, or a video, which keeps its head motion, blinks, length and rate.
+        speech: any file with sound; it becomes the output's sound.
+        output: video file to write.
+        emotion: as in :func:`edit`; by default ``"auto"``, what the speech itself feels.
+        timeline: as in :func:`edit`.
+        like: as in :func:`edit`.
+        neutral: as in :func:`edit`; with ``"auto"``, the speaker speaking plainly.
+        intensity: as in :func:`edit`.
+        face: as in :func:`edit`.
+        engine: ``"edtalk"``: the published C-MET with its authors' weights.
+        options: device, precision and so on.
+        overwrite: as in :func:`edit`.
+        progress: as in :func:`edit`.
+
+    Raises:
+        InputError: for a request, input or output that cannot be used.
+        FaceNotFoundError: when there is nobody to move.
+        WeightsError: when weights are missing or damaged.
+        MissingExtraError: when libraries are missing.
+        OutputError: when writing fails on the way.
+    """
+    _check_engine(engine, TALKERS)
+    from mien.editing.edtalk import check_talk, talk_published
+    from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.face.select import FaceChoice
+
+    choice = FaceChoice.parse(face)
+    check_talk(Path(portrait), Path(speech), Path(output), choice, overwrite=overwrite)
+    if emotion is None and timeline is None and like is None:
+        emotion = AUTO
+    request, warnings = request_from(
+        speech, emotion, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+    )
+    return talk_published(
+        Path(portrait),
+        Path(speech),
+        Path(output),
+        request,
+        choice,
+        options or EDTalkSettings(),
+        overwrite=overwrite,
+        progress=progress,
+        warnings=warnings,
+    )
+
+
+def _check_engine(engine: str, valid: tuple[str, ...]) -> None:
+    if engine not in valid:
+        raise InputError(f"There is no engine {engine!r} here. Valid: {', '.join(valid)}.")
 
 
 def feel(voices: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling]:

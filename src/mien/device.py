@@ -1,27 +1,73 @@
-"""Where nets are trained."""
+"""Where nets run, and in which precision."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mien.errors import InputError
+from mien.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     import torch
 
+DTYPES: Final = ("auto", "fp32", "bf16", "fp16")
+"""Names of precisions."""
 
-def training_device(name: str) -> torch.device:
-    """The device called ``auto`` (CUDA if there is one, else the CPU), ``cpu`` or ``cuda[:N]``.
+_NAMES: Final = "auto, cpu, cuda, cuda:N, mps"
+
+
+def torch_device(name: str, *, auto: tuple[str, ...] = ("cuda", "mps")) -> torch.device:
+    """The device called ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
+
+    Args:
+        name: what was asked for.
+        auto: what ``auto`` may become, the first that is there; else the CPU.
 
     Raises:
-        InputError: for another name, or CUDA where there is none.
+        InputError: for another name, or a device this machine or PyTorch has not.
+        MissingExtraError: without PyTorch.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError(
+            "This needs PyTorch: pip install 'mien[edtalk]' (or 'mien[train]' to train)."
+        ) from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next((kind for kind in auto if there[kind]), "cpu"))
+    kind, _, number = name.partition(":")
+    if kind not in there or (number and not (kind == "cuda" and number.isdigit())):
+        raise InputError(f"There is no device {name!r}. Valid: {_NAMES}.")
+    if not there[kind]:
+        raise InputError(
+            f"{kind.upper()} was asked for, but this PyTorch sees none; use auto or cpu."
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise InputError(f"There is no {name}; this machine has {torch.cuda.device_count()}.")
+    return torch.device(name)
+
+
+def training_device(name: str) -> torch.device:
+    """As :func:`torch_device`; ``auto`` is CUDA or the CPU, which resume bit by bit."""
+    return torch_device(name, auto=("cuda",))
+
+
+def working_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision of large convolutions; ``auto``: bfloat16 on CUDA, float32 elsewhere.
+
+    Raises:
+        InputError: for another name, or float16 on a CPU, where it is slow and overflows.
     """
     import torch
 
+    if name not in DTYPES:
+        raise InputError(f"There is no precision {name!r}. Valid: {', '.join(DTYPES)}.")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"There is no device {name!r}. Valid: auto, cpu, cuda, cuda:N.")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise InputError("CUDA was asked for, but this PyTorch sees none; use auto or cpu.")
-    return torch.device(name)
+        name = "bf16" if device.type == "cuda" else "fp32"
+    if name == "fp16" and device.type == "cpu":
+        raise InputError("fp16 is for GPUs; on a CPU use fp32, or bf16 where it is new enough.")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

@@ -269,18 +269,19 @@ class Timeline:
     def expression_at(self, time: float) -> Expression:
         """Action units ``float32 (D,)`` at ``time`` seconds; continuous in time."""
         now = np.zeros(len(ACTION_UNITS), np.float32)
-        for key, share in self._shares(time):
+        for key, share in self.shares(time):
             now = now + share * (key.emotion.expression_at(time) - now)
         return (self.intensity * now).astype(np.float32)
 
     def presence_at(self, time: float) -> float:
         """How much of the person's own expression gives way at ``time``, 0..1."""
         now = 0.0
-        for key, share in self._shares(time):
+        for key, share in self.shares(time):
             now += share * (key.emotion.presence_at(time) - now)
         return min(1.0, self.intensity * now)
 
-    def _shares(self, time: float) -> list[tuple[Key, float]]:
+    def shares(self, time: float) -> list[tuple[Key, float]]:
+        """Entries that have begun at ``time``, and how far each has taken over (0..1)."""
         out = []
         for key in self.keys:
             if time > key.at:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mien.cmet.connector import Connector, ConnectorSpec
+from mien.cmet.connector import Connected, Connector, ConnectorSpec
 from mien.cmet.losses import contrastive, directional, focal
 from mien.cmet.training.objective import both_ways
 from mien.cmet.transfer import transfer
@@ -106,7 +106,7 @@ def emotion2vec(made: Seeded, golden: Golden) -> Outputs:
         sound = torch.from_numpy(made.waveform("emotion2vec", 16_077)).to(made.dtype)
         local = net.local(F.layer_norm(sound, sound.shape, eps=1e-5))
         yield f"{letter}/local_features", local
-        positions = net.modality_encoders["AUDIO"].positions(local[None])
+        positions = net.modality_encoders.AUDIO.positions(local[None])
         yield f"{letter}/relative_positions", positions
         heard = net(sound)
         assert heard.logits is not None
@@ -183,8 +183,14 @@ def training(made: Seeded, golden: Golden) -> Outputs:
         if isinstance(module, torch.nn.MultiheadAttention):
             module.dropout = 0.0
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-5)
+    deltas = []
+
+    def watched(*parts: torch.Tensor) -> Connected:
+        deltas.append((out := net(*parts)).delta)
+        return out
+
     found = both_ways(
-        net,
+        watched,
         reference=made.fill("connector.train.reference", (12, 5, 10), 0.5),
         speech=made.fill("connector.train.speech", (12, 1, 1024), 0.3),
         first=made.fill("connector.train.exp1", (12, 5, 10)),
@@ -193,16 +199,18 @@ def training(made: Seeded, golden: Golden) -> Outputs:
         label=torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 0]),
         published_pairing=True,
     )
-    for name in ("focal_forward", "focal_backward", "directional", "total"):
+    for name in ("focal_forward", "focal_backward", "contrastive", "directional", "total"):
         yield f"loss_{name}", getattr(found, name)
-    if "loss_contrastive" in golden:
-        yield "loss_contrastive", found.contrastive
+    yield "train_delta12", deltas[0]
+    yield "train_delta21", deltas[1]
     found.total.backward()
-    norms = [n for n in golden if n.startswith("grad_norm_") and "__" not in n]
-    for name in norms:
-        part = dict(net.named_modules()).get(name.removeprefix("grad_norm_"))
-        if part is not None:
-            squares = [p.grad.square().sum() for p in part.parameters() if p.grad is not None]
+    fusion = net.fusion_transformer_encoder
+    parts = {**dict(net.named_children()), "modality": fusion.modality,
+             "transformer": fusion.transformer_encoder}  # fmt: skip
+    for name in golden:
+        if name.startswith("grad_norm_") and "__" not in name:
+            gradients = (p.grad for p in parts[name.removeprefix("grad_norm_")].parameters())
+            squares = [g.square().sum() for g in gradients if g is not None]
             yield name, torch.stack(squares).sum().sqrt()
     optimiser.step()
     after = net.state_dict()

@@ -14,7 +14,9 @@ from mien.cli.doctor import doctor
 from mien.cli.edit import edit
 from mien.cli.emotions import emotions
 from mien.cli.feel import feel
+from mien.cli.talk import talk
 from mien.cli.train import train
+from mien.cli.weights import weights
 from mien.errors import MienError
 
 INTERRUPTED: Final = 130
@@ -28,11 +30,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(edit)
+app.command()(talk)
 app.command()(feel)
 app.command()(emotions)
 app.command()(demo)
 app.command()(train)
 app.command()(doctor)
+app.add_typer(weights, name="weights")
 
 
 def _show_version(asked: bool) -> None:

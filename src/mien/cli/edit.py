@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from mien.cli.options import Compile, Device, Dtype, Restorer, edtalk_options
 from mien.cli.progress import progress_bar
-
-if TYPE_CHECKING:
-    from mien.editing.report import Report
+from mien.cli.summary import show
 
 
 def edit(
@@ -51,7 +48,13 @@ def edit(
     face: Annotated[
         str, typer.Option("--face", help="largest, all, a number (1 = leftmost) or a picture.")
     ] = "largest",
-    engine: Annotated[str, typer.Option("--engine", help="What draws the face: mesh.")] = "mesh",
+    engine: Annotated[
+        str, typer.Option("--engine", help="What draws the face: mesh or edtalk.")
+    ] = "mesh",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    compile: Compile = False,
+    restorer: Restorer = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
     ] = False,
@@ -73,25 +76,8 @@ def edit(
             intensity=intensity,
             face=face,
             engine=engine,
+            options=edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
         )
-    for warning in report.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if as_json:
-        json.dump(report.to_dict(), sys.stdout)
-        typer.echo()
-    else:
-        typer.echo(_summary(report))
-
-
-def _summary(report: Report) -> str:
-    people = "1 face" if report.faces == 1 else f"{report.faces} faces"
-    text = f"{report.output}: {people}, {report.frames} frame{'s' if report.frames != 1 else ''}"
-    if report.frames > 1:
-        text += f", {report.frames_per_second:.0f} frames/s"
-    if report.spans_without_face:
-        spans = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in report.spans_without_face[:5])
-        more = len(report.spans_without_face) - 5
-        text += f"\nno face, left as it was: {spans}" + (f" and {more} more" if more > 0 else "")
-    return text
+    show(report, as_json=as_json)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 
 from mien.editing.overlap import ahead
+from mien.editing.people import Tally, nobody, selector_for
 from mien.editing.report import Progress, Report, mesh_weights, weights_behind
 from mien.editing.resting import RestingFaces, change
 from mien.emotion import Request
 from mien.engines.mesh import MeshEngine, MeshSettings
-from mien.errors import FaceNotFoundError, InputError
+from mien.errors import InputError
 from mien.face.follow import TrackedFrame, follow
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face, Landmarks
+from mien.face.types import Face
 from mien.media.frame import Frame, RGBImage
 from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
 from mien.media.read import VideoReader
@@ -65,15 +66,6 @@ def edit_file(
     return replace(report, warnings=(*warnings, *report.warnings), weights=weights)
 
 
-def _selector(choice: FaceChoice) -> FaceSelector:
-    reference: Landmarks | None = None
-    if choice.picture is not None:
-        with closing(FaceTracker(still=True)) as tracker:
-            found = tracker(read_still(choice.picture))
-        reference = found[0] if found else None
-    return FaceSelector(choice, reference)
-
-
 def _edit_still(
     source: Path,
     output: Path,
@@ -86,9 +78,9 @@ def _edit_still(
     image = read_still(source)
     with closing(FaceTracker(still=True, max_faces=32)) as tracker:
         found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
-    chosen = _selector(choice).pick(found)
+    chosen = selector_for(choice).pick(found)
     if not chosen:
-        raise _nobody(source, choice, len(found))
+        raise nobody(source, choice, len(found))
     engine = MeshEngine(MeshSettings(still=True))
     resting = RestingFaces(engine)
     for face in chosen:
@@ -110,39 +102,6 @@ def _edit_still(
     )
 
 
-def _nobody(source: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
-    if found and choice.kind == "number":
-        return FaceNotFoundError(
-            f"{source} shows {found} face(s); there is no number {choice.number}."
-        )
-    return FaceNotFoundError(
-        f"No usable face was found in {source}. Faces must be upright, lit and at least some 24 "
-        "pixels wide."
-    )
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is counted while a clip goes by."""
-
-    people: set[int] = field(default_factory=set)
-    spans: list[list[Fraction]] = field(default_factory=list)
-    most_faces: int = 0
-    _empty: bool = False
-
-    def count(self, time: Fraction, chosen: tuple[Face, ...], found: int, step: Fraction) -> None:
-        self.most_faces = max(self.most_faces, found)
-        seen = [face.id for face in chosen if not face.bridged]
-        self.people.update(seen)
-        if seen:
-            self._empty = False
-        elif self._empty:
-            self.spans[-1][1] = time + step
-        else:
-            self._empty = True
-            self.spans.append([time, time + step])
-
-
 def _edit_video(
     source: Path,
     output: Path,
@@ -153,14 +112,14 @@ def _edit_video(
 ) -> Report:
     start = perf_counter()
     engine = MeshEngine()
-    tally = _Tally()
+    tally = Tally()
     frames, end = 0, Fraction(0)
     with VideoReader(source) as reader, closing(FaceTracker()) as tracker:
         resting = RestingFaces(engine)
         resting.look(reader, tracker)
         writer = VideoWriter(output, reader.info, audio_from=source, overwrite=overwrite)
         tracked = ahead(follow(reader, tracker))
-        drawn = ahead(_draw(tracked, engine, request, resting, _selector(choice), tally, reader))
+        drawn = ahead(_draw(tracked, engine, request, resting, selector_for(choice), tally, reader))
         with writer, closing(drawn) as pictures:
             for frame in pictures:
                 writer.write(frame.image, frame.time)
@@ -168,7 +127,7 @@ def _edit_video(
                 if progress is not None:
                     progress(frames, reader.info.frames)
             if not tally.people:
-                raise _nobody(source, choice, tally.most_faces)
+                raise nobody(source, choice, tally.most_faces)
         rate, damaged = reader.info.rate, reader.damaged
     return Report(
         output=output,
@@ -191,7 +150,7 @@ def _draw(
     request: Request,
     resting: RestingFaces,
     selector: FaceSelector,
-    tally: _Tally,
+    tally: Tally,
     reader: VideoReader,
 ) -> Generator[Frame]:
     """Frames with the chosen faces edited; frames without one pass through untouched."""

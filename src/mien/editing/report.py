@@ -23,6 +23,7 @@ _TRACKER_ASSETS: Final = tuple(
 )
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 _PRESETS: Final = ("presets.npz",)
+_PUBLISHED: Final = ("published_voices.npz",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ class Report:
         return out
 
 
+def tracker_weights() -> tuple[Weights, ...]:
+    """Nets that find and follow faces, with their hashes."""
+    return tuple(map(_weights, _TRACKER_ASSETS))
+
+
 def mesh_weights() -> tuple[Weights, ...]:
     """Nets and presets that tracking and the mesh engine use, with their hashes."""
     return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS)))
@@ -100,7 +106,9 @@ def weights_behind(request: Request) -> tuple[Weights, ...]:
 
 def all_weights() -> tuple[Weights, ...]:
     """Everything that ships with mien."""
-    return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS, *_VOICE_ASSETS, *_PRESETS)))
+    return tuple(
+        map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS, *_VOICE_ASSETS, *_PRESETS, *_PUBLISHED))
+    )
 
 
 @lru_cache(maxsize=32)

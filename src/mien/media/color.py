@@ -38,6 +38,11 @@ class ColorSpec:
         full = int(frame.color_range or 0) == 2 or frame.format.name.startswith("yuvj")
         return cls(matrix, full)
 
+    @classmethod
+    def usual(cls, height: int) -> Self:
+        """What players expect of a new video of a height."""
+        return cls("bt709" if height >= _HD_HEIGHT else "bt601", full_range=False)
+
     @property
     def number(self) -> int:
         """FFmpeg's number of the matrix for the stream header."""

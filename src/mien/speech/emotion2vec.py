@@ -196,7 +196,9 @@ class _AudioEncoder(nn.Module):
         )
         pad = _POSITION_KERNEL // 2
         convs = (
-            nn.Sequential(nn.Conv1d(width, width, _POSITION_KERNEL, padding=pad, groups=spec.groups))
+            nn.Sequential(
+                nn.Conv1d(width, width, _POSITION_KERNEL, padding=pad, groups=spec.groups)
+            )
             for _ in range(_POSITION_LAYERS)
         )
         self.relative_positional_encoder = nn.Sequential(nn.Identity(), *convs)
@@ -209,6 +211,12 @@ class _AudioEncoder(nn.Module):
             y = F.layer_norm(conv(y).transpose(1, 2), x.shape[-1:], eps=_EPSILON)
             y = F.gelu(y.transpose(1, 2))
         return y.transpose(1, 2)
+
+
+class _Encoders(nn.Module):
+    def __init__(self, spec: Emotion2vecSpec) -> None:
+        super().__init__()
+        self.AUDIO = _AudioEncoder(spec)
 
 
 class Heard(NamedTuple):
@@ -228,20 +236,20 @@ class Emotion2vec(nn.Module):
     def __init__(self, spec: Emotion2vecSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.modality_encoders = nn.ModuleDict({"AUDIO": _AudioEncoder(spec)})
+        self.modality_encoders = _Encoders(spec)
         self.blocks = nn.ModuleList(_Block(spec.width, spec.heads) for _ in range(spec.blocks))
         self.proj = nn.Linear(spec.width, spec.classes) if spec.classes else None
 
     def local(self, sound: Tensor) -> Tensor:
-        """Convolutional features of standardised sound ``(samples,)``, projected: ``(T, width)``."""
-        audio = self.modality_encoders["AUDIO"]
+        """Convolutional features ``(T, width)`` of standardised sound ``(samples,)``."""
+        audio = self.modality_encoders.AUDIO
         features = audio.project_features(audio.local_encoder(sound[None]))
         out: Tensor = features[0]
         return out
 
     def forward(self, samples: Tensor) -> Heard:
         """Hear one utterance ``(samples,)``, 16 kHz mono, at least 400 samples."""
-        audio = self.modality_encoders["AUDIO"]
+        audio = self.modality_encoders.AUDIO
         sound = F.layer_norm(samples, samples.shape, eps=_EPSILON)
         x = self.local(sound)[None]
         x = x + audio.positions(x)
@@ -257,7 +265,7 @@ class Emotion2vec(nn.Module):
     def _alibi(self, length: int) -> Tensor:
         """Attention bias ``(heads, length, length)``: nearer frames count more."""
         extra = self.spec.extra
-        scale = self.modality_encoders["AUDIO"].alibi_scale.clamp(min=0).reshape(-1, 1, 1)
+        scale = self.modality_encoders.AUDIO.alibi_scale.clamp(min=0).reshape(-1, 1, 1)
         place = torch.arange(length - extra, device=scale.device, dtype=scale.dtype)
         gap = (place[:, None] - place[None]).abs()
         slopes = torch.tensor(_slopes(self.spec.heads), device=scale.device, dtype=scale.dtype)
@@ -286,7 +294,7 @@ def embed(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
     pieces = max(1, -(-len(samples) // _LONGEST))
     size = max(SHORTEST, -(-len(samples) // pieces))
     sums, count = np.zeros(net.spec.width, np.float64), 0
-    weight = net.modality_encoders["AUDIO"].extra_tokens
+    weight = net.modality_encoders.AUDIO.extra_tokens
     for start in range(0, max(1, len(samples)), size):
         piece = samples[start : start + size]
         piece = np.pad(piece, (0, max(0, SHORTEST - len(piece))))

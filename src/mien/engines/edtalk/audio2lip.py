@@ -69,6 +69,7 @@ class Audio2Lip(nn.Module):
         self.mapping = nn.Linear(16 * w, lip)
 
     def forward(self, windows: Tensor) -> Tensor:
+        """Coefficients of every window."""
         out: Tensor = self.mapping(self.audio_encoder(windows).flatten(1))
         return out
 

@@ -13,8 +13,9 @@ from mien.engines.edtalk.spec import EDTalkSpec
 
 
 class Coefficients(NamedTuple):
-    """Motion of ``B`` pictures along the directions: ``lip (B, 20)``, ``pose (B, 6)``,
-    ``expression (B, 10)`` at the published sizes.
+    """Motion of ``B`` pictures along the directions.
+
+    At the published sizes ``lip (B, 20)``, ``pose (B, 6)``, ``expression (B, 10)``.
     """
 
     lip: Tensor
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
         self.last = nn.Conv2d(spec.widths[-1], spec.style, 4, bias=False)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Style and feature maps."""
         x = leaky(self.first(pictures))
         maps = [x]
         for block in self.blocks:

@@ -82,7 +82,7 @@ class EDTalk(nn.Module):
         # On the CPU: LAPACK's signs are the ones the published weights were trained with.
         directions, _ = torch.linalg.qr(raw.cpu())
         convolutions = self.synthesis.convolutions()
-        count = len(self.synthesis.levels)
+        count = len(convolutions) // 2
         sides = [PIXELS_AT_START * 2**i for i in range(1, count + 1)]
         return _Constants(
             directions.to(raw.device),

@@ -7,6 +7,7 @@ what is used is kept.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def fold(published: Mapping[str, Tensor], spec: EDTalkSpec, dtype: torch.dtype) 
             if buffer is not None:
                 module._buffers[name] = _filter_like(buffer, module, dtype)
     net.requires_grad_(False)
-    net.to(memory_format=torch.channels_last)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net.eval()
 
 
@@ -124,7 +125,7 @@ def _encoder(spec: EDTalkSpec) -> Iterator[Key]:
     first = widths[0]
     yield Key(f"{base}.0.0.weight", (first, 3, 1, 1), "encoder.first.weight", _scale(3) * GAIN)
     yield Key(f"{base}.0.1.bias", (1, first, 1, 1), "encoder.first.bias", GAIN)
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for i, (a, b) in enumerate(itertools.pairwise(widths), 1):
         at, own = f"{base}.{i}", f"encoder.blocks.{i - 1}"
         yield Key(f"{at}.conv1.0.weight", (a, a, 3, 3), f"{own}.keep.weight", _scale(9 * a) * GAIN)
         yield Key(f"{at}.conv1.1.bias", (1, a, 1, 1), f"{own}.keep.bias", GAIN)
@@ -149,7 +150,7 @@ def _synthesis(spec: EDTalkSpec) -> Iterator[Key]:
     yield Key("dec.to_rgb1.bias", (1, 3, 1, 1))
     yield Key("dec.to_rgb1.conv.0.weight", (3, widths[0], 1, 1))
     yield Key("dec.to_rgb1.conv.1.bias", (1, 3, 1, 1))
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
         own = f"synthesis.levels.{i}"
         yield from _modulated(f"dec.convs.{2 * i}", f"{own}.up", a, b, spec, up=True)
         yield from _modulated(f"dec.convs.{2 * i + 1}", f"{own}.same", b, b, spec)

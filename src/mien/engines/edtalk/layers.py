@@ -55,6 +55,7 @@ class Blur(nn.Module):
         self.padding, self.stride, self.gain = padding, stride, gain
 
     def forward(self, x: Tensor) -> Tensor:
+        """Filter ``(B, C, h, w)``."""
         return F.conv2d(
             x, self.kernel, self.bias, self.stride, self.padding, groups=self.kernel.shape[0]
         )
@@ -72,7 +73,8 @@ class Upsample(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The filter is symmetric: a transposed convolution with it is the zero insertion as well.
+        """``(B, C, h, w)`` to ``(B, C, 2h, 2w)``."""
+        # The filter is symmetric: a transposed convolution with it inserts the zeros as well.
         groups = self.kernel.shape[0]
         return F.conv_transpose2d(x, self.kernel, stride=2, padding=1, groups=groups)
 

@@ -44,6 +44,38 @@ class EDTalkSpec:
         """Number of directions of all parts."""
         return self.lip + self.pose + self.expression
 
+    @classmethod
+    def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self:
+        """Read the sizes from the shapes of a published checkpoint's tensors.
+
+        Raises:
+            WeightsError: when these are no such tensors.
+        """
+        base = "enc.net_app.convs"
+        try:
+            widths = [shapes[f"{base}.0.0.weight"][0]]
+            while (name := f"{base}.{len(widths)}.conv2.1.weight") in shapes:
+                widths.append(shapes[name][0])
+            lip_pose = shapes["direction_lipnonlip.weight"][1]
+            expression = shapes["direction_exp.weight"][1]
+            layers = [_count(shapes, head) for head in ("fc", "lip_fc")]
+            pose = shapes[f"pose_fc.{layers[1] - 1}.weight"][0]
+            return cls(
+                widths=tuple(widths),
+                style=shapes["direction_exp.weight"][0],
+                lip=lip_pose - pose,
+                pose=pose,
+                expression=expression,
+                shared_layers=layers[0],
+                head_layers=layers[1],
+                affine=shapes["dec.fineadainresblock.0.norm2.mlp_shared.0.weight"][0],
+            )
+        except (KeyError, IndexError) as error:
+            some = ", ".join(list(shapes)[:3])
+            raise WeightsError(
+                f"{error} is missing among its {len(shapes)} tensors, such as {some}."
+            ) from error
+
     def to_dict(self) -> dict[str, Any]:
         """The sizes in plain values."""
         return asdict(self)
@@ -58,4 +90,13 @@ class EDTalkSpec:
         try:
             return cls(**{**data, "widths": tuple(map(int, data["widths"]))})
         except (TypeError, KeyError, ValueError) as error:
-            raise WeightsError(f"These are not the sizes of an EDTalk generator: {data}.") from error
+            raise WeightsError(
+                f"These are not the sizes of an EDTalk generator: {data}."
+            ) from error
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], head: str) -> int:
+    count = 0
+    while f"{head}.{count}.weight" in shapes:
+        count += 1
+    return count

@@ -6,7 +6,8 @@ published code computes and throws away do not exist here.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,7 @@ class ExpressionModule(nn.Module):
         return 1 + self.scale(hidden), self.shift(hidden)
 
     def forward(self, source: SourceMaps, affine: tuple[Tensor, Tensor]) -> Tensor:
+        """The moved feature map ``(B, C, h, w)``."""
         scale, shift = (v[:, :, None, None].to(source.normal.dtype) for v in affine)
         return torch.addcmul(source.features + shift, source.normal, scale)
 
@@ -94,6 +96,7 @@ class _Level(nn.Module):
         """
         if self.last:
             seen = sample(self._coloured(source, affine), grid, mask)
+            assert self.colour.bias is not None  # noqa: S101 - for the type checker
             seen = seen + _column(self.colour.bias, seen)
             return None, leaky(seen).add_(_column(self.colour_bias, seen))
         warped = sample(self.express(source, affine), grid, mask)
@@ -109,8 +112,7 @@ class _Level(nn.Module):
         flat = source.normal.permute(0, 2, 3, 1).reshape(1, height * width, -1)
         out = (flat @ weight.transpose(1, 2)).reshape(batch, height, width, 3).permute(0, 3, 1, 2)
         steady = F.conv2d(source.features, self.colour.weight)
-        out = out + (steady + (shift @ paint.T.to(shift.dtype)).to(dtype)[:, :, None, None])
-        return out
+        return out + (steady + (shift @ paint.T.to(shift.dtype)).to(dtype)[:, :, None, None])
 
 
 class Synthesis(nn.Module):
@@ -123,21 +125,26 @@ class Synthesis(nn.Module):
         self.start = nn.Parameter(torch.zeros(start))
         self.first = ModulatedConv(widths[0], widths[0], spec.style)
         count = len(widths) - 1
-        self.levels = nn.ModuleList(
-            _Level(a, b, spec, last=i == count)
-            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False), 1)
-        )
+        pairs = enumerate(itertools.pairwise(widths), 1)
+        self.levels = nn.ModuleList(_Level(a, b, spec, last=i == count) for i, (a, b) in pairs)
         self.upsample = Upsample(_FLOW_CHANNELS)
+
+    def each_level(self) -> list[_Level]:
+        """The levels, coarse to fine."""
+        return cast("list[_Level]", list(self.levels))
 
     def convolutions(self) -> list[ModulatedConv]:
         """The modulated convolutions in order."""
-        return [self.first, *(conv for level in self.levels for conv in (level.up, level.same))]
+        return [
+            self.first,
+            *(conv for level in self.each_level() for conv in (level.up, level.same)),
+        ]
 
     def prepare(self, maps: list[Tensor]) -> list[SourceMaps]:
         """What the source contributes whatever the motion; ``maps`` coarse to fine."""
         return [
             level.express.prepare(features)
-            for level, features in zip(self.levels, maps, strict=True)
+            for level, features in zip(self.each_level(), maps, strict=True)
         ]
 
     def forward(
@@ -164,7 +171,7 @@ class Synthesis(nn.Module):
         x = self.first(self.start.expand(len(latent), -1, -1, -1), scales[0])
         flow: Tensor | None = None
         colour: Tensor | None = None
-        for i, (level, maps, grid) in enumerate(zip(self.levels, source, grids, strict=True)):
+        for i, (level, maps, grid) in enumerate(zip(self.each_level(), source, grids, strict=True)):
             x = level.up(x, scales[1 + 2 * i])
             x = level.same(x, scales[2 + 2 * i])
             raw = level.flow(x, latent)
@@ -193,4 +200,3 @@ def identity_grid(side: int, device: torch.device, dtype: torch.dtype) -> Tensor
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
     return values[:, None, None].to(like.dtype)
-

@@ -1,0 +1,59 @@
+"""Whom an edit is for, and what is counted while a clip goes by."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from mien.errors import FaceNotFoundError
+from mien.face.select import FaceChoice, FaceSelector
+from mien.face.tracker import FaceTracker
+from mien.face.types import Face, Landmarks
+from mien.media.still import read_still
+
+
+def selector_for(choice: FaceChoice) -> FaceSelector:
+    """The selector of a choice; reads the reference picture where there is one."""
+    reference: Landmarks | None = None
+    if choice.picture is not None:
+        with closing(FaceTracker(still=True)) as tracker:
+            found = tracker(read_still(choice.picture))
+        reference = found[0] if found else None
+    return FaceSelector(choice, reference)
+
+
+def nobody(source: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
+    """The error for a clip without anybody to edit."""
+    if found and choice.kind == "number":
+        return FaceNotFoundError(
+            f"{source} shows {found} face(s); there is no number {choice.number}."
+        )
+    return FaceNotFoundError(
+        f"No usable face was found in {source}. Faces must be upright, lit and at least some 24 "
+        "pixels wide."
+    )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted while a clip goes by."""
+
+    people: set[int] = field(default_factory=set)
+    spans: list[list[Fraction]] = field(default_factory=list)
+    most_faces: int = 0
+    _empty: bool = False
+
+    def count(self, time: Fraction, chosen: tuple[Face, ...], found: int, step: Fraction) -> None:
+        """Note whom a frame shows: the ``chosen`` of the ``found``."""
+        self.most_faces = max(self.most_faces, found)
+        seen = [face.id for face in chosen if not face.bridged]
+        self.people.update(seen)
+        if seen:
+            self._empty = False
+        elif self._empty:
+            self.spans[-1][1] = time + step
+        else:
+            self._empty = True
+            self.spans.append([time, time + step])

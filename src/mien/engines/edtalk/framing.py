@@ -1,0 +1,127 @@
+"""The crop that EDTalk was trained on, and the way back into the frame."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mien.face.crop import Crop, lean
+from mien.face.types import Landmarks
+from mien.media.frame import RGBImage
+
+_JAW: Final = (
+    127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152,
+    377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356,
+)  # fmt: skip
+_BROWS: Final = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+
+_FRAME: Final = (*_JAW, *_BROWS)
+"""Points that stand for the first 47 of the 68 usual ones: jaw, brows, and what lies between."""
+
+_TEMPLATE_SIDE: Final = 256.0
+_TEMPLATE: Final = ((61.0, 95.0), (194.0, 224.0))
+"""Where the box of those points lies in a picture of 256 pixels: top left, bottom right."""
+
+_REACH: Final = 0.045
+"""How far beyond the face's outline its pixels are replaced, sides of the crop."""
+
+_CHIN: Final = 0.07
+"""How much further below, where the jaw may drop."""
+
+_SOFT: Final = 0.03
+"""Width of the mask's soft edge (standard deviation), sides of the crop."""
+
+_GAIN: Final = (0.8, 1.25)
+_EVEN: Final = 4.0
+"""Standard deviation of colour added before gains are compared: flat areas do not decide."""
+
+Mask = npt.NDArray[np.float32]
+
+
+def training_crop(landmarks: Landmarks) -> Crop:
+    """The upright square in which a face lies as in EDTalk's training pictures.
+
+    Args:
+        landmarks: ``float32 (478, 3)`` pixels.
+    """
+    angle = lean(landmarks)
+    points = Crop(0, 0, 1, angle).inside(landmarks[list(_FRAME), :2])
+    low, high = points.min(0), points.max(0)
+    (left, top), (right, bottom) = _TEMPLATE
+    width, height = high - low
+    pixel = (float(width) / (right - left) + float(height) / (bottom - top)) / 2
+    middle = np.array([(left + right) / 2, (top + bottom) / 2]) - _TEMPLATE_SIDE / 2
+    centre = (low + high) / 2 - middle * pixel
+    x, y = Crop(0, 0, 1, angle).outside(centre).tolist()
+    return Crop(x, y, pixel * _TEMPLATE_SIDE, angle)
+
+
+def face_mask(landmarks: Landmarks, crop: Crop, pixels: int) -> Mask:
+    """Where a drawn crop replaces the frame, ``float32 (pixels, pixels)`` in 0..1, soft edges."""
+    points = crop.inside(landmarks[:468, :2])
+    outline = cv2.convexHull(points.astype(np.float32))[:, 0]
+    middle = outline.mean(0)
+    away = outline - middle
+    outline = outline + _REACH * away / np.maximum(
+        np.linalg.norm(away, axis=1, keepdims=True), 1e-6
+    )
+    low = outline[:, 1] > middle[1] + 0.6 * away[:, 1].max()
+    outline[low, 1] += _CHIN
+    mask = np.zeros((pixels, pixels), np.float32)
+    cv2.fillConvexPoly(mask, np.round((outline + 0.5) * pixels).astype(np.int32), 1.0)
+    # Nothing of the crop's border may show.
+    edge = max(1, round(2 * _SOFT * pixels))
+    mask[:edge], mask[-edge:], mask[:, :edge], mask[:, -edge:] = 0, 0, 0, 0
+    return cv2.GaussianBlur(mask, (0, 0), _SOFT * pixels)
+
+
+def match_colour(drawn: RGBImage, original: RGBImage, mask: Mask) -> RGBImage:
+    """``drawn`` with mean and, within limits, contrast of ``original`` per channel under ``mask``.
+
+    All pictures have the same size.
+    """
+    weight = mask[..., None] / max(float(mask.sum()), 1e-6)
+    out = drawn.astype(np.float32)
+    wanted = original.astype(np.float32)
+    mean, goal = (out * weight).sum((0, 1)), (wanted * weight).sum((0, 1))
+    spread = np.sqrt(((out - mean) ** 2 * weight).sum((0, 1))) + _EVEN
+    goal_spread = np.sqrt(((wanted - goal) ** 2 * weight).sum((0, 1))) + _EVEN
+    gain = np.clip(goal_spread / spread, *_GAIN)
+    return np.clip(np.rint((out - mean) * gain + goal), 0, 255).astype(np.uint8)
+
+
+def paste(image: RGBImage, drawn: RGBImage, crop: Crop, mask: Mask, weight: float) -> RGBImage:
+    """A new picture with ``drawn`` in the place of ``crop``.
+
+    Args:
+        image: the frame.
+        drawn: ``uint8 (P, P, 3)``.
+        crop: where it lies.
+        mask: ``float32 (M, M)`` over the crop.
+        weight: of the whole, 0..1; at 0 the frame comes back as it is, bit for bit.
+    """
+    out = image.copy()
+    if weight <= 0:
+        return out
+    corners = crop.outside(np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]))
+    height, width = image.shape[:2]
+    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (width, height))
+    if right <= left or bottom <= top:
+        return out
+    size = (int(right - left), int(bottom - top))
+
+    def placed(picture: npt.NDArray[np.generic], how: int) -> npt.NDArray[np.generic]:
+        back = cv2.invertAffineTransform(crop.matrix(picture.shape[0]))
+        back[:, 2] -= (left, top)
+        return cv2.warpAffine(picture, back, size, flags=how)
+
+    face = placed(drawn, cv2.INTER_CUBIC).astype(np.float32)
+    share = weight * placed(mask, cv2.INTER_LINEAR).astype(np.float32)[..., None]
+    part = out[top:bottom, left:right]
+    mixed = part + share * (face - part)
+    part[...] = np.where(share > 0, np.clip(np.rint(mixed), 0, 255), part).astype(np.uint8)
+    return out

@@ -1,0 +1,1 @@
+"""Weights that others published: what there is, fetching, checking, converting."""
