@@ -128,8 +128,9 @@ class Published:
                 if marked:
                     from mien.engines.edtalk.framing import training_crop
 
-                    crop = training_crop(marked[0]).cut(image, self.engine.pixels)
-                    found.append(self.engine.motion(crop[None])[0].expression)
+                    crop = training_crop(marked[0])
+                    face = crop.cut(image, self.engine.pixels, stretched=True)
+                    found.append(self.engine.motion(face[None])[0].expression)
         if not found:
             raise FaceNotFoundError(f"No usable face was found in {path}.")
         return np.median(found, axis=0).astype(np.float32)

@@ -74,8 +74,11 @@ class Crop:
         shift = turn @ (0.5 - np.array([self.x, self.y])) + pixels / 2 - 0.5
         return np.hstack([turn, shift[:, None]])
 
-    def cut(self, image: RGBImage, pixels: int) -> RGBImage:
-        """The crop, ``uint8 (pixels, pixels, 3)``; black outside the picture."""
+    def cut(self, image: RGBImage, pixels: int, *, stretched: bool = False) -> RGBImage:
+        """The crop, ``uint8 (pixels, pixels, 3)``.
+
+        Outside the picture it is black, or goes on as the picture's edge where ``stretched``.
+        """
         step, shrink = _shrinking(int(self.side / (1.5 * pixels)))
         reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + 2 * shrink
         height, width = image.shape[:2]
@@ -94,7 +97,8 @@ class Crop:
             y=(self.y - top) / shrink,
             side=self.side / shrink,
         )
-        return cv2.warpAffine(near, crop.matrix(pixels), (pixels, pixels))
+        border = cv2.BORDER_REPLICATE if stretched else cv2.BORDER_CONSTANT
+        return cv2.warpAffine(near, crop.matrix(pixels), (pixels, pixels), borderMode=border)
 
 
 def _shrinking(times: int) -> tuple[int, int]:

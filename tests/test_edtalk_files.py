@@ -1,0 +1,392 @@
+"""Whole files through the engine edtalk, with tiny nets: clips, pictures, dubs, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+import mien as package
+from mien.cmet.transfer import WINDOW
+from mien.editing.edtalk import Published, edit_published, talk_published
+from mien.editing.moving import Anchors, Mover, Shot
+from mien.editing.semantic import Voices, Wish, label_voices
+from mien.emotion import Emotion, Timeline
+from mien.engines.base import Motion
+from mien.engines.edtalk.settings import EDTalkSettings
+from mien.errors import InputError, WeightsError
+from mien.face.select import FaceChoice
+from mien.face.tracker import FaceTracker
+from mien.face.types import Face
+from mien.like import look_like
+from mien.media.frame import Frame
+from mien.media.read import VideoReader
+from mien.media.still import read_still
+from mien.weights.manifest import GENERATOR
+from mien.weights.store import CACHE_VARIABLE, Store
+
+from .conftest import MakeClip
+from .published import tiny_emotion2vec, tiny_store
+from .speech.voices import buzz, write_sound
+
+CPU = EDTalkSettings("cpu")
+LARGEST = FaceChoice.parse("largest")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return tiny_store(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def small_ears(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A connector that reads the tiny emotion2vec's embeddings."""
+    return tiny_store(tmp_path_factory.mktemp("voices"), speech=64)
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    return write_sound(tmp_path / "voice.wav", buzz(2.0, 230))
+
+
+def times(path: Path) -> list[Fraction]:
+    with VideoReader(path) as reader:
+        return [frame.time for frame in reader]
+
+
+def pictures(path: Path) -> Iterator[np.ndarray]:
+    with VideoReader(path) as reader:
+        for frame in reader:
+            yield frame.image.astype(int)
+
+
+def test_a_clip_keeps_its_times_and_sound(store: Store, demo_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    seen: list[int] = []
+    report = edit_published(
+        demo_clip,
+        out,
+        Emotion.parse("happy"),
+        LARGEST,
+        CPU,
+        store=store,
+        progress=lambda done, total: seen.append(done),
+    )
+    assert times(out) == times(demo_clip)
+    assert report.engine == "edtalk"
+    assert report.frames == len(seen) == len(times(out))
+    assert {w.name for w in report.weights} >= {GENERATOR, "edtalk/connector"}
+    changed = [
+        float(np.abs(a - b).mean()) for a, b in zip(pictures(demo_clip), pictures(out), strict=True)
+    ]
+    assert min(changed) > 1
+
+
+def test_nothing_asked_for_changes_nothing(store: Store, demo_face: Path, tmp_path: Path) -> None:
+    out = tmp_path / "same.png"
+    edit_published(demo_face, out, Emotion.parse("happy", intensity=0), LARGEST, CPU, store=store)
+    assert np.array_equal(read_still(out), read_still(demo_face))
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 7])
+def test_clips_of_any_length(
+    count: int, store: Store, demo_face: Path, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    image = read_still(demo_face)
+    size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
+    clip = make_clip(
+        size=size,
+        stamps=range(0, count * 427, 427),
+        images=[image[: size[1], : size[0]]] * count,
+    )
+    out = tmp_path / "out.mp4"
+    edit_published(clip, out, Emotion.parse("sad"), LARGEST, CPU, store=store)
+    assert len(times(out)) == count
+
+
+def test_a_portrait_speaks_to_the_last_sample(
+    store: Store, demo_face: Path, voice: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "talk.mp4"
+    report = talk_published(
+        demo_face, voice, out, Emotion.parse("happy"), LARGEST, CPU, store=store
+    )
+    assert report.frames == 50
+    assert report.rate == 25
+    with av.open(str(out)) as container:
+        sound = container.streams.audio[0]
+        assert float(sound.duration * sound.time_base) == pytest.approx(2.0, abs=0.1)
+    shown = list(pictures(out))
+    assert any(np.abs(a - b).max() > 20 for a, b in zip(shown, shown[1:], strict=False))
+
+
+def test_a_dub_holds_its_last_picture_and_says_so(
+    store: Store, demo_clip: Path, tmp_path: Path
+) -> None:
+    long = write_sound(tmp_path / "long.wav", buzz(5.0, 200))
+    out = tmp_path / "dub.mp4"
+    report = talk_published(demo_clip, long, out, Emotion.parse("sad"), LARGEST, CPU, store=store)
+    assert report.frames == 125
+    assert any("last picture was held" in warning for warning in report.warnings)
+    steps = np.diff([float(t) for t in times(out)])
+    assert np.allclose(steps, 0.04, atol=1e-3)
+
+
+def test_voices_and_their_neutral(
+    small_ears: Store, demo_face: Path, voice: Path, tmp_path: Path
+) -> None:
+    plain = write_sound(tmp_path / "plain.wav", buzz(2.0, 120))
+    look, _ = look_like([voice], [plain])
+    request = Emotion.parse(like=look)
+    edit_published(demo_face, tmp_path / "a.png", request, LARGEST, CPU, store=small_ears)
+    assert np.abs(read_still(tmp_path / "a.png").astype(int) - read_still(demo_face)).max() > 5
+
+
+def test_a_face_gives_its_coefficients(
+    store: Store, demo_face: Path, demo_clip: Path, tmp_path: Path
+) -> None:
+    look, _ = look_like([demo_face])
+    report = edit_published(
+        demo_clip, tmp_path / "a.mp4", Emotion.parse(like=look), LARGEST, CPU, store=store
+    )
+    assert report.emotion["looks"][0]["by"] == "face"
+
+
+def _voices(clip: Path, **more: object) -> Voices:
+    return Voices(tiny_emotion2vec, clip, **more)  # type: ignore[arg-type]
+
+
+def test_names_mix_by_strength(demo_face: Path) -> None:
+    named = label_voices()
+    assert len(named) == 14
+    wish = _voices(demo_face).at(Emotion.parse("happy:0.5,sad:0.25", intensity=0.8), 0.0)
+    mixed = (2 * named["happy"] + named["sad"]) / 3 - named["neutral"]
+    assert wish.vector is not None
+    assert np.allclose(wish.vector, mixed, atol=1e-4)
+    assert wish.strength == pytest.approx(0.6)
+
+
+def test_own_coefficients_of_labels_come_first(demo_face: Path) -> None:
+    own = np.ones(10, np.float32)
+    wish = _voices(demo_face, labels={"happy": own}).at(Emotion.parse("happy:0.7"), 0.0)
+    assert wish.vector is None
+    assert wish.targets[0][1] == pytest.approx(0.7)
+
+
+def test_a_timeline_fades(demo_face: Path) -> None:
+    line = Timeline.from_data(
+        [{"at": 1, "emotion": "happy", "fade": 1}, {"at": 3, "emotion": "sad", "fade": 1}]
+    )
+    voices = _voices(demo_face)
+    assert voices.at(line, 0.5).weight == 0
+    assert 0 < voices.at(line, 1.5).weight < 1
+    between = voices.at(line, 3.5)
+    assert between.strength == pytest.approx(1.0)
+    named = label_voices()
+    assert between.vector is not None
+    middle = (named["happy"] + named["sad"]) / 2 - named["neutral"]
+    assert np.allclose(between.vector, middle, atol=1e-4)
+
+
+def test_what_edtalk_does_not_know_is_refused(demo_face: Path, store: Store) -> None:
+    with pytest.raises(InputError, match="mesh engine"):
+        _voices(demo_face).at(Emotion.parse("sad", au="12=0.5"), 0.0)
+    with pytest.raises(InputError, match="no sound"):
+        _voices(demo_face).at(Emotion.parse("neutral"), 0.0)
+
+
+class _Plain:
+    """An engine that reads nothing and draws grey; remembers what it was asked to draw."""
+
+    name = "plain"
+    pixels = 32
+    expression_dim = 10
+
+    def __init__(self) -> None:
+        self.drawn: list[Motion] = []
+        self.sources = 0
+
+    def motion(self, crops: np.ndarray) -> list[Motion]:
+        level = crops.reshape(len(crops), -1).mean(1) / 255
+        return [
+            Motion(np.zeros(6, np.float32), np.zeros(4, np.float32), np.full(10, v, np.float32))
+            for v in level
+        ]
+
+    def source(self, crop: np.ndarray) -> int:
+        self.sources += 1
+        return self.sources
+
+    def draw(self, source: int, motion: list[Motion]) -> list[np.ndarray]:
+        self.drawn += motion
+        return [np.full((32, 32, 3), 128, np.uint8) for _ in motion]
+
+
+def _shots(face: Path, at: list[Fraction]) -> Iterator[Shot]:
+    image = read_still(face)
+    landmarks = FaceTracker(still=True)(image)[0]
+    for i, time in enumerate(at):
+        frame = np.clip(image.astype(int) + i, 0, 255).astype(np.uint8)
+        yield Shot(Frame(frame, time, i), (Face(1, landmarks),))
+
+
+@pytest.mark.parametrize("rate", [5, 10, 24, 25, 30, 60])
+def test_the_connector_sees_25_frames_a_second(rate: int, demo_face: Path) -> None:
+    engine, seen = _Plain(), []
+
+    def connect(reference: np.ndarray, vector: np.ndarray, code: np.ndarray) -> np.ndarray:
+        seen.append((reference.copy(), code))
+        return np.full((WINDOW, 10), len(seen), np.float32)
+
+    wish = Wish(np.zeros(4, np.float32), 1.0)
+    mover = Mover(engine, connect, lambda time: wish, Anchors(engine))  # type: ignore[arg-type]
+    at = [Fraction(i, rate) for i in range(rate)]
+    out = list(mover.move(_shots(demo_face, at)))
+    assert [frame.time for frame in out] == at
+    assert len(seen) == 5, "a second has five windows"
+    assert not seen[0][0].any(), "nothing comes before the first"
+    assert (seen[1][0] == 1).all(), "then what was said last"
+    moved = np.array([motion.expression[0] for motion in engine.drawn])
+    own = np.array(
+        [
+            motion.expression[0]
+            for motion in engine.motion(np.stack([np.zeros((32, 32, 3), np.uint8)] * rate))
+        ]
+    )
+    assert len(moved) == len(own) == rate
+    assert (np.diff(np.round(moved)) >= 0).all(), "changes follow each other without jumps back"
+    assert engine.sources == 1, "one source for the whole clip"
+
+
+def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> None:
+    from mien.cmet.transfer import transfer
+
+    engine = _Plain()
+
+    def connect(reference: np.ndarray, vector: np.ndarray, code: np.ndarray) -> np.ndarray:
+        return (0.5 * reference + code[::-1] * 0.3 + vector[0]).astype(np.float32)
+
+    vector = np.ones(4, np.float32)
+    at = [Fraction(i, 25) for i in range(23)]
+    shots = list(_shots(demo_face, at))
+    mover = Mover(
+        engine,
+        connect,
+        lambda time: Wish(vector, 1.0),
+        Anchors(engine),  # type: ignore[arg-type]
+    )
+    list(mover.move(shots))
+    reading = _Plain()
+    fresh = Mover(
+        reading,
+        connect,
+        lambda time: Wish(None, 0.0),
+        Anchors(reading),
+        np.zeros((23, 6), np.float32),
+    )  # type: ignore[arg-type]
+    list(fresh.move(shots))
+    own = np.stack([motion.expression for motion in reading.drawn])
+    moved = np.stack([motion.expression for motion in engine.drawn])
+    assert np.allclose(moved, own + transfer(connect, vector, own), atol=1e-5)
+
+
+def test_memory_does_not_grow_with_length(demo_face: Path) -> None:
+    engine, alive = _Plain(), [0, 0]
+
+    def counted() -> Iterator[Shot]:
+        for shot in _shots(demo_face, [Fraction(i, 25) for i in range(40)]):
+            alive[0] += 1
+            yield shot
+
+    mover = Mover(
+        engine,  # type: ignore[arg-type]
+        lambda r, v, x: x,
+        lambda time: Wish(np.zeros(4, np.float32), 1.0),
+        Anchors(engine),  # type: ignore[arg-type]
+    )
+    for _ in mover.move(counted()):
+        alive[1] += 1
+        assert alive[0] - alive[1] <= WINDOW
+
+
+def test_missing_weights_say_how_to_get_them(demo_face: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="mien weights fetch edtalk --accept-licence"):
+        edit_published(
+            demo_face,
+            tmp_path / "a.png",
+            Emotion.parse("sad"),
+            LARGEST,
+            CPU,
+            store=Store(tmp_path / "empty"),
+        )
+
+
+def test_nets_that_do_not_belong_together(
+    small_ears: Store, demo_face: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match="do not belong together"):
+        edit_published(
+            demo_face, tmp_path / "a.png", Emotion.parse("sad"), LARGEST, CPU, store=small_ears
+        )
+
+
+def mien(*args: object, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mien", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, CACHE_VARIABLE: str(cache)},
+    )
+
+
+def test_the_command_line(store: Store, demo_face: Path, voice: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sad.png"
+    done = mien(
+        "edit", demo_face, "-o", out, "-e", "sad", "--engine", "edtalk", "--device", "cpu",
+        "--json", cache=store.folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["engine"] == "edtalk"
+    talk = mien(
+        "talk", demo_face, voice, "-o", tmp_path / "t.mp4", "-e", "happy", cache=store.folder
+    )
+    assert talk.returncode == 0, talk.stderr
+    assert "50 frames" in talk.stdout
+    for more, code, word in (
+        (("--device", "cpu"), 2, "belong to --engine edtalk"),
+        (("--engine", "edtalk", "--device", "tpu"), 2, "no device"),
+        (("--engine", "edtalk", "--dtype", "int4"), 2, "no precision"),
+        (("--engine", "edtalk", "--restorer", "none.onnx"), 2, "no restorer"),
+        (("--engine", "paint"), 2, "no engine"),
+    ):
+        bad = mien("edit", demo_face, "-o", tmp_path / "b.png", "-e", "sad", *more,
+                   cache=store.folder)  # fmt: skip
+        assert bad.returncode == code, bad.stderr
+        assert word in bad.stderr
+        assert "Traceback" not in bad.stderr
+        assert not (tmp_path / "b.png").exists()
+    silent = mien("talk", demo_face, demo_face, "-o", tmp_path / "c.mp4", cache=store.folder)
+    assert silent.returncode == 2
+    assert "no sound" in silent.stderr
+
+
+def test_the_api_knows_both_engines(demo_face: Path, tmp_path: Path) -> None:
+    assert package.talk.__name__ == "talk"
+    with pytest.raises(InputError, match="Options"):
+        package.edit(demo_face, tmp_path / "a.png", "sad", options=CPU)
+    with pytest.raises(InputError, match="no engine"):
+        package.talk(demo_face, demo_face, tmp_path / "a.mp4", "sad", engine="mesh")
+    assert Published.__name__ == "Published"
