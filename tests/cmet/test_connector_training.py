@@ -10,17 +10,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mien.cmet.connector import Connector, ConnectorSpec  # noqa: E402
-from mien.cmet.express import Expresser  # noqa: E402
-from mien.cmet.losses import directional, focal  # noqa: E402
-from mien.cmet.openface import UNITS  # noqa: E402
-from mien.cmet.training.config import ConnectorConfig  # noqa: E402
-from mien.cmet.training.data import Pairs, PairSampler, read_faces  # noqa: E402
-from mien.cmet.training.export import export_connector, load_connector  # noqa: E402
-from mien.cmet.training.loop import train_connector  # noqa: E402
-from mien.cmet.training.measure import FaceSpace, cases, correlations, rank, typical_of  # noqa: E402
-from mien.cmet.transfer import transfer  # noqa: E402
-from mien.errors import InputError, WeightsError  # noqa: E402
+from mien.cmet.connector import Connector, ConnectorSpec
+from mien.cmet.express import Expresser
+from mien.cmet.losses import directional, focal
+from mien.cmet.openface import UNITS
+from mien.cmet.training.config import ConnectorConfig
+from mien.cmet.training.data import Pairs, PairSampler, read_faces
+from mien.cmet.training.export import export_connector, load_connector
+from mien.cmet.training.loop import train_connector
+from mien.cmet.training.measure import FaceSpace, cases, correlations, rank, typical_of
+from mien.cmet.transfer import transfer
+from mien.errors import InputError, WeightsError
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear", "disgusted")
 SIZE = 12

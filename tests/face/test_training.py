@@ -15,18 +15,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mien.errors import InputError  # noqa: E402
-from mien.face.detector import Detector  # noqa: E402
-from mien.face.parts import EYE_POINTS, LIPS, PARTS  # noqa: E402
-from mien.face.training.config import FaceNetConfig  # noqa: E402
-from mien.face.training.detection import DetectorTask  # noqa: E402
-from mien.face.training.export import export_face_net, load_face_net  # noqa: E402
-from mien.face.training.landmarks import LandmarkTask, wing  # noqa: E402
-from mien.face.training.loop import train_face_net  # noqa: E402
-from mien.face.training.material import load_material  # noqa: E402
-from mien.shipped import open_net  # noqa: E402
+from mien.errors import InputError
+from mien.face.detector import Detector
+from mien.face.parts import EYE_POINTS, LIPS, PARTS
+from mien.face.training.config import FaceNetConfig
+from mien.face.training.detection import DetectorTask
+from mien.face.training.export import export_face_net, load_face_net
+from mien.face.training.landmarks import LandmarkTask, wing
+from mien.face.training.loop import train_face_net
+from mien.face.training.material import load_material
+from mien.shipped import open_net
 
-from ..conftest import canonical_landmarks  # noqa: E402
+from ..conftest import canonical_landmarks
 
 SETTINGS = """
 net = "face"

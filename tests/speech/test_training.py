@@ -11,17 +11,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mien.errors import InputError  # noqa: E402
-from mien.speech.listener import Listener  # noqa: E402
-from mien.speech.training.augment import augment  # noqa: E402
-from mien.speech.training.config import ListenerConfig  # noqa: E402
-from mien.speech.training.corpora import read_manifest  # noqa: E402
-from mien.speech.training.export import export_listener, load_net  # noqa: E402
-from mien.speech.training.layouts import paper_split, read_corpus  # noqa: E402
-from mien.speech.training.loop import train_listener  # noqa: E402
-from mien.speech.training.losses import SpeakerAdversary, contrast, distil  # noqa: E402
+from mien.errors import InputError
+from mien.speech.listener import Listener
+from mien.speech.training.augment import augment
+from mien.speech.training.config import ListenerConfig
+from mien.speech.training.corpora import read_manifest
+from mien.speech.training.export import export_listener, load_net
+from mien.speech.training.layouts import paper_split, read_corpus
+from mien.speech.training.loop import train_listener
+from mien.speech.training.losses import SpeakerAdversary, contrast, distil
 
-from .voices import buzz, write_corpus, write_sound  # noqa: E402
+from .voices import buzz, write_corpus, write_sound
 
 SETTINGS = """
 manifest = "manifest.csv"
