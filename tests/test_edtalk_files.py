@@ -1,4 +1,4 @@
-"""Whole files through the engine edtalk, with tiny nets: clips, pictures, dubs, the command line."""
+"""Whole files through the engine edtalk, with tiny nets: clips, pictures, dubs."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from mien.cli.demo import demo
 from mien.cli.doctor import doctor
 from mien.cli.edit import edit
 from mien.cli.emotions import emotions
+from mien.cli.evaluate import evaluate
+from mien.cli.features import features
 from mien.cli.feel import feel
 from mien.cli.talk import talk
 from mien.cli.train import train
@@ -35,8 +37,10 @@ app.command()(feel)
 app.command()(emotions)
 app.command()(demo)
 app.command()(train)
+app.command()(features)
 app.command()(doctor)
 app.add_typer(weights, name="weights")
+app.add_typer(evaluate, name="evaluate")
 
 
 def _show_version(asked: bool) -> None:

@@ -20,6 +20,7 @@ class Net(StrEnum):
     listener = "listener"
     connector = "connector"
     tracker = "tracker"
+    connector_edtalk = "connector-edtalk"
 
 
 def train(
@@ -78,6 +79,11 @@ def _run(
 
         tracker = FaceNetConfig.load(config)
         return train_face_net(tracker, output, resume=resume, say=say, progress=progress)
+    if net is Net.connector_edtalk:
+        from mien.cmet.training.published import PublishedConfig, train_published
+
+        published = PublishedConfig.load(config)
+        return train_published(published, output, resume=resume, say=say, progress=progress)
     from mien.cmet.training.config import ConnectorConfig
     from mien.cmet.training.loop import train_connector
 

@@ -61,6 +61,7 @@ class Published:
     connect: Connect
     store: Store
     used: list[str]
+    _ears: Emotion2vec | None = None
 
     @classmethod
     def open(cls, settings: EDTalkSettings, store: Store | None = None) -> Published:
@@ -88,7 +89,12 @@ class Published:
         return cls(engine, connect, store, [GENERATOR, CONNECTOR])
 
     def listener(self) -> Emotion2vec:
-        """emotion2vec+ large."""
+        """emotion2vec+ large; opened at the first need."""
+        if self._ears is None:
+            self._ears = self._open_ears()
+        return self._ears
+
+    def _open_ears(self) -> Emotion2vec:
         from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
         from mien.weights.convert import load
 

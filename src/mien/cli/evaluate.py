@@ -1,0 +1,101 @@
+"""``mien evaluate``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.options import Compile, Device, Dtype, edtalk_options
+from mien.cli.progress import progress_bar
+from mien.media.output import whole_file
+
+evaluate = typer.Typer(
+    help="The papers' protocols: pairs, render, score with your metric networks.",
+    no_args_is_help=True,
+)
+
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_Pairs = Annotated[Path, typer.Argument(help="Table of pairs (CSV).", metavar="PAIRS")]
+_Net = typer.Option(help="ONNX file.", metavar="FILE")
+
+
+class Corpus(StrEnum):
+    """What pairs are made of."""
+
+    mead = "mead"
+    crema = "crema-d"
+
+
+@evaluate.command()
+def pairs(
+    corpus: Annotated[Corpus, typer.Argument(help="Which data.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.", metavar="DIR")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="CSV.", metavar="FILE")],
+    debug: _Debug = False,
+) -> None:
+    """List what is driven to which emotion."""
+    from mien.evaluate.pairs import crema_pairs, mead_pairs, write_pairs
+
+    found = mead_pairs(root.resolve()) if corpus is Corpus.mead else crema_pairs(root.resolve())
+    write_pairs(output, found)
+    typer.echo(f"{output}: {len(found)} pairs")
+
+
+@evaluate.command()
+def render(
+    table: _Pairs,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder.", metavar="DIR")],
+    engine: Annotated[str, typer.Option("--engine", help="mesh or edtalk.")] = "edtalk",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    compile: Compile = False,
+    debug: _Debug = False,
+) -> None:
+    """Make every pair's video; goes on where it was interrupted."""
+    from mien.evaluate.pairs import read_pairs
+    from mien.evaluate.score import render as run
+
+    options = edtalk_options(engine, device, dtype, compile, None)
+    found = read_pairs(table)
+    with progress_bar("Rendering") as progress:
+        seconds = run(found, output, engine, options, progress)
+    typer.echo(f"{output}: {len(found)} videos, {seconds:.2f} s per video")
+
+
+@evaluate.command()
+def score(
+    table: _Pairs,
+    videos: Annotated[Path, typer.Argument(help="Folder of videos.", metavar="DIR")],
+    classifier: Annotated[Path | None, _Net] = None,
+    classes: Annotated[
+        str, typer.Option("--classes", help="Names of the classifier's outputs, by commas.")
+    ] = "",
+    inception: Annotated[Path | None, _Net] = None,
+    video: Annotated[Path | None, _Net] = None,
+    sync_video: Annotated[Path | None, _Net] = None,
+    sync_audio: Annotated[Path | None, _Net] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="JSON.", metavar="FILE")
+    ] = None,
+    debug: _Debug = False,
+) -> None:
+    """Acc_emo, FID, FVD and sync of rendered videos."""
+    from mien.evaluate.pairs import read_pairs
+    from mien.evaluate.score import Networks
+    from mien.evaluate.score import score as run
+
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    networks = Networks(classifier, names, inception, video, sync_video, sync_audio)
+    found = read_pairs(table)
+    with progress_bar("Scoring") as progress:
+        scores = run(found, videos, networks, progress)
+    for name, value in scores.to_dict().items():
+        if value is not None:
+            typer.echo(f"{name}: {value:.4g}")
+    if output is not None:
+        with whole_file(output) as part:
+            part.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")

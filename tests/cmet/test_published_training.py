@@ -1,0 +1,162 @@
+"""Training the connector on features in MEAD's published layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("tensorboard")
+pytest.importorskip("safetensors")
+
+from mien.cmet.layout import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
+from mien.cmet.training.mead import MeadSampler, read_features
+from mien.cmet.training.published import PublishedConfig, train_published
+from mien.editing.edtalk import Published
+from mien.editing.features import extract
+from mien.engines.edtalk.settings import EDTalkSettings
+from mien.errors import InputError
+from mien.published import convert_file
+from mien.weights.manifest import CONNECTOR, entry
+from mien.weights.store import Store
+
+from ..conftest import MakeClip
+from ..published import tiny_store
+
+PEOPLE = ("M005", "M007", "M003")
+SHIFT = {name: 0.3 * (i - 3) for i, name in enumerate(EMOTIONS)}
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people; an emotion adds the same to face and voice of each."""
+    root = tmp_path_factory.mktemp("mead")
+    rng = np.random.default_rng(0)
+    for p, person in enumerate(PEOPLE):
+        for emotion in EMOTIONS:
+            for level in ("level_1",) if emotion == "neutral" else ("level_1", "level_2"):
+                folder = root / person / "front" / emotion / level
+                (folder / "emotion2vec+large_features").mkdir(parents=True)
+                numbers = (1, 2, 5, 31, 32) if emotion == "neutral" else (1, 2, 5, 21, 22)
+                for number in numbers:
+                    length = int(rng.integers(4, 30))
+                    code = p + SHIFT[emotion] + 0.05 * rng.normal(size=(length, 10))
+                    np.save(folder / f"{number:03d}_ED_exp.npy", code)
+                    voice = rng.normal(size=16) * 0.05
+                    voice[EMOTIONS.index(emotion)] += 1
+                    np.save(folder / "emotion2vec+large_features" / f"{number:03d}.npy", voice)
+    return root
+
+
+def config(features: Path, **more: object) -> PublishedConfig:
+    settings = {"width": 64, "layers": 1, "heads": 4, "feed_forward": 64, "batch": 24,
+                "measure_every": 10, "device": "cpu", **more}  # fmt: skip
+    return PublishedConfig(str(features), **settings)  # type: ignore[arg-type]
+
+
+def test_the_published_people() -> None:
+    assert len(TRAIN_PEOPLE) == 43
+    assert not set(TRAIN_PEOPLE) & set(TEST_PEOPLE)
+    assert PublishedConfig("x").steps == 200_000
+    assert PublishedConfig("x").batch == 128
+
+
+def test_pairs_are_what_the_paper_says(features: Path) -> None:
+    recordings = read_features(features, TRAIN_PEOPLE)
+    assert {r.person for r in recordings} == {"M005", "M007"}
+    drawn = MeadSampler(recordings, 200).draw(np.random.default_rng(0))
+    assert {k: tuple(v.shape) for k, v in drawn.items()} == {
+        "reference": (200, 5, 10), "speech": (200, 1, 16), "first": (200, 5, 10),
+        "second": (200, 5, 10), "target": (200, 5, 10), "label": (200,),
+    }  # fmt: skip
+    second = torch.tensor([SHIFT[EMOTIONS[i]] for i in drawn["label"].tolist()])
+    gain = (drawn["second"] - drawn["first"]).mean((1, 2))
+    assert (drawn["target"].mean((1, 2)) - gain).abs().max() < 0.1
+    assert len(set(drawn["label"].tolist())) == 8
+    assert torch.corrcoef(torch.stack([second, drawn["target"].mean((1, 2))]))[0, 1] > 0.5
+    strongest = drawn["speech"][:, 0].argmax(1)
+    assert (strongest == drawn["label"]).float().mean() > 0.95
+    given = drawn["reference"].abs().sum((1, 2)) > 0
+    assert given.any(), "late windows have a reference"
+    assert not given.all(), "the first windows have none"
+    rows = drawn["reference"].abs().sum(2) > 0
+    assert (rows[:, 1:] >= rows[:, :-1]).all(), "what has not begun is zero, then it goes on"
+    none = MeadSampler(recordings, 50, no_reference=1.0).draw(np.random.default_rng(0))
+    assert not none["reference"].any()
+
+
+def test_missing_features_are_named(features: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mien features"):
+        read_features(tmp_path / "none", TRAIN_PEOPLE)
+    with pytest.raises(InputError, match="1 people"):
+        read_features(features, ["W011"])
+    folder = tmp_path / "M005" / "front" / "happy" / "level_1"
+    folder.mkdir(parents=True)
+    np.save(folder / "001_ED_exp.npy", np.zeros((3, 10)))
+    with pytest.raises(InputError, match=r"001\.npy"):
+        read_features(tmp_path, ["M005"])
+
+
+def test_training_learns_and_resumes_exactly(features: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = config(features, steps=60, learning_rate=2e-3, no_reference=0.5)
+    scores = train_published(settings, tmp_path / "whole", say=said.append)
+    first, last = (
+        float(line.split("focal_forward ")[1].split(",")[0]) for line in (said[0], said[-1])
+    )
+    assert last < 0.5 * first
+    assert scores["cosine"] > 0.5
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 35:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_published(settings, tmp_path / "parts", progress=interrupt)
+    train_published(settings, tmp_path / "parts", resume=True)
+    nets = [
+        torch.load(tmp_path / name / "connector.pth", weights_only=True)["state_dict"]
+        for name in ("whole", "parts")
+    ]
+    assert all(torch.equal(nets[0][key], nets[1][key]) for key in nets[0])
+    store = Store(tmp_path / "cache")
+    convert_file(entry(CONNECTOR), tmp_path / "whole" / "connector.pth", store)
+    assert store.has(CONNECTOR)
+
+
+def test_settings_are_read(features: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('features = "f"\ntrain = ["M005"]\n[loss]\ncontrastive = 0.2\n')
+    settings = PublishedConfig.load(path)
+    assert settings.train == ("M005",)
+    assert settings.loss.contrastive == 0.2
+    path.write_text("batch = 2\n")
+    with pytest.raises(InputError, match="features"):
+        PublishedConfig.load(path)
+
+
+def test_features_are_extracted_once(demo_clip: Path, make_clip: MakeClip, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    place = root / "M005" / "front" / "happy" / "level_1"
+    place.mkdir(parents=True)
+    (place / "001.mp4").write_bytes(demo_clip.read_bytes())
+    make_clip().rename(place / "002.mp4")
+    nets = Published.open(EDTalkSettings("cpu"), tiny_store(tmp_path / "weights"))
+    said: list[str] = []
+    out = tmp_path / "features"
+    assert extract(root, out, nets, say=said.append) == 1
+    code = np.load(out / "M005/front/happy/level_1/001_ED_exp.npy")
+    assert code.shape == (100, 10)
+    assert np.isfinite(code).all()
+    assert len(said) == 1
+    assert "002.mp4" in said[0]
+    before = (out / "M005/front/happy/level_1/001_ED_exp.npy").stat().st_mtime_ns
+    extract(root, out, nets, say=said.append)
+    assert (out / "M005/front/happy/level_1/001_ED_exp.npy").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="no video"):
+        extract(tmp_path / "none", out, nets, say=said.append)
