@@ -40,7 +40,7 @@ def doctor(
         checks["weights"] = [
             {"name": w.name, "sha256": w.sha256, "licence": w.licence} for w in _weights()
         ]
-        checks["engines"] = {"mesh": _self_test()}
+        checks["engines"] = {"mesh": _self_test(), "edtalk": _edtalk()}
     except (MienError, ImportError, OSError) as error:
         checks["engines"] = {"mesh": f"does not work: {error}"}
         problems.append(str(error))
@@ -92,6 +92,21 @@ def _self_test() -> str:
     if not np.abs(edited.astype(int) - image).max() > 0:
         raise MienError("The self test changed nothing in the demo picture; reinstall mien.")
     return f"works ({(perf_counter() - start) * 1000:.0f} ms for one frame)"
+
+
+def _edtalk() -> str:
+    """Whether the published engine can run; it is optional, so nothing here is a problem."""
+    from importlib.util import find_spec
+
+    from mien.weights.manifest import CONNECTOR, GENERATOR
+    from mien.weights.store import Store
+
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    if missing:
+        return f"needs {' and '.join(missing)}: pip install 'mien[edtalk]'"
+    if not all(Store().has(name) for name in (GENERATOR, CONNECTOR)):
+        return "has no weights yet: mien weights fetch edtalk"
+    return "has its weights"
 
 
 def _print(checks: dict[str, Any]) -> None:
