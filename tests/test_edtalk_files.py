@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -25,7 +23,7 @@ from mien.editing.semantic import Voices, Wish, label_voices
 from mien.emotion import Emotion, Timeline
 from mien.engines.base import Motion
 from mien.engines.edtalk.settings import EDTalkSettings
-from mien.errors import InputError, WeightsError
+from mien.errors import InputError, MissingExtraError, WeightsError
 from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
@@ -34,10 +32,11 @@ from mien.media.frame import Frame
 from mien.media.read import VideoReader
 from mien.media.still import read_still
 from mien.weights.manifest import GENERATOR
-from mien.weights.store import CACHE_VARIABLE, Store
+from mien.weights.store import Store
 
+from .command import mien
 from .conftest import MakeClip
-from .published import tiny_emotion2vec, tiny_store
+from .published import SPEC, tiny_emotion2vec, tiny_store
 from .speech.voices import buzz, write_sound
 
 CPU = EDTalkSettings("cpu")
@@ -199,7 +198,13 @@ def test_a_timeline_fades(demo_face: Path) -> None:
     assert np.allclose(between.vector, middle, atol=1e-4)
 
 
-def test_what_edtalk_does_not_know_is_refused(demo_face: Path, store: Store) -> None:
+def test_a_timeline_is_checked_to_its_end(demo_face: Path) -> None:
+    line = Timeline.from_data([{"at": 1, "emotion": "happy"}, {"at": 9, "au": "12=1"}])
+    with pytest.raises(InputError, match="mesh engine"):
+        _voices(demo_face).check(line)
+
+
+def test_what_edtalk_does_not_know_is_refused(demo_face: Path) -> None:
     with pytest.raises(InputError, match="mesh engine"):
         _voices(demo_face).at(Emotion.parse("sad", au="12=0.5"), 0.0)
     with pytest.raises(InputError, match="no sound"):
@@ -332,6 +337,34 @@ def test_missing_weights_say_how_to_get_them(demo_face: Path, tmp_path: Path) ->
         )
 
 
+def test_missing_libraries_name_the_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mien\[edtalk\]'"):
+        Published.open(CPU, store)
+
+
+def test_a_restorer_draws_larger_faces(store: Store, demo_face: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from mien.onnx_files import write_onnx
+
+    class Dark(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.interpolate(images, scale_factor=3.0) * 0 - 1
+
+    side, path = SPEC.pixels, tmp_path / "dark.onnx"
+    write_onnx(Dark(), (torch.zeros(1, 3, side, side),), path, ["images"], ["out"])
+    request = Emotion.parse("happy")
+    for name, restorer in (("plain", None), ("dark", path)):
+        settings = EDTalkSettings("cpu", restorer=restorer)
+        edit_published(demo_face, tmp_path / f"{name}.png", request, LARGEST, settings, store=store)
+    plain, dark = (read_still(tmp_path / f"{name}.png").astype(int) for name in ("plain", "dark"))
+    face = FaceTracker(still=True)(read_still(demo_face))[0]
+    x, y = face[4, :2].astype(int)
+    spot = np.s_[y - 5 : y + 5, x - 5 : x + 5]
+    assert dark[spot].std() < plain[spot].std() + 1, "one colour, matched to the face's mean"
+    assert np.abs(plain - dark).max() > 10
+
+
 def test_nets_that_do_not_belong_together(
     small_ears: Store, demo_face: Path, tmp_path: Path
 ) -> None:
@@ -339,17 +372,6 @@ def test_nets_that_do_not_belong_together(
         edit_published(
             demo_face, tmp_path / "a.png", Emotion.parse("sad"), LARGEST, CPU, store=small_ears
         )
-
-
-def mien(*args: object, cache: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mien", *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, CACHE_VARIABLE: str(cache)},
-    )
 
 
 def test_the_command_line(store: Store, demo_face: Path, voice: Path, tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,8 +33,9 @@ from mien.weights.manifest import (
     entries,
     entry,
 )
-from mien.weights.store import CACHE_VARIABLE, Store
+from mien.weights.store import Store
 
+from .command import mien
 from .published import (
     SPEC,
     generator_weights,
@@ -279,17 +278,6 @@ def test_without_a_network(tmp_path: Path) -> None:
         fetch(entry(AUDIO2LIP), store, offline=True)
     with pytest.raises(InputError, match="cannot be fetched"):
         fetch(entry(LABELS), store)
-
-
-def mien(*args: object, cache: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mien", *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, CACHE_VARIABLE: str(cache)},
-    )
 
 
 def test_the_command_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Compile, Device, Dtype, edtalk_options
+from mien.cli.options import Compile, Debug, Device, Dtype, edtalk_options
 from mien.cli.progress import progress_bar
 from mien.media.output import whole_file
 
@@ -18,7 +18,6 @@ evaluate = typer.Typer(
     no_args_is_help=True,
 )
 
-_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _Pairs = Annotated[Path, typer.Argument(help="Table of pairs (CSV).", metavar="PAIRS")]
 _Net = typer.Option(help="ONNX file.", metavar="FILE")
 
@@ -35,7 +34,7 @@ def pairs(
     corpus: Annotated[Corpus, typer.Argument(help="Which data.")],
     root: Annotated[Path, typer.Argument(help="Its folder.", metavar="DIR")],
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV.", metavar="FILE")],
-    debug: _Debug = False,
+    debug: Debug = False,
 ) -> None:
     """List what is driven to which emotion."""
     from mien.evaluate.pairs import crema_pairs, mead_pairs, write_pairs
@@ -53,7 +52,7 @@ def render(
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
-    debug: _Debug = False,
+    debug: Debug = False,
 ) -> None:
     """Make every pair's video; goes on where it was interrupted."""
     from mien.evaluate.pairs import read_pairs
@@ -81,7 +80,7 @@ def score(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="JSON.", metavar="FILE")
     ] = None,
-    debug: _Debug = False,
+    debug: Debug = False,
 ) -> None:
     """Acc_emo, FID, FVD and sync of rendered videos."""
     from mien.evaluate.pairs import read_pairs

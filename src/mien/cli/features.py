@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Compile, Device, Dtype
+from mien.cli.options import Compile, Debug, Device, Dtype
 from mien.cli.progress import progress_bar
 from mien.errors import InputError
 
@@ -18,7 +18,7 @@ def features(
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Expression coefficients and speech embeddings of many videos, to train on."""
     from mien.editing.edtalk import Published

@@ -12,6 +12,35 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
 
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT")]
+Like = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--like",
+        help="A voice that sounds, or a face that looks, as the face shall feel; repeatable.",
+        metavar="FILE",
+    ),
+]
+Neutral = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--neutral", help="The speaker of --like speaking plainly; repeatable.", metavar="FILE"
+    ),
+]
+TimelineFile = Annotated[
+    Path | None,
+    typer.Option("--timeline", help="JSON file: emotions over time.", metavar="FILE"),
+]
+Intensity = Annotated[
+    float, typer.Option("--intensity", "-i", help="0 (nothing) to 1.5; 1 is natural.")
+]
+WhichFace = Annotated[
+    str, typer.Option("--face", help="largest, all, a number (1 = leftmost) or a picture.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
 _PUBLISHED = "Published engines"
 
 Device = Annotated[

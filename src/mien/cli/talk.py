@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Compile, Device, Dtype, Restorer, edtalk_options
+from mien.cli.options import (
+    AsJson,
+    Compile,
+    Debug,
+    Device,
+    Dtype,
+    Intensity,
+    Like,
+    Neutral,
+    Output,
+    Overwrite,
+    Restorer,
+    TimelineFile,
+    WhichFace,
+    edtalk_options,
+)
 from mien.cli.progress import progress_bar
 from mien.cli.summary import show
 
@@ -15,7 +30,7 @@ from mien.cli.summary import show
 def talk(
     portrait: Annotated[Path, typer.Argument(help="Picture, or video to dub.", metavar="PORTRAIT")],
     speech: Annotated[Path, typer.Argument(help="What it says.", metavar="SPEECH")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT")],
+    output: Output,
     emotion: Annotated[
         str | None,
         typer.Option(
@@ -25,40 +40,19 @@ def talk(
             metavar="SPEC",
         ),
     ] = None,
-    like: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--like",
-            help="A voice that sounds, or a face that looks, as the face shall feel; repeatable.",
-            metavar="FILE",
-        ),
-    ] = None,
-    neutral: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--neutral", help="The speaker of --like speaking plainly; repeatable.", metavar="FILE"
-        ),
-    ] = None,
-    timeline: Annotated[
-        Path | None,
-        typer.Option("--timeline", help="JSON file: emotions over time.", metavar="FILE"),
-    ] = None,
-    intensity: Annotated[
-        float, typer.Option("--intensity", "-i", help="0 (nothing) to 1.5; 1 is natural.")
-    ] = 1.0,
-    face: Annotated[
-        str, typer.Option("--face", help="largest, all, a number (1 = leftmost) or a picture.")
-    ] = "largest",
+    like: Like = None,
+    neutral: Neutral = None,
+    timeline: TimelineFile = None,
+    intensity: Intensity = 1.0,
+    face: WhichFace = "largest",
     engine: Annotated[str, typer.Option("--engine", help="What draws the face.")] = "edtalk",
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     restorer: Restorer = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Make a portrait speak, or dub the person in a video."""
     from mien.api import talk as run

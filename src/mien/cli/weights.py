@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.options import Debug
 from mien.errors import InputError, WeightsError
 
 weights = typer.Typer(
     help="Weights that others published: list, fetch, verify, convert.", no_args_is_help=True
 )
 
-_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _Accept = Annotated[
     bool, typer.Option("--accept-licence", help="Accept the licences shown; asked once.")
 ]
 
 
 @weights.command("list")
-def list_them(debug: _Debug = False) -> None:
+def list_them(debug: Debug = False) -> None:
     """Show what there is, what is here, and under which licence."""
     from mien.weights.manifest import ENTRIES
     from mien.weights.store import Store
@@ -42,7 +42,7 @@ def fetch(
     offline: Annotated[
         bool, typer.Option("--offline", help="Use what was downloaded before, never the network.")
     ] = False,
-    debug: _Debug = False,
+    debug: Debug = False,
 ) -> None:
     """Download, check and convert; goes on where it was interrupted."""
     from mien.published import fetch as run
@@ -63,7 +63,7 @@ def convert(
     name: Annotated[str, typer.Argument(help="Which weights these are, see list.")],
     file: Annotated[Path, typer.Argument(help="What the authors published.", metavar="FILE")],
     accept: _Accept = False,
-    debug: _Debug = False,
+    debug: Debug = False,
 ) -> None:
     """Convert a published file that you have; nothing in it is executed."""
     from mien.published import convert_file
@@ -79,7 +79,7 @@ def convert(
 
 
 @weights.command()
-def verify(debug: _Debug = False) -> None:
+def verify(debug: Debug = False) -> None:
     """Check everything that is here against its checksum."""
     from mien.weights.store import Store
 

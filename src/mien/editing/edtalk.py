@@ -211,8 +211,9 @@ def edit_published(
         MissingExtraError, WeightsError: see :meth:`Published.open`.
     """
     nets = Published.open(settings, store)
-    wish = partial(nets.voices(source).at, request)
-    wish(0.0)  # complain before any work
+    voices = nets.voices(source)
+    voices.check(request)
+    wish = partial(voices.at, request)
     job = _Job(source, output, choice, overwrite, progress, request, warnings)
     if is_still(source):
         return job.still(nets, Mover(nets.engine, nets.connect, wish, Anchors(nets.engine)))
@@ -258,10 +259,11 @@ def talk_published(
         As :func:`edit_published`.
     """
     nets = Published.open(settings, store)
-    lips = nets.lips(speech)
-    wish = partial(nets.voices(speech).at, request)
-    wish(0.0)
+    voices = nets.voices(speech)
+    voices.check(request)
+    wish = partial(voices.at, request)
     anchors = Anchors(nets.engine)
+    lips = nets.lips(speech)
     mover = Mover(nets.engine, nets.connect, wish, anchors, lips)
     job = _Job(portrait, output, choice, overwrite, progress, request, warnings)
     if is_still(portrait):

@@ -121,6 +121,16 @@ class Voices:
         vector = sums / strength if strength > 0 else None
         return Wish(vector, strength, tuple(targets))
 
+    def check(self, request: Request) -> None:
+        """Resolve everything that will be wanted, before any work.
+
+        Raises:
+            InputError: as :meth:`at`.
+        """
+        keys = request.keys if isinstance(request, Timeline) else ()
+        for time in (0.0, *(key.at + key.fade for key in keys)):
+            self.at(request, time)
+
     def _parts(
         self, emotion: Emotion, time: float
     ) -> list[tuple[Vector | None, Vector | None, float]]:
