@@ -6,11 +6,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from .parity.cmet import CASES
+from .parity import cmet, dice
 from .parity.compare import SPECS, Case
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name} {case.run.__name__}")
+@pytest.mark.parametrize(
+    "case", [*cmet.CASES, *dice.CASES], ids=lambda case: f"{case.name} {case.run.__name__}"
+)
 def test_as_recorded(case: Case) -> None:
     differences = list(case.check(SPECS, seed=0))
     assert differences

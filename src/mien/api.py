@@ -12,13 +12,14 @@ from mien.look import AUTO, PRESETS, Look
 
 if TYPE_CHECKING:
     from mien.editing.report import Progress, Report
+    from mien.editing.talking import TalkSettings
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.speech.feeling import Feeling
 
 ENGINES = ("mesh", "edtalk")
 """What can draw an edited face."""
 
-TALKERS = ("edtalk",)
+TALKERS = ("mesh", "edtalk")
 """What can make a face talk."""
 
 Files = str | Path | Sequence[str | Path]
@@ -109,13 +110,19 @@ def _enliven(request: Request, source: Path) -> Request:
     )
     if not from_voice:
         return request
-    from mien.life import Living, course_of
     from mien.media.audio import has_sound
     from mien.media.still import is_still
 
     if is_still(source) or not has_sound(source):
         return request
-    return Living(request, course_of(source))
+    return _enliven_by(request, source)
+
+
+def _enliven_by(request: Request, speech: Path) -> Request:
+    """Let an expression rise and fall with a voice."""
+    from mien.life import Living, course_of
+
+    return Living(request, course_of(speech))
 
 
 def edit(
@@ -214,12 +221,13 @@ def talk(
     neutral: Files | None = None,
     intensity: float = 1.0,
     face: str = "largest",
-    engine: str = "edtalk",
+    engine: str = "mesh",
+    settings: TalkSettings | None = None,
     options: EDTalkSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Make a face say something: a portrait, or the person in a video (a dub).
+    """Make a face say something: a portrait, or with ``edtalk`` the person in a video (a dub).
 
     Args:
         portrait: a picture, or a video, which keeps its head motion, blinks, length and rate.
@@ -231,8 +239,10 @@ def talk(
         neutral: as in :func:`edit`; with ``"auto"``, the speaker speaking plainly.
         intensity: as in :func:`edit`.
         face: as in :func:`edit`.
-        engine: ``"edtalk"``: the published C-MET with its authors' weights.
-        options: device, precision and so on.
+        engine: ``"mesh"``: a living portrait, offline; ``"edtalk"``: the published C-MET with its
+            authors' weights, for videos too.
+        settings: rate, size, liveliness and seed of ``mesh``.
+        options: device, precision and so on of ``edtalk``.
         overwrite: as in :func:`edit`.
         progress: as in :func:`edit`.
 
@@ -244,8 +254,11 @@ def talk(
         OutputError: when writing fails on the way.
     """
     _check_engine(engine, TALKERS)
-    from mien.editing.edtalk import check_talk, talk_published
-    from mien.engines.edtalk.settings import EDTalkSettings
+    if engine == "mesh" and options is not None:
+        raise InputError("Options (device, dtype …) belong to the engine edtalk.")
+    if engine == "edtalk" and settings is not None:
+        raise InputError("Rate, side, liveliness and seed belong to the engine mesh.")
+    from mien.editing.files import check_talk
     from mien.face.select import FaceChoice
 
     choice = FaceChoice.parse(face)
@@ -255,6 +268,23 @@ def talk(
     request, warnings = request_from(
         speech, emotion, timeline=timeline, like=like, neutral=neutral, intensity=intensity
     )
+    if engine == "mesh":
+        from mien.editing.talking import TalkSettings, talk_file
+
+        return talk_file(
+            Path(portrait),
+            Path(speech),
+            Path(output),
+            _enliven_by(request, Path(speech)),
+            choice,
+            settings or TalkSettings(),
+            overwrite=overwrite,
+            progress=progress,
+            warnings=warnings,
+        )
+    from mien.editing.edtalk import talk_published
+    from mien.engines.edtalk.settings import EDTalkSettings
+
     return talk_published(
         Path(portrait),
         Path(speech),

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..reference.reference_weights import waveform
-from .cmet import CASES
+from . import cmet, dice
+
+CASES = (*cmet.CASES, *dice.CASES)
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from mien.cli.options import (
 from mien.cli.progress import progress_bar
 from mien.cli.summary import show
 
+if TYPE_CHECKING:
+    from mien.editing.talking import TalkSettings
+
 
 def talk(
     portrait: Annotated[Path, typer.Argument(help="Picture, or video to dub.", metavar="PORTRAIT")],
@@ -45,7 +48,20 @@ def talk(
     timeline: TimelineFile = None,
     intensity: Intensity = 1.0,
     face: WhichFace = "largest",
-    engine: Annotated[str, typer.Option("--engine", help="What draws the face.")] = "edtalk",
+    fps: Annotated[int | None, typer.Option("--fps", help="25 (usual), 30, 50 or 60.")] = None,
+    max_side: Annotated[
+        int | None, typer.Option("--max-side", help="Longest side of the output, pixels.")
+    ] = None,
+    liveliness: Annotated[
+        float | None,
+        typer.Option("--liveliness", help="Blinks, glances, turns of the head: 0 to 2."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Another number moves differently.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="What draws the face: mesh or edtalk.")
+    ] = "mesh",
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
@@ -69,8 +85,22 @@ def talk(
             intensity=intensity,
             face=face,
             engine=engine,
+            settings=_settings(fps, max_side, liveliness, seed),
             options=edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
         )
     show(report, as_json=as_json)
+
+
+def _settings(
+    fps: int | None, side: int | None, liveliness: float | None, seed: int | None
+) -> TalkSettings | None:
+    """Settings of the mesh where any was given."""
+    given = {"rate": fps, "side": side, "liveliness": liveliness, "seed": seed}
+    named = {name: value for name, value in given.items() if value is not None}
+    if not named:
+        return None
+    from mien.editing.talking import TalkSettings
+
+    return TalkSettings(**named)  # type: ignore[arg-type]

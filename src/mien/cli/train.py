@@ -20,6 +20,7 @@ class Net(StrEnum):
     listener = "listener"
     connector = "connector"
     tracker = "tracker"
+    articulator = "articulator"
     connector_edtalk = "connector-edtalk"
 
 
@@ -79,6 +80,12 @@ def _run(
 
         tracker = FaceNetConfig.load(config)
         return train_face_net(tracker, output, resume=resume, say=say, progress=progress)
+    if net is Net.articulator:
+        from mien.speech.lips.config import ArticulatorConfig
+        from mien.speech.lips.loop import train_articulator
+
+        mouth = ArticulatorConfig.load(config)
+        return train_articulator(mouth, output, resume=resume, say=say, progress=progress)
     if net is Net.connector_edtalk:
         from mien.cmet.training.published import PublishedConfig, train_published
 

@@ -27,10 +27,8 @@ from mien.face.follow import follow
 from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
-from mien.media.audio import has_sound, read_speech
-from mien.media.color import ColorSpec
+from mien.media.audio import read_speech
 from mien.media.frame import Frame, RGBImage
-from mien.media.output import VIDEO_SUFFIXES, check_output
 from mien.media.read import VideoInfo, VideoReader
 from mien.media.still import is_still, read_still, write_still
 from mien.media.write import VideoWriter
@@ -221,22 +219,6 @@ def edit_published(
     return job.video(nets, Mover(nets.engine, nets.connect, wish, anchors), anchors, source)
 
 
-def check_talk(
-    portrait: Path, speech: Path, output: Path, choice: FaceChoice, *, overwrite: bool
-) -> None:
-    """Make sure that a face can talk into a file, before any work.
-
-    Raises:
-        InputError: for files that cannot be used.
-    """
-    if not portrait.exists():
-        raise InputError(f"There is no file {portrait}.")
-    if not has_sound(speech):
-        raise InputError(f"{speech} has no sound in it.")
-    inputs = [portrait, speech] + ([choice.picture] if choice.picture else [])
-    check_output(output, inputs=inputs, overwrite=overwrite, suffixes=VIDEO_SUFFIXES)
-
-
 def talk_published(
     portrait: Path,
     speech: Path,
@@ -295,20 +277,7 @@ class _Job:
         """One picture and a voice in, a clip out."""
         start = perf_counter()
         image, chosen = self._people()
-        height, width = image.shape[:2]
-        info = VideoInfo(
-            path=self.source,
-            width=width,
-            height=height,
-            rate=Fraction(RATE),
-            time_base=Fraction(1, RATE * 512),
-            frames=count,
-            duration=Fraction(count, RATE),
-            rotation=0,
-            has_audio=True,
-            codec="",
-            color=ColorSpec.usual(height),
-        )
+        info = VideoInfo.new(self.source, image, Fraction(RATE), count)
         shots = (Shot(Frame(image, Fraction(i, RATE), i), chosen) for i in range(count))
         done = self._write(info, mover.move(shots), speech, count)
         return self._report(

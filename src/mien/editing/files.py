@@ -20,6 +20,7 @@ from mien.face.follow import TrackedFrame, follow
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
+from mien.media.audio import has_sound
 from mien.media.frame import Frame, RGBImage
 from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
 from mien.media.read import VideoReader
@@ -40,6 +41,22 @@ def check_files(source: Path, output: Path, choice: FaceChoice, *, overwrite: bo
     suffixes = STILL_SUFFIXES if still else VIDEO_SUFFIXES
     check_output(output, inputs=inputs, overwrite=overwrite, suffixes=suffixes)
     return still
+
+
+def check_talk(
+    portrait: Path, speech: Path, output: Path, choice: FaceChoice, *, overwrite: bool
+) -> None:
+    """Make sure that a face can talk into a file, before any work.
+
+    Raises:
+        InputError: for files that cannot be used.
+    """
+    if not portrait.exists():
+        raise InputError(f"There is no file {portrait}.")
+    if not has_sound(speech):
+        raise InputError(f"{speech} has no sound in it.")
+    inputs = [portrait, speech] + ([choice.picture] if choice.picture else [])
+    check_output(output, inputs=inputs, overwrite=overwrite, suffixes=VIDEO_SUFFIXES)
 
 
 def edit_file(

@@ -24,6 +24,7 @@ _TRACKER_ASSETS: Final = tuple(
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 _PRESETS: Final = ("presets.npz",)
 _PUBLISHED: Final = ("published_voices.npz",)
+_SPEECH: Final = ("articulator.onnx", "articulation.npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ def mesh_weights() -> tuple[Weights, ...]:
     return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS)))
 
 
+def speech_weights() -> tuple[Weights, ...]:
+    """What makes a portrait's mouth follow a voice, with hashes."""
+    return tuple(map(_weights, _SPEECH))
+
+
 def weights_behind(request: Request) -> tuple[Weights, ...]:
     """Nets and presets an expression comes from, besides the engine's."""
     if isinstance(request, Living):
@@ -106,9 +112,8 @@ def weights_behind(request: Request) -> tuple[Weights, ...]:
 
 def all_weights() -> tuple[Weights, ...]:
     """Everything that ships with mien."""
-    return tuple(
-        map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS, *_VOICE_ASSETS, *_PRESETS, *_PUBLISHED))
-    )
+    voices = (*_VOICE_ASSETS, *_PRESETS, *_PUBLISHED, *_SPEECH)
+    return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS, *voices)))
 
 
 @lru_cache(maxsize=32)

@@ -57,6 +57,24 @@ class VideoInfo:
     color: ColorSpec
     pixel_aspect: Fraction = Fraction(1)
 
+    @classmethod
+    def new(cls, path: Path, image: RGBImage, rate: Fraction, frames: int) -> Self:
+        """A video to be made out of a picture ``path`` at a steady rate."""
+        height, width = image.shape[:2]
+        return cls(
+            path=path,
+            width=width,
+            height=height,
+            rate=rate,
+            time_base=1 / (rate * 512),
+            frames=frames,
+            duration=frames / rate,
+            rotation=0,
+            has_audio=False,
+            codec="",
+            color=ColorSpec.usual(height),
+        )
+
 
 def open_container(path: Path) -> av.container.InputContainer:
     """Open a media file.

@@ -23,6 +23,9 @@ from mien.face.types import LANDMARK_COUNT, Face
 from mien.facs import ACTION_UNITS, Expression
 from mien.media.frame import RGBImage
 
+_NOTHING: Final = 1e-3
+"""Pixels of motion that are not worth drawing."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeshSettings:
@@ -31,11 +34,13 @@ class MeshSettings:
     Attributes:
         still: a single picture: emotions may open a closed mouth and its inside is painted. In a
             video the mouth's opening is speech and is kept.
+        portrait: a single picture that speaks: the mouth's inside is painted, at a video's pace.
         wrinkles: strength of the creases that come with an expression, 0..2.
         grid: longest side of the grid that motion is computed on; larger is finer and slower.
     """
 
     still: bool = False
+    portrait: bool = False
     wrinkles: float = 1.0
     grid: int = 288
 
@@ -82,18 +87,43 @@ class MeshEngine:
         delta = (delta * face.weight).astype(np.float32)
         if not np.abs(delta).max() > 0:
             return image
+        motion = self._motion(head_pose(face.landmarks).to_head(face.landmarks), delta)
+        return self.move(image, face, motion, delta)
+
+    def move(
+        self,
+        image: RGBImage,
+        face: Face,
+        motion: Points,
+        delta: Expression,
+        gaze: tuple[float, float] = (0.0, 0.0),
+    ) -> RGBImage:
+        """Draw ``face`` with its landmarks moved.
+
+        Args:
+            image: ``uint8 (H, W, 3)``; not changed.
+            face: landmarks in ``image``.
+            motion: displacement ``(478, 3)`` in the head frame, eye distances.
+            delta: action units ``float32 (D,)`` behind it, for the creases that come with them.
+            gaze: travel of the irises to the picture's right and down, eye distances.
+
+        Returns:
+            A new picture; the very same object when there is nothing to do.
+        """
         pose = head_pose(face.landmarks)
-        head = pose.to_head(face.landmarks)
-        motion = self._motion(head, delta)
         points = face.landmarks.astype(np.float64)
         moves = pose.turn(motion)
+        look = (gaze[0] * pose.scale, gaze[1] * pose.scale)
+        if max(float(np.abs(moves[:, :2]).max()), *map(abs, look)) < _NOTHING:
+            return image
         vertices, vertex_moves = extend(points, moves[:, :2])
         region = region_of(
             np.concatenate([vertices, vertices + vertex_moves]), image.shape, self._grid
         )
         if region is None:
             return image
-        return self._draw(image, face, delta, pose, points, moves, (vertices, vertex_moves), region)
+        mesh = (vertices, vertex_moves)
+        return self._draw(image, face, delta, pose, points, moves, mesh, region, look)
 
     def _motion(self, head: Points, delta: Expression) -> Points:
         """Displacement ``(478, 3)`` in the head frame."""
@@ -113,6 +143,7 @@ class MeshEngine:
         moves: Points,
         mesh: tuple[Points, Points],
         region: Region,
+        look: tuple[float, float],
     ) -> RGBImage:
         vertices, vertex_moves = mesh
         depth = np.full(len(vertices), float(points[:, 2].mean()))
@@ -124,8 +155,8 @@ class MeshEngine:
         out[region.window] = warp(image, field, region)
         if face.bridged:  # perhaps there is no face at all: move what is there, draw nothing
             return out
-        draw_eyes(out, image, points[:, :2], moves[:, :2], pose.scale)
-        if self.settings.still:
+        draw_eyes(out, image, points[:, :2], moves[:, :2], pose.scale, look)
+        if self.settings.still or self.settings.portrait:
             draw_mouth(out, image, pose, points, moves)
         if self.settings.wrinkles > 0:
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)

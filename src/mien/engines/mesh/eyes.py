@@ -16,6 +16,22 @@ Points = npt.NDArray[np.float64]
 _MARGIN: Final = 0.10
 """Free border around the eye's box, eye distances."""
 
+_LEAST_LID: Final = 0.25
+_LEAST_GLANCE: Final = 0.05
+"""Pixels of motion under which an eye is left alone."""
+
+_IRIS_REACH: Final = 1.9
+"""Radii of the iris within which the eye goes along with a glance."""
+
+_SHUT: Final = (0.008, 0.03)
+"""Height of the opening, eye distances, over which the eyeball comes to be seen."""
+
+_LASHES: Final = 0.04
+"""Thickness of closed lashes, eye distances."""
+
+_LASH_TONE: Final = 0.4
+"""Their brightness by the skin's."""
+
 _LASH_BAND: Final = 0.045
 """Height under the old lid line that its lashes and shadow reach, eye distances."""
 
@@ -25,6 +41,12 @@ def _opening(points: Points, eye: Eye) -> Points:
     order = [eye.corners[0], *eye.upper_lid, eye.corners[1], *reversed(eye.lower_lid)]
     out: Points = points[order]
     return out
+
+
+def _opening_height(outline: Points) -> float:
+    """Largest height of an eye opening ``(16, 2)``, pixels."""
+    upper, lower = outline[1:8, 1], outline[15:8:-1, 1]
+    return float((lower - upper).max())
 
 
 def _lid_line(lid: Points, columns: npt.NDArray[np.int_]) -> npt.NDArray[np.float32]:
@@ -43,7 +65,12 @@ def _soft_mask(
 
 
 def draw_eyes(
-    warped: RGBImage, source: RGBImage, landmarks: Points, motion: Points, scale: float
+    warped: RGBImage,
+    source: RGBImage,
+    landmarks: Points,
+    motion: Points,
+    scale: float,
+    look: tuple[float, float] = (0.0, 0.0),
 ) -> None:
     """Put the unmoved eyeballs into ``warped``, in place.
 
@@ -57,12 +84,40 @@ def draw_eyes(
         landmarks: ``(478, 2)`` pixels in ``source``.
         motion: ``(478, 2)`` pixels.
         scale: pixels per eye distance.
+        look: travel of the irises to the right and down, pixels.
     """
+    looking = max(map(abs, look)) >= _LEAST_GLANCE
     for eye in EYES.values():
         lids = [*eye.upper_lid, *eye.lower_lid]
-        if np.abs(motion[lids]).max() < 0.25:
+        if np.abs(motion[lids]).max() < _LEAST_LID and not looking:
             continue
-        _draw_eye(warped, source, landmarks, motion, scale, eye)
+        seen = _glanced(source, landmarks, eye, look) if looking else source
+        _draw_eye(warped, seen, landmarks, motion, scale, eye)
+
+
+def _glanced(source: RGBImage, landmarks: Points, eye: Eye, look: tuple[float, float]) -> RGBImage:
+    """The picture with one iris moved; the white at the corners of the eye stays."""
+    iris = landmarks[list(eye.iris)]
+    centre = iris[1:].mean(0)
+    radius = float(np.linalg.norm(iris[1:] - centre, axis=1).mean())
+    reach = _IRIS_REACH * radius + max(map(abs, look))
+    x0, y0 = np.maximum(np.floor(centre - reach).astype(int), 0)
+    x1, y1 = np.minimum(np.ceil(centre + reach).astype(int), source.shape[1::-1])
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return source
+    x, y = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
+    away = np.hypot(x - centre[0] - look[0], y - centre[1] - look[1]) / radius
+    share = np.clip((_IRIS_REACH - away) / (_IRIS_REACH - 1), 0, 1)
+    share = share * share * (3 - 2 * share)
+    out = source.copy()
+    out[y0:y1, x0:x1] = cv2.remap(
+        source,
+        (x - share * look[0]).astype(np.float32),
+        (y - share * look[1]).astype(np.float32),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return out
 
 
 def _draw_eye(
@@ -94,9 +149,42 @@ def _draw_eye(
         )
         under_lid = np.clip((y - _lid_line(new[:9], columns)) / max(1.6 * band, 1.0), 0, 1)
         ball *= (0.70 + 0.30 * under_lid)[..., None] ** min(1.0, raised / (0.02 * scale))
-    mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None]
+    # A closed eye shows none of its ball, not even a bright line.
+    shown = float(np.clip((_opening_height(new) / scale - _SHUT[0]) / (_SHUT[1] - _SHUT[0]), 0, 1))
+    mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None] * np.float32(shown)
     patch = warped[y0:y1, x0:x1].astype(np.float32)
-    warped[y0:y1, x0:x1] = np.clip(patch + (ball - patch) * mask + 0.5, 0, 255).astype(np.uint8)
+    patch += (ball - patch) * mask
+    if shown < 1:
+        _draw_lashes(patch, new, (x0, y0), scale, 1 - shown)
+    warped[y0:y1, x0:x1] = np.clip(patch + 0.5, 0, 255).astype(np.uint8)
+
+
+def _draw_lashes(
+    patch: npt.NDArray[np.float32],
+    opening: Points,
+    origin: tuple[int, int],
+    scale: float,
+    strength: float,
+) -> None:
+    """Where lids meet there are lashes: a dark line over the slit, in place.
+
+    Args:
+        patch: window of the picture, ``float32 (h, w, 3)``.
+        opening: outline of the closed eye ``(16, 2)``, pixels of the picture.
+        origin: of the window.
+        scale: pixels per eye distance.
+        strength: 0..1.
+    """
+    upper, lower = opening[:9], opening[[0, *range(15, 8, -1), 8]]
+    # Widest in the middle, nothing at the corners.
+    thick = _LASHES * scale * np.sin(np.linspace(0, np.pi, len(upper)))
+    top = np.minimum(upper[:, 1], lower[:, 1]) - 0.65 * thick
+    bottom = np.maximum(upper[:, 1], lower[:, 1]) + 0.35 * thick
+    middle = (upper[:, 0] + lower[:, 0]) / 2
+    outline = np.concatenate([np.stack([middle, top], 1), np.stack([middle, bottom], 1)[::-1]])
+    mask = _soft_mask(outline, origin, patch.shape[:2], max(0.5, 0.2 * _LASHES * scale))
+    skin = np.median(patch.reshape(-1, 3), 0)
+    patch += (skin * _LASH_TONE - patch) * (0.9 * strength * mask)[..., None]
 
 
 def _complete(

@@ -12,6 +12,7 @@ from mien.face.topology import (
     INNER_UPPER,
     LOWER_LIP,
     LOWER_LIP_MIDDLE,
+    MOUTH_CORNERS,
     UPPER_LIP,
     UPPER_LIP_MIDDLE,
 )
@@ -52,6 +53,12 @@ _OPENING_WISH: Final = (
 
 _SMILE_CLOSES: Final = 0.9
 """Share of a smile's lip gap that goes when the whole smile goes."""
+
+_CORNER: Final = 0.05
+"""Spread of the average around a mouth's corner, eye distances."""
+
+_CORNER_REACH: Final = 0.075
+"""How far around the corner the skin follows that average."""
 
 _UPPER, _LOWER = list(INNER_UPPER), list(INNER_LOWER)
 
@@ -125,6 +132,22 @@ def close_gap(motion: Points, change: npt.NDArray[np.float64]) -> Points:
         share = (_WHOLE_LIP + (1 - _WHOLE_LIP) * (row / 3) ** 0.7) / 2
         out[list(UPPER_LIP[row][1:-1]), 1] -= change[1:-1] * share
         out[list(LOWER_LIP[row][1:-1]), 1] += change[1:-1] * share
+    return out
+
+
+def steady_corners(head: Points, motion: Points) -> Points:
+    """Motion in which the skin around the mouth's corners moves as one, without folding.
+
+    Args:
+        head: landmarks ``(478, 3)``, head frame.
+        motion: ``(478, 3)``, head frame.
+    """
+    out = motion.copy()
+    for corner in MOUTH_CORNERS:
+        away = np.linalg.norm(head[:, :2] - head[corner, :2], axis=1)
+        near = np.exp(-((away / _CORNER) ** 2))
+        mean = near @ motion / near.sum()
+        out += np.exp(-((away / _CORNER_REACH) ** 2))[:, None] * (mean - motion)
     return out
 
 

@@ -1,0 +1,1 @@
+"""Training of embedder, bank and expression decoder at mesh scale; needs the extra ``train``."""

@@ -1,0 +1,1 @@
+"""Training of the articulator; needs the extra ``train``."""
