@@ -56,6 +56,10 @@ def talk(
         float | None,
         typer.Option("--liveliness", help="Blinks, glances, turns of the head: 0 to 2."),
     ] = None,
+    variety: Annotated[
+        float | None,
+        typer.Option("--variety", help="How much the expression varies: 0 to 1; usually 0.5."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Another number moves differently.")
     ] = None,
@@ -85,7 +89,7 @@ def talk(
             intensity=intensity,
             face=face,
             engine=engine,
-            settings=_settings(fps, max_side, liveliness, seed),
+            settings=_settings(fps, max_side, liveliness, variety, seed),
             options=edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
@@ -94,10 +98,20 @@ def talk(
 
 
 def _settings(
-    fps: int | None, side: int | None, liveliness: float | None, seed: int | None
+    fps: int | None,
+    side: int | None,
+    liveliness: float | None,
+    variety: float | None,
+    seed: int | None,
 ) -> TalkSettings | None:
     """Settings of the mesh where any was given."""
-    given = {"rate": fps, "side": side, "liveliness": liveliness, "seed": seed}
+    given = {
+        "rate": fps,
+        "side": side,
+        "liveliness": liveliness,
+        "variety": variety,
+        "seed": seed,
+    }
     named = {name: value for name, value in given.items() if value is not None}
     if not named:
         return None

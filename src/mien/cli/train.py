@@ -21,6 +21,7 @@ class Net(StrEnum):
     connector = "connector"
     tracker = "tracker"
     articulator = "articulator"
+    dice_mesh = "dice-mesh"
     connector_edtalk = "connector-edtalk"
 
 
@@ -80,6 +81,11 @@ def _run(
 
         tracker = FaceNetConfig.load(config)
         return train_face_net(tracker, output, resume=resume, say=say, progress=progress)
+    if net is Net.dice_mesh:
+        from mien.dicetalk.training.config import DiceConfig
+        from mien.dicetalk.training.loop import train_dice
+
+        return train_dice(DiceConfig.load(config), output, say=say, progress=progress)
     if net is Net.articulator:
         from mien.speech.lips.config import ArticulatorConfig
         from mien.speech.lips.loop import train_articulator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,21 @@ MOST: Final = 1.6
 """Largest strength of an action unit."""
 
 Array = npt.NDArray[np.float32]
+
+
+@lru_cache(maxsize=1)
+def unit_decoder() -> Array:
+    """Code units to rig action units, ``float32 (17, D)``; linear, loaded once.
+
+    Raises:
+        WeightsError: when the file is missing.
+    """
+    place = files("mien") / "assets" / "connector.npz"
+    if not place.is_file():
+        raise WeightsError("connector.npz is missing from this installation; install mien again.")
+    with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        out: Array = stored["decoder"]
+    return out
 
 
 class Expresser:

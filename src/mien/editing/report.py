@@ -24,7 +24,7 @@ _TRACKER_ASSETS: Final = tuple(
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 _PRESETS: Final = ("presets.npz",)
 _PUBLISHED: Final = ("published_voices.npz",)
-_SPEECH: Final = ("articulator.onnx", "articulation.npz")
+_SPEECH: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mien.dicetalk.variety import Variety
 from mien.editing.overlap import ahead
 from mien.editing.people import nobody, selector_for
 from mien.editing.report import Progress, Report, mesh_weights, speech_weights, weights_behind
@@ -29,6 +30,7 @@ from mien.face.pose import head_pose
 from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
+from mien.facs import Expression
 from mien.idle import Idle, Moment
 from mien.media.audio import SPEECH_RATE, Samples, read_speech
 from mien.media.frame import Frame, RGBImage
@@ -62,12 +64,14 @@ class TalkSettings:
         rate: frames per second: 25, 30, 50 or 60.
         side: longest side of the output, pixels; None keeps the picture's size.
         liveliness: factor on blinks, glances and turns of the head, 0..2.
-        seed: another seed blinks and turns differently.
+        variety: how much the expression varies around the emotion's own, 0..1.
+        seed: another seed blinks, turns and varies differently.
     """
 
     rate: int = 25
     side: int | None = None
     liveliness: float = 1.0
+    variety: float = 0.5
     seed: int = 0
 
     def check(self) -> None:
@@ -84,6 +88,8 @@ class TalkSettings:
             raise InputError(f"The longest side must be 64 to 8192 pixels; got {self.side}.")
         if not 0 <= self.liveliness <= 2:
             raise InputError(f"The liveliness must be a number from 0 to 2; got {self.liveliness}.")
+        if not 0 <= self.variety <= 1:
+            raise InputError(f"The variety must be a number from 0 to 1; got {self.variety}.")
         if self.seed < 0:
             raise InputError(f"The seed must be a number from 0; got {self.seed}.")
 
@@ -168,6 +174,9 @@ class _Scene:
         self._idle = [
             Idle(settings.seed * 1000 + i, settings.liveliness) for i, _ in enumerate(faces)
         ]
+        self._varieties = [
+            Variety(settings.variety, settings.seed * 1000 + i) for i, _ in enumerate(faces)
+        ]
         self._codes = Articulator().listen(samples)
         self._stress = _stress(samples)
 
@@ -178,8 +187,7 @@ class _Scene:
             try:
                 for i in range(count):
                     time = Fraction(i, self._rate)
-                    moments = self._moments(float(time))
-                    waiting.append(pool.submit(self._frame, i, time, moments))
+                    waiting.append(pool.submit(self._frame, i, time, *self._plan(float(time))))
                     if len(waiting) > _WAITING:
                         yield waiting.popleft().result()
                 while waiting:
@@ -188,19 +196,26 @@ class _Scene:
                 for future in waiting:
                     future.cancel()
 
-    def _moments(self, time: float) -> list[Moment]:
+    def _plan(self, time: float) -> tuple[list[Moment], list[Expression]]:
+        """What heads and faces do at a time; asked for in the order of time, in one thread."""
         at = min(int(time * RATE), len(self._stress) - 1)
         stress = float(self._stress[at]) if at >= 0 else 0.0
-        return [idle.at(time, stress) for idle in self._idle]
+        wanted = self._request.expression_at(time)
+        felt = [
+            change(self._request, time, resting) + variety.change(wanted, time)
+            for resting, variety in zip(self._resting, self._varieties, strict=True)
+        ]
+        return [idle.at(time, stress) for idle in self._idle], felt
 
-    def _frame(self, index: int, time: Fraction, moments: list[Moment]) -> Frame:
-        now = float(time)
-        code = code_at(self._codes, [now])[0]
+    def _frame(
+        self, index: int, time: Fraction, moments: list[Moment], felt: list[Expression]
+    ) -> Frame:
+        code = code_at(self._codes, [float(time)])[0]
         image = self._image
-        for person, resting, moment in zip(self._people, self._resting, moments, strict=True):
+        for person, moment, delta in zip(self._people, moments, felt, strict=True):
             image = person.draw(
                 code,
-                change(self._request, now, resting),
+                delta,
                 Turn(moment.yaw, moment.pitch, moment.roll, moment.rise),
                 moment.blink,
                 moment.gaze,

@@ -227,7 +227,7 @@ def train_decoder(
             + config.discrimination * F.cross_entropy(told, emotion)
         )
         optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         _restart(net, prior, found.codes, unused)

@@ -1,0 +1,161 @@
+"""Embedder, bank and decoder: what holds for every size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mien.dicetalk.bank import BankSpec, EmotionBank, perplexity
+from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
+from mien.dicetalk.training.config import DiceConfig
+from mien.dicetalk.training.loop import probe, train_dice
+from mien.dicetalk.training.material import Felt, face_tokens
+from mien.errors import InputError
+
+SMALL = BankSpec(
+    prior=8, width=16, tokens=3, entries=5, heads=4, feature=12, hidden=(8, 8), classes=4
+)
+
+
+def test_the_bank_answers_the_nearest_entry_or_all() -> None:
+    torch.manual_seed(0)
+    bank = EmotionBank(SMALL).eval()
+    priors = torch.randn(6, 8)
+    one, every = bank(priors, retrieval=True), bank(priors)
+    assert one.tokens.shape == every.tokens.shape == (6, 3, 16)
+    assert not torch.allclose(one.tokens, every.tokens)
+    assert every.loss == 0
+    assert one.loss > 0
+    rows = bank.codebook.codebook.weight
+    gaps = torch.cdist(bank.codebook.fc(priors), rows)
+    assert torch.equal(one.quantised.codes, gaps.argmin(1))
+    single = torch.cat([bank(prior[None]).tokens for prior in priors])
+    assert torch.allclose(single, every.tokens, atol=1e-6)
+
+
+def test_a_dropped_prior_says_nothing() -> None:
+    torch.manual_seed(0)
+    bank = EmotionBank(SMALL).eval()
+    priors = torch.randn(2, 8)
+    dropped = torch.tensor([True, False])
+    told = bank(priors, dropped=dropped).tokens
+    assert torch.allclose(told[0], bank(torch.zeros(1, 8)).tokens[0], atol=1e-6)
+    assert torch.allclose(told[1], bank(priors).tokens[1], atol=1e-6)
+
+
+def test_gradients_reach_the_prior_through_the_quantiser() -> None:
+    bank = EmotionBank(SMALL)
+    prior = torch.randn(3, 8, requires_grad=True)
+    bank(prior, retrieval=True).tokens.square().sum().backward()
+    assert prior.grad is not None
+    assert prior.grad.abs().sum() > 0
+
+
+def test_perplexity_counts_entries_in_use() -> None:
+    assert perplexity(torch.tensor([0, 1, 2, 3]), 8) == pytest.approx(4)
+    assert perplexity(torch.tensor([2, 2, 2]), 8) == pytest.approx(1)
+
+
+def test_the_embedder_takes_either_modality() -> None:
+    torch.manual_seed(0)
+    net = EmotionEmbedder(EmbedderSpec(6, 5, width=16, heads=2, emotions=4, people=3)).eval()
+    audio, face = torch.randn(4, 7, 6), torch.randn(4, 2, 5)
+    found = [net(audio, face), net(audio, None), net(None, face)]
+    assert all(g.mean.shape == g.log_variance.shape == (4, 16) for g in found)
+    assert not torch.allclose(found[0].mean, found[1].mean)
+    none = net(audio, face, keep_face=torch.zeros(4, dtype=torch.bool))
+    other = net(audio, torch.randn(4, 2, 5), keep_face=torch.zeros(4, dtype=torch.bool))
+    assert torch.allclose(none.mean, other.mean), "a dropped face is not seen"
+    with pytest.raises(ValueError, match="voice or a face"):
+        net(None, None)
+
+
+def test_a_gaussian_samples_and_diverges() -> None:
+    gaussian = Gaussian(torch.zeros(2, 3), torch.zeros(2, 3))
+    assert gaussian.divergence() == pytest.approx(0)
+    assert torch.equal(gaussian.sample(torch.ones(2, 3)), torch.ones(2, 3))
+    assert Gaussian(torch.ones(2, 3), torch.zeros(2, 3)).divergence() == pytest.approx(0.5)
+
+
+def test_the_adversarys_gradient_is_turned_round() -> None:
+    x = torch.ones(3, requires_grad=True)
+    reverse(x, 0.5).sum().backward()
+    assert torch.equal(x.grad, torch.full((3,), -0.5))
+
+
+def test_contrast_pulls_other_people_of_the_same_emotion_together() -> None:
+    emotion, person = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    together = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
+    by_person = torch.tensor([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
+    assert contrast(together, emotion, person) < contrast(by_person, emotion, person)
+    alone = contrast(together, emotion, torch.zeros(4, dtype=torch.long))
+    assert alone == 0, "the same person's recordings are no positives"
+
+
+def toy(seed: int = 0) -> Felt:
+    """Faces and voices that are an emotion, a person and noise."""
+    rng = np.random.default_rng(seed)
+    emotions, people, each = ("angry", "happy", "neutral", "sad"), 6, 12
+    shapes, identities = rng.normal(size=(4, 17)), rng.normal(size=(people, 17))
+    heard, timbre = rng.normal(size=(4, 20)), rng.normal(size=(people, 20))
+    emotion = np.tile(np.repeat(np.arange(4), each), people)
+    person = np.repeat(np.arange(people), 4 * each)
+    face = shapes[emotion] + 0.6 * identities[person] + 0.3 * rng.normal(size=(len(emotion), 17))
+    audio = heard[emotion] + 0.6 * timbre[person] + 0.3 * rng.normal(size=(len(emotion), 20))
+    return Felt(
+        np.repeat(audio[:, None], 2, 1).astype(np.float32),
+        face.astype(np.float32),
+        emotion,
+        person,
+        person < 4,
+        emotions,
+        tuple(f"p{i}" for i in range(people)),
+    )
+
+
+@pytest.mark.slow
+def test_training_keeps_the_emotion_and_drops_the_person(tmp_path: Path) -> None:
+    config = DiceConfig("m", "a", width=16, tokens=2, entries=6, batch=48, steps=150,
+                        decoder_steps=150, learning_rate=3e-3, device="cpu")  # fmt: skip
+    scores = train_dice(config, tmp_path / "a", felt=toy())
+    assert scores["emotion by a linear probe"] > 0.8
+    assert scores["speaker by a linear probe"] < scores["speaker from the face alone"]
+    assert scores["samples nearest to their own emotion"] > 0.8
+    assert scores["two samples differ by"] > 0.002
+    again = train_dice(config, tmp_path / "b", felt=toy())
+    assert scores == again
+    pytest.importorskip("onnx")
+    from mien.dicetalk.training.export import export_dice, load_net
+    from mien.shipped import open_net
+
+    out = tmp_path / "assets"
+    out.mkdir()
+    export_dice(tmp_path / "a", out)
+    net = load_net(tmp_path / "a" / "dice.pt")
+    priors = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    mine = open_net("dice.onnx", folder=out).run(None, {"prior": priors})[0]
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(priors)).face.numpy()
+    assert np.corrcoef(mine.ravel(), wanted.ravel())[0, 1] > 0.999
+
+
+def test_tokens_and_probes() -> None:
+    tokens = face_tokens(np.array([[1.0, 2.0, 3.0]], np.float32))
+    assert np.array_equal(tokens[0], np.diag([1.0, 2.0, 3.0]))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=200)
+    points = (np.eye(3)[labels] + 0.05 * rng.normal(size=(200, 3))).astype(np.float32)
+    assert probe(points[:100], labels[:100], points[100:], labels[100:]) > 0.95
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "d.toml"
+    path.write_text('manifest = "m.csv"\naction_units = "a.csv"\nentries = 8\n')
+    assert DiceConfig.load(path).entries == 8
+    path.write_text("entries = 8\n")
+    with pytest.raises(InputError, match="manifest"):
+        DiceConfig.load(path)

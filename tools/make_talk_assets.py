@@ -1,0 +1,35 @@
+"""Make the nets of ``mien talk`` that ship in ``src/mien/assets`` out of finished trainings.
+
+mien train articulator --config configs/articulator.toml -o runs/articulator
+python tools/make_talk_assets.py articulator runs/articulator
+mien train dice-mesh --config configs/dice_mesh.toml -o runs/dice
+python tools/make_talk_assets.py dice runs/dice
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mien.dicetalk.training.export import export_dice
+from mien.speech.lips.export import export_articulator, load_net
+
+ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
+
+
+def main() -> None:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("articulator", "dice"))
+    parser.add_argument("run", type=Path)
+    arguments = parser.parse_args()
+    if arguments.what == "articulator":
+        export_articulator(load_net(arguments.run / "articulator.pt"), ASSETS)
+    else:
+        export_dice(arguments.run, ASSETS)
+    for path in sorted(ASSETS.glob(f"{arguments.what}.*")):
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
