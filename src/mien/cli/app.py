@@ -25,7 +25,7 @@ INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="mien",
-    help="Change what a face feels in a video. Offline, on a CPU.",
+    help="Change what a face feels in a video; make portraits talk. Offline, on a CPU.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,7 +56,7 @@ def root(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Change what a face feels in a video. Offline, on a CPU."""
+    """Change what a face feels in a video; make portraits talk. Offline, on a CPU."""
 
 
 def main() -> None:

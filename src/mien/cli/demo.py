@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEMO_FACES: Final = ("woman.jpg", "man.jpg", "both.jpg")
 DEMO_CLIP: Final = "clip.mp4"
+DEMO_SPEECH: Final = "speech.ogg"
 _TILE: Final = 320
 _CAPTION: Final = 34
 
@@ -40,11 +41,12 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace an earlier demo.")
     ] = False,
 ) -> None:
-    """Show every emotion on faces that ship with mien: a contact sheet and an edited clip."""
-    from mien.api import edit
+    """Show every emotion on faces that ship with mien, an edited clip, and a face that talks."""
+    from mien.api import edit, talk
     from mien.facs import RECIPES
 
-    wanted = [output / "emotions.png", output / "clip.mp4", output / "clip-emotions.mp4"]
+    names = ("emotions.png", "clip.mp4", "clip-emotions.mp4", "talk.mp4")
+    wanted = [output / name for name in names]
     for path in wanted:
         if path.exists() and not overwrite:
             raise InputError(f"{path} exists already; use --overwrite, or -o with another folder.")
@@ -60,9 +62,16 @@ def demo(
         progress_bar("Editing the clip") as progress,
     ):
         report = edit(wanted[1], wanted[2], timeline=timeline, overwrite=True, progress=progress)
+    with (
+        demo_picture(DEMO_FACES[0]) as face,
+        demo_picture(DEMO_SPEECH) as speech,
+        progress_bar("Talking") as progress,
+    ):
+        said = talk(face, speech, wanted[3], "happy:0.6", overwrite=True, progress=progress)
     typer.echo(f"{wanted[0]}: every emotion on three average faces")
     typer.echo(f"{wanted[1]}: a clip, and {wanted[2]}: the same clip through its emotions")
     typer.echo(f"({report.frames} frames edited at {report.frames_per_second:.0f} frames/s)")
+    typer.echo(f"{wanted[3]}: an average face that talks ({said.frames_per_second:.0f} frames/s)")
 
 
 def _write_sheet(path: Path, names: list[str]) -> None:

@@ -184,7 +184,7 @@ def _draw_lashes(
     outline = np.concatenate([np.stack([middle, top], 1), np.stack([middle, bottom], 1)[::-1]])
     mask = _soft_mask(outline, origin, patch.shape[:2], max(0.5, 0.2 * _LASHES * scale))
     skin = np.median(patch.reshape(-1, 3), 0)
-    patch += (skin * _LASH_TONE - patch) * (0.9 * strength * mask)[..., None]
+    patch += (skin * _LASH_TONE - patch) * (strength * np.minimum(1.5 * mask, 1))[..., None]
 
 
 def _complete(

@@ -85,4 +85,4 @@ class Portrait:
         moved = self._engine.move(image, self.face, motion, felt, gaze)
         points = self.face.landmarks + self._pose.turn(motion)
         limited = Turn(turn.yaw * self.freedom, turn.pitch * self.freedom, turn.roll, turn.rise)
-        return turn_head(moved, points, self._pose, limited, self.settings.grid)
+        return turn_head(moved, points, self._pose, limited)

@@ -24,6 +24,12 @@ _RINGS: Final = (1.0, 0.9, 0.55, 0.0)
 _NECK: Final = (0.8, 0.5, 0.2, 0.0)
 """The same below the chin, where the neck stays."""
 
+_GRID: Final = 128
+"""Longest side of the grid that a turn is computed on: it is smooth."""
+
+_SMOOTH: Final = 0.012
+"""Spread of the smoothing, sides of that grid: no crease of the mesh shows."""
+
 _PIVOT: Final = np.array([0.0, 1.75, 0.9])
 """What the head turns about: the top of the neck, eye distances in the head frame."""
 
@@ -56,7 +62,7 @@ class Turn:
         return out
 
 
-def turn_head(image: RGBImage, points: Points, pose: HeadPose, turn: Turn, grid: int) -> RGBImage:
+def turn_head(image: RGBImage, points: Points, pose: HeadPose, turn: Turn) -> RGBImage:
     """Draw a picture with its head turned a little.
 
     Args:
@@ -64,7 +70,6 @@ def turn_head(image: RGBImage, points: Points, pose: HeadPose, turn: Turn, grid:
         points: landmarks ``(478, 3)`` in ``image``, pixels.
         pose: of the head in ``image``.
         turn: by how much.
-        grid: longest side of the grid that motion is computed on.
     """
     head = pose.to_head(points)
     turned = (head - _PIVOT) @ turn.matrix().T + _PIVOT - np.array([0, turn.rise, 0])
@@ -72,7 +77,7 @@ def turn_head(image: RGBImage, points: Points, pose: HeadPose, turn: Turn, grid:
     if not np.abs(moves[:, :2]).max() > 0.05:
         return image
     vertices, vertex_moves = _rigid(points, moves)
-    region = region_of(np.concatenate([vertices, vertices + vertex_moves]), image.shape, grid)
+    region = region_of(np.concatenate([vertices, vertices + vertex_moves]), image.shape, _GRID)
     if region is None:
         return image
     depth = np.full(len(vertices), float(points[:, 2].mean()))
@@ -80,7 +85,7 @@ def turn_head(image: RGBImage, points: Points, pose: HeadPose, turn: Turn, grid:
     field = motion_field(layout(), vertices, vertex_moves, depth, region)
     columns, rows = region.grid_size
     field = smooth_kinks(field, np.zeros((rows, columns), np.float32))
-    field = cv2.GaussianBlur(field, (0, 0), max(1.0, 0.01 * max(columns, rows)))
+    field = cv2.GaussianBlur(field, (0, 0), _SMOOTH * max(columns, rows))
     out = image.copy()
     out[region.window] = warp(image, field, region)
     return out
