@@ -203,7 +203,7 @@ def test_demo(tmp_path: Path) -> None:
     result = mien("demo", "-o", tmp_path / "demo")
     assert result.returncode == 0, result.stderr
     made = {p.name for p in (tmp_path / "demo").iterdir()}
-    assert made == {"emotions.png", "clip.mp4", "clip-emotions.mp4"}
+    assert made == {"emotions.png", "clip.mp4", "clip-emotions.mp4", "talk.mp4"}
     refused(mien("demo", "-o", tmp_path / "demo"), 2, "--overwrite")
 
 

@@ -274,6 +274,15 @@ def test_the_same_seed_gives_the_same_clip(demo_face: Path, voice: Path, tmp_pat
     assert not np.array_equal(clips[0], clips[2])
 
 
+def test_action_units_alone(demo_face: Path, voice: Path, tmp_path: Path) -> None:
+    clips = []
+    for au in ("1=0.01", "4=1.2"):
+        out = tmp_path / f"{au[0]}.mp4"
+        talk(demo_face, voice, out, au=au, settings=TalkSettings(side=192, variety=0))
+        clips.append(np.stack(pictures(out)).astype(int))
+    assert np.abs(clips[0] - clips[1]).max() > 20
+
+
 def test_silence_gives_a_living_picture_with_a_closed_mouth(
     demo_face: Path, tmp_path: Path
 ) -> None:

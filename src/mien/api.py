@@ -216,6 +216,7 @@ def talk(
     output: str | Path,
     emotion: Request | str | None = None,
     *,
+    au: str | None = None,
     timeline: str | Path | None = None,
     like: Files | None = None,
     neutral: Files | None = None,
@@ -234,6 +235,7 @@ def talk(
         speech: any file with sound; it becomes the output's sound.
         output: video file to write.
         emotion: as in :func:`edit`; by default ``"auto"``, what the speech itself feels.
+        au: action units, as in :func:`edit`; ``mesh`` alone.
         timeline: as in :func:`edit`.
         like: as in :func:`edit`.
         neutral: as in :func:`edit`; with ``"auto"``, the speaker speaking plainly.
@@ -263,10 +265,16 @@ def talk(
 
     choice = FaceChoice.parse(face)
     check_talk(Path(portrait), Path(speech), Path(output), choice, overwrite=overwrite)
-    if emotion is None and timeline is None and like is None:
+    if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
     request, warnings = request_from(
-        speech, emotion, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+        speech,
+        emotion,
+        au=au,
+        timeline=timeline,
+        like=like,
+        neutral=neutral,
+        intensity=intensity,
     )
     if engine == "mesh":
         from mien.editing.talking import TalkSettings, talk_file

@@ -20,6 +20,7 @@ from mien.cli.options import (
     Overwrite,
     Restorer,
     TimelineFile,
+    Units,
     WhichFace,
     edtalk_options,
 )
@@ -36,9 +37,7 @@ def edit(
             "--emotion", "-e", help="sad, sad:0.6, happy:0.7,surprised:0.4 or auto", metavar="SPEC"
         ),
     ] = None,
-    au: Annotated[
-        str | None, typer.Option("--au", help="Action units: 12L=0.8,4=0.5", metavar="SPEC")
-    ] = None,
+    au: Units = None,
     like: Like = None,
     neutral: Neutral = None,
     timeline: TimelineFile = None,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT")]
+Units = Annotated[
+    str | None, typer.Option("--au", help="Action units: 12L=0.8,4=0.5", metavar="SPEC")
+]
 Like = Annotated[
     list[Path] | None,
     typer.Option(

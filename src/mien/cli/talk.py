@@ -20,6 +20,7 @@ from mien.cli.options import (
     Overwrite,
     Restorer,
     TimelineFile,
+    Units,
     WhichFace,
     edtalk_options,
 )
@@ -43,6 +44,7 @@ def talk(
             metavar="SPEC",
         ),
     ] = None,
+    au: Units = None,
     like: Like = None,
     neutral: Neutral = None,
     timeline: TimelineFile = None,
@@ -83,6 +85,7 @@ def talk(
             speech,
             output,
             emotion,
+            au=au,
             timeline=timeline,
             like=like,
             neutral=neutral,

@@ -22,6 +22,10 @@ Points = npt.NDArray[np.float64]
 _STRAIGHT: Final = 0.35
 """Yaw of the picture, radians, up to which a head may turn fully; far beyond it hardly may."""
 
+_LIP_RAISE: Final = 0.7
+"""How much of a raised upper lip stays while speaking; in videos a closed mouth allows less,
+because its own pixels show when it tears open."""
+
 _PROFILE: Final = 0.75
 
 
@@ -78,6 +82,8 @@ class Portrait:
         spoken = head + speech
         felt = lips.articulate(spoken, delta)
         for side in "LR":
+            lip = INDEX[f"10{side}"]
+            felt[lip] = max(felt[lip], _LIP_RAISE * delta[lip])
             unit = INDEX[f"43{side}"]
             felt[unit] = felt[unit] + blink * (1 - felt[unit])
         motion = speech + lips.keep_articulation(spoken, rig.displacement(spoken, felt))
