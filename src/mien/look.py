@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from mien.errors import WeightsError
 from mien.facs import ACTION_UNITS, Expression
+from mien.shipped import open_arrays
 
 PRESETS: Final = (
     "charismatic",
@@ -89,11 +89,8 @@ def presets() -> Mapping[str, Preset]:
     Raises:
         WeightsError: when the file is missing or damaged.
     """
-    place = files("mien") / "assets" / "presets.npz"
-    if not place.is_file():
-        raise WeightsError("presets.npz is missing from this installation; install mien again.")
-    with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        names, faces, affect = stored["names"].tolist(), stored["expressions"], stored["affect"]
+    stored = open_arrays("presets.npz")
+    names, faces, affect = stored["names"].tolist(), stored["expressions"], stored["affect"]
     if faces.shape[1:] != (len(ACTION_UNITS),):
         raise WeightsError("presets.npz does not fit this version; install mien again.")
     out = {}

@@ -13,6 +13,27 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+def open_arrays(name: str) -> dict[str, Any]:
+    """Arrays of an ``.npz`` that ships with mien.
+
+    Args:
+        name: file name.
+
+    Raises:
+        WeightsError: when it is missing or damaged.
+    """
+    import numpy as np
+
+    place = files("mien") / "assets" / name
+    if not place.is_file():
+        raise WeightsError(f"{name} is missing from this installation; install mien again.")
+    try:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise WeightsError(f"{name} is damaged ({error}); install mien again.") from error
+
+
 @lru_cache(maxsize=32)
 def open_net(
     name: str, *, folder: str | Path | None = None, threads: int = 1

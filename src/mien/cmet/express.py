@@ -15,7 +15,7 @@ from mien.cmet.semantic import Vector, Voice
 from mien.cmet.transfer import Codes, transfer
 from mien.errors import WeightsError
 from mien.facs import ACTION_UNITS, Expression
-from mien.shipped import open_net
+from mien.shipped import open_arrays, open_net
 
 _SETTLE: Final = 10
 """Frames a face is held so that the connector settles: two windows."""
@@ -33,11 +33,7 @@ def unit_decoder() -> Array:
     Raises:
         WeightsError: when the file is missing.
     """
-    place = files("mien") / "assets" / "connector.npz"
-    if not place.is_file():
-        raise WeightsError("connector.npz is missing from this installation; install mien again.")
-    with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        out: Array = stored["decoder"]
+    out: Array = open_arrays("connector.npz")["decoder"]
     return out
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.cmet.express import unit_decoder
-from mien.errors import WeightsError
 from mien.facs import INDEX, Expression
-from mien.shipped import open_net
+from mien.shipped import open_arrays, open_net
 
 Array = npt.NDArray[np.float32]
 
@@ -63,11 +61,8 @@ def priors() -> Priors:
     Raises:
         WeightsError: when the file is missing.
     """
-    place = files("mien") / "assets" / "dice.npz"
-    if not place.is_file():
-        raise WeightsError("dice.npz is missing from this installation; install mien again.")
-    with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        return Priors(tuple(stored["names"].tolist()), stored["mean"], stored["spread"])
+    stored = open_arrays("dice.npz")
+    return Priors(tuple(stored["names"].tolist()), stored["mean"], stored["spread"])
 
 
 def faces_of(samples: Array) -> Array:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.emotion import Emotion, Request, Timeline
-from mien.errors import InputError, WeightsError
+from mien.errors import InputError
 from mien.look import Look
 from mien.media.audio import SPEECH_RATE, Samples, has_sound, read_speech
 from mien.media.still import is_still
+from mien.shipped import open_arrays
 
 if TYPE_CHECKING:
     from mien.speech.emotion2vec import Emotion2vec
@@ -63,12 +63,9 @@ def label_voices() -> Mapping[str, Vector]:
     Raises:
         WeightsError: when the file is missing.
     """
-    place = files("mien") / "assets" / "published_voices.npz"
-    if not place.is_file():
-        raise WeightsError("published_voices.npz is missing; install mien again.")
-    with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        pairs = zip(stored["names"].tolist(), stored["voices"], strict=True)
-        return MappingProxyType(dict(pairs))
+    stored = open_arrays("published_voices.npz")
+    pairs = zip(stored["names"].tolist(), stored["voices"], strict=True)
+    return MappingProxyType(dict(pairs))
 
 
 @dataclass(slots=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from mien.cmet.losses import LossWeights
-from mien.errors import InputError
-from mien.settings import only_known, read_settings
+from mien.settings import part_of, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +78,7 @@ class ConnectorConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        data = read_settings(path, cls)
-        if "loss" in data:
-            only_known(path, data["loss"], LossWeights)
-            data["loss"] = LossWeights(**data["loss"])
-        for name in ("manifest", "action_units"):
-            if not data.get(name):
-                raise InputError(f"The settings {path} must name {name}.")
-        for name in ("manifest", "action_units", "listener"):
-            if data.get(name):
-                data[name] = str(path.parent / data[name])
+        needed = ("manifest", "action_units")
+        data = read_settings(path, cls, needed=needed, paths=(*needed, "listener"))
+        part_of(path, data, "loss", LossWeights)
         return cls(**data)

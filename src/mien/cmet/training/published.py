@@ -21,7 +21,7 @@ from mien.cmet.training.objective import Losses, both_ways
 from mien.device import training_device
 from mien.errors import InputError
 from mien.media.output import whole_file
-from mien.settings import only_known, read_settings
+from mien.settings import part_of, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,11 @@ class PublishedConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        data = read_settings(path, cls)
-        if not data.get("features"):
-            raise InputError(f"The settings {path} must name features.")
-        data["features"] = str(path.parent / data["features"])
+        data = read_settings(path, cls, needed=("features",), paths=("features",))
         for name in ("train", "test"):
             if name in data:
                 data[name] = tuple(data[name])
-        if "loss" in data:
-            only_known(path, data["loss"], LossWeights)
-            data["loss"] = LossWeights(**data["loss"])
+        part_of(path, data, "loss", LossWeights)
         return cls(**data)
 
 

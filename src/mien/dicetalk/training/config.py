@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mien.errors import InputError
 from mien.settings import read_settings
 
 
@@ -58,9 +57,5 @@ class DiceConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        data = read_settings(path, cls)
-        for name in ("manifest", "action_units"):
-            if not data.get(name):
-                raise InputError(f"The settings {path} must name {name}.")
-            data[name] = str(path.parent / data[name])
-        return cls(**data)
+        needed = ("manifest", "action_units")
+        return cls(**read_settings(path, cls, needed=needed, paths=needed))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.engines.mesh.lips import close_gap
-from mien.errors import WeightsError
 from mien.face.topology import INNER_LOWER, INNER_UPPER
+from mien.shipped import open_arrays
 
 Points = npt.NDArray[np.float64]
 
@@ -27,11 +26,7 @@ def speech_fields() -> Points:
     Raises:
         WeightsError: when the file is missing.
     """
-    place = files("mien") / "assets" / "articulation.npz"
-    if not place.is_file():
-        raise WeightsError("articulation.npz is missing from this installation; install it again.")
-    with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        out: Points = stored["fields"].astype(np.float64)
+    out: Points = open_arrays("articulation.npz")["fields"].astype(np.float64)
     out.setflags(write=False)
     return out
 

@@ -69,16 +69,16 @@ class FaceNetConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        data = read_settings(path, cls)
-        for name in ("net", "faces", "backgrounds", "cache"):
-            if not data.get(name):
-                raise InputError(f"The settings {path} must have the entry {name!r}.")
+        folders = ("faces", "backgrounds", "cache")
+        data = read_settings(
+            path,
+            cls,
+            needed=("net", *folders),
+            paths=(*folders, "videos", "labels", "manifest", "start"),
+        )
         if data["net"] not in (DETECTOR, *PARTS):
             valid = ", ".join((DETECTOR, *PARTS))
             raise InputError(f"The settings {path} name the net {data['net']!r}; valid: {valid}.")
-        for name in ("faces", "backgrounds", "cache", "videos", "labels", "manifest", "start"):
-            if data.get(name):
-                data[name] = str(path.parent / data[name])
         for name in ("widths", "blocks"):
             if name in data:
                 data[name] = tuple(data[name])

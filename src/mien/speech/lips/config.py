@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from mien.errors import InputError
 from mien.settings import read_settings
 
 
@@ -60,10 +59,7 @@ class ArticulatorConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        data = read_settings(path, cls)
-        for name in ("manifest", "labels"):
-            if not data.get(name):
-                raise InputError(f"The settings {path} must name {name}.")
-            data[name] = str(path.parent / data[name])
+        needed = ("manifest", "labels")
+        data = read_settings(path, cls, needed=needed, paths=needed)
         data["left_out"] = tuple(data.get("left_out", ()))
         return cls(**data)

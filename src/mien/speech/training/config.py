@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from mien.errors import InputError
-from mien.settings import only_known, read_settings
+from mien.settings import part_of, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,11 @@ class ListenerConfig:
             InputError: for a missing file, unknown settings or values that cannot be used.
         """
         path = Path(path)
-        data = read_settings(path, cls)
-        if "loss" in data:
-            only_known(path, data["loss"], LossWeights)
-            data["loss"] = LossWeights(**data["loss"])
+        data = read_settings(path, cls, paths=("manifest", "teacher"))
+        part_of(path, data, "loss", LossWeights)
         if not data.get("corpora") or not (data.get("manifest") or data.get("folders")):
             raise InputError(f"The settings {path} must name corpora, and a manifest or folders.")
         folders = data.get("folders", {})
         data["folders"] = {name: str(path.parent / place) for name, place in folders.items()}
         data["held_out"] = tuple(data.get("held_out", ()))
-        for name in ("manifest", "teacher"):
-            if data.get(name):
-                data[name] = str(path.parent / data[name])
         return cls(**data)
