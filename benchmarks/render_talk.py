@@ -2,7 +2,7 @@
 
 Writes ``OUT/<portrait>/<emotion>/NN.png`` (every fourth frame), ``neutral`` among the emotions.
 
-    python benchmarks/render_talk.py ../shared/media/portraits SPEECH OUT [--side 384]
+    python benchmarks/render_talk.py ../shared/media/portraits SPEECH OUT [--side 384] [--speed]
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ def main() -> None:
     parser.add_argument("speech", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=384)
+    parser.add_argument("--speed", action="store_true", help="measure the speed and nothing else")
     args = parser.parse_args()
     sources = sorted(p for p in args.portraits.iterdir() if p.is_file())
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         for source in sources:
-            for emotion in BASIC_EMOTIONS:
+            for emotion in () if args.speed else BASIC_EMOTIONS:
                 mien.talk(source, args.speech, clip, emotion, overwrite=True,
                           settings=TalkSettings(side=args.side))  # fmt: skip
                 place = args.out / source.stem / emotion

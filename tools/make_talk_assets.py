@@ -1,7 +1,7 @@
 """Make the nets of ``mien talk`` that ship in ``src/mien/assets`` out of finished trainings.
 
 mien train articulator --config configs/articulator.toml -o runs/articulator
-python tools/make_talk_assets.py articulator runs/articulator
+python tools/make_talk_assets.py articulator runs/articulator [runs/articulator-2 ...]
 mien train dice-mesh --config configs/dice_mesh.toml -o runs/dice
 python tools/make_talk_assets.py dice runs/dice
 """
@@ -21,12 +21,12 @@ def main() -> None:
     """Export what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("articulator", "dice"))
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     arguments = parser.parse_args()
     if arguments.what == "articulator":
-        export_articulator(load_net(arguments.run / "articulator.pt"), ASSETS)
+        export_articulator([load_net(run / "articulator.pt") for run in arguments.runs], ASSETS)
     else:
-        export_dice(arguments.run, ASSETS)
+        export_dice(arguments.runs[0], ASSETS)
     for path in sorted(ASSETS.glob(f"{arguments.what}.*")):
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 

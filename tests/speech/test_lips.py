@@ -119,7 +119,7 @@ def test_training_follows_the_voice_and_resumes_exactly(tmp_path: Path) -> None:
     from mien.speech.lips.export import export_articulator, load_net
 
     net = load_net(tmp_path / "whole" / "articulator.pt")
-    export_articulator(net, tmp_path)
+    export_articulator([net, net], tmp_path)
     rows = CLIPS[0].rows[None, :240]
     mine = open_net("articulator.onnx", folder=tmp_path).run(None, {"rows": rows})[0]
     with torch.no_grad():

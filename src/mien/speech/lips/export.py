@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from mien.checkpoints import load_weights
 from mien.media.output import whole_file
@@ -25,9 +27,20 @@ def load_net(path: Path) -> ArticulatorNet:
     return net.eval()
 
 
-def export_articulator(net: ArticulatorNet, folder: Path) -> None:
-    """Write ``articulator.onnx``: ``rows (1, R, 82)`` to codes ``(1, R / 2, 7)``."""
+class _Mean(nn.Module):
+    """What several nets say, averaged."""
+
+    def __init__(self, nets: Sequence[ArticulatorNet]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.stack([net(rows) for net in self.nets]).mean(0)
+
+
+def export_articulator(nets: Sequence[ArticulatorNet], folder: Path) -> None:
+    """Write ``articulator.onnx``: ``rows (1, R, 82)`` to the nets' mean codes ``(1, R / 2, 7)``."""
     example = (torch.zeros(1, 100, FEATURES),)
     with whole_file(folder / "articulator.onnx") as part:
-        write_onnx(net, example, part, ["rows"], ["codes"], times=["rows", "codes"])
+        write_onnx(_Mean(nets).eval(), example, part, ["rows"], ["codes"], times=["rows", "codes"])
         halve_weights(part)
