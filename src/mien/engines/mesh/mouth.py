@@ -25,7 +25,12 @@ _OWN_TEETH: Final = 0.10
 _APPEARS: Final = (0.008, 0.035)
 """The painted inside fades in over this range of the new gap, eye distances."""
 
-_OVERSAMPLE: Final = 3
+_FINE: Final = (3, 2)
+"""Cells per pixel of a small and of a large mouth."""
+
+_LARGE: Final = 70
+"""Width of the painted window, pixels, from which a mouth is large."""
+
 _CAVITY: Final = np.array([52, 20, 20], np.float32)
 _TONGUE: Final = np.array([150, 74, 72], np.float32)
 _TOOTH: Final = np.array([226, 216, 200], np.float32)
@@ -47,14 +52,19 @@ class _Canvas:
     width: int
     height: int
 
+    @property
+    def fine(self) -> int:
+        """Cells per pixel."""
+        return _FINE[self.width >= _LARGE]
+
     def to_cells(self, points: Points) -> npt.NDArray[np.int32]:
         """Picture pixels to canvas cells with 4 fractional bits."""
-        cells = (points[..., :2] - [self.x, self.y] + 0.5) * _OVERSAMPLE - 0.5
+        cells = (points[..., :2] - [self.x, self.y] + 0.5) * self.fine - 0.5
         return np.round(cells * 16).astype(np.int32)
 
     def fill(self, points: Points) -> Layer:
         """Filled polygon, 0..1."""
-        mask = np.zeros((self.height * _OVERSAMPLE, self.width * _OVERSAMPLE), np.float32)
+        mask = np.zeros((self.height * self.fine, self.width * self.fine), np.float32)
         cv2.fillPoly(mask, [self.to_cells(points)], 1.0, cv2.LINE_AA, 4)
         return mask
 
@@ -112,10 +122,11 @@ def draw_mouth(
     inside = _paint(canvas, pose, line, drop, teeth=own_gap < _OWN_TEETH)
     mask = canvas.fill(outline)
     inside = (
-        _in_light(inside, image, new) * _lip_shadow(mask, min(0.05, 0.3 * gap) * scale)[..., None]
+        _in_light(inside, image, new)
+        * _lip_shadow(mask, min(0.05, 0.3 * gap) * scale * canvas.fine)[..., None]
     )
     size = (canvas.width, canvas.height)
-    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * _OVERSAMPLE))
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * canvas.fine))
     alpha = cv2.resize(soft, size, interpolation=cv2.INTER_AREA)[..., None] * shown
     color = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     if own > 0:
@@ -147,18 +158,18 @@ def _in_light(colors: Layer, image: RGBImage, points: Points) -> Layer:
 
 
 def _lip_shadow(mask: Layer, reach: float) -> Layer:
-    """Darkening of the inside towards the lips, 0..1; ``reach`` in pixels."""
+    """Darkening of the inside towards the lips, 0..1; ``reach`` in cells."""
     distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-    near = np.clip(distance / max(reach * _OVERSAMPLE, 1.0), 0, 1)
+    near = np.clip(distance / max(reach, 1.0), 0, 1)
     return (0.50 + 0.50 * near * near * (3 - 2 * near)).astype(np.float32)
 
 
 def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, teeth: bool) -> Layer:
     """Colours ``float32`` of the inside: cavity, tongue, lower teeth, upper teeth."""
-    shape = (canvas.height * _OVERSAMPLE, canvas.width * _OVERSAMPLE)
+    shape = (canvas.height * canvas.fine, canvas.width * canvas.fine)
     out: Layer = np.empty((*shape, 3), np.float32)
     out[:] = _CAVITY
-    cells = pose.scale * _OVERSAMPLE
+    cells = pose.scale * canvas.fine
     tongue_y = line[1] + drop + 0.01
     angle = np.linspace(0, 2 * np.pi, 40)
     half = min(0.12, 0.4 * drop)
@@ -195,7 +206,7 @@ def _teeth(
     ``edge``: height of the biting edge in the head frame; ``height``: towards the gums, positive
     for upper teeth; ``width``: factor on tooth widths; ``bright``: 0..1.
     """
-    cells = pose.scale * _OVERSAMPLE
+    cells = pose.scale * canvas.fine
     row = np.zeros(out.shape[:2], np.float32)
     shade = np.zeros(out.shape[:2], np.float32)
     up = np.sign(height)
