@@ -35,7 +35,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 $(VENV)/.trains: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[dev,train,edtalk]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[dev,train,edtalk,svd]"
 	touch $@
 
 clean:
