@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from mien.face.canonical import canonical_face
 from mien.shipped import open_net
 from mien.speech.articulation import LOOK_AHEAD
 from mien.speech.features import FEATURES, MELS
+from mien.speech.lips.classes import CLASSES, from_arpa, from_ipa
 from mien.speech.lips.config import ArticulatorConfig
+from mien.speech.lips.listening import learn_phones
 from mien.speech.lips.loop import person, train_articulator
 from mien.speech.lips.material import TalkingClip, codes_of
 from mien.speech.lips.measure import best_lag, closures, correlation, measure
@@ -41,7 +44,8 @@ def clip(name: str, split: str, *, late: int = 0, seed: int = 0) -> TalkingClip:
 
 def config(**more: object) -> ArticulatorConfig:
     settings = {"width": 16, "batch": 8, "seconds": 2.0, "steps": 60, "measure_every": 30,
-                "learning_rate": 5e-3, "device": "cpu", **more}  # fmt: skip
+                "learning_rate": 5e-3, "device": "cpu",
+                "dropout": 0.2, "correlation": 0.3, **more}  # fmt: skip
     return ArticulatorConfig("m", "l", **settings)  # type: ignore[arg-type]
 
 
@@ -124,6 +128,44 @@ def test_training_follows_the_voice_and_resumes_exactly(tmp_path: Path) -> None:
     mine = open_net("articulator.onnx", folder=tmp_path).run(None, {"rows": rows})[0]
     with torch.no_grad():
         assert np.abs(mine - net(torch.from_numpy(rows)).numpy()).max() < 0.01
+
+
+def spoken(path: Path, seed: int = 0) -> Path:
+    """Two minutes in which the lowest band says which phone it is."""
+    rng = np.random.default_rng(seed)
+    phones = np.repeat(rng.integers(0, len(CLASSES), 600), 10).astype(np.uint8)
+    rows = rng.normal(0, 0.05, (2 * len(phones), FEATURES)).astype(np.float32)
+    for band in range(len(CLASSES)):
+        rows[:, 5 * band : 5 * band + 5] += 2.0 * np.repeat(phones == band, 2)[:, None]
+    np.savez(path, rows=rows.astype(np.float16), phones=phones, starts=[0])
+    return path
+
+
+def test_phones_are_classes_of_looks() -> None:
+    assert from_ipa(from_arpa("P")) == from_ipa("m") == from_ipa("b")
+    assert from_ipa("aɪ") == from_ipa("a")
+    assert from_ipa("tʃ") == from_ipa("ʃ") != from_ipa("t")
+    assert from_ipa("") == from_ipa(from_arpa("SIL")) == from_ipa("ˈ") == 0
+    assert from_ipa("uː") == from_ipa("y") != from_ipa("i")
+    assert len("".join(CLASSES)) == len(set("".join(CLASSES))), "a letter is in one class"
+
+
+def test_phones_are_learned_first_and_go_on_exactly(tmp_path: Path) -> None:
+    settings = config(phones=str(spoken(tmp_path / "p.npz")), phone_steps=60, steps=30)
+    lines: list[str] = []
+    net = learn_phones(settings, tmp_path / "phones", say=lines.append)
+    right = float(lines[-1].split(", ")[-1].split()[0])
+    assert right > 2 / len(CLASSES), lines
+    again = learn_phones(settings, tmp_path / "phones", say=lines.append)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+    said: list[str] = []
+    train_articulator(settings, tmp_path, clips=CLIPS, say=said.append)
+    assert (tmp_path / "articulator.pt").is_file()
+    assert not any("phones" in line for line in said), "what was learned is not learned again"
+    with pytest.raises(InputError, match="holds no phones"):
+        learn_phones(config(phones=str(tmp_path / "none.npz")), tmp_path / "x", say=said.append)
+    with pytest.raises(InputError, match="less than"):
+        learn_phones(replace(settings, seconds=500.0), tmp_path / "y", say=said.append)
 
 
 def test_folds_measure_everybody(tmp_path: Path) -> None:

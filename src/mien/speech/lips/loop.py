@@ -20,6 +20,7 @@ from mien.checkpoints import average_into, load_checkpoint, save_checkpoint, sav
 from mien.device import training_device
 from mien.errors import InputError
 from mien.speech.lips.config import ArticulatorConfig
+from mien.speech.lips.listening import learn_phones
 from mien.speech.lips.material import Array, TalkingClip, read_clips
 from mien.speech.lips.measure import Measures, Predict, measure
 from mien.speech.lips.net import ArticulatorNet, ArticulatorSpec
@@ -55,9 +56,12 @@ def train_articulator(
     if clips is None:
         clips = read_clips(Path(config.manifest), Path(config.labels), config.late, config.left_out)
     parts = _parts(clips, config)
+    start = None
+    if config.phones:
+        start = learn_phones(config, folder / "phones", say=say, progress=progress)
     found: dict[str, tuple[Measures, Measures]] = {}
     for number, (train, test) in enumerate(parts):
-        run = _Run(config, train)
+        run = _Run(config, train, start)
         if resume and config.folds == 0:
             run.done = load_checkpoint(folder, config, run.state(), run.device)
         losses: dict[str, float] = defaultdict(float)
@@ -135,13 +139,17 @@ def person(name: str) -> str:
 class _Run:
     """Net and optimiser. Randomness depends on seed and step alone: resuming is exact."""
 
-    def __init__(self, config: ArticulatorConfig, clips: list[TalkingClip]) -> None:
+    def __init__(
+        self, config: ArticulatorConfig, clips: list[TalkingClip], start: ArticulatorNet | None
+    ) -> None:
         if not clips:
             raise InputError("There is no clip to train on.")
         self.config = config
         torch.manual_seed(config.seed)
         self.device = training_device(config.device)
         self.net = ArticulatorNet(ArticulatorSpec(config.width, config.dropout))
+        if start is not None:
+            self.net.load_state_dict(start.state_dict())
         real = [c for c in clips if c.kind == "real"] or clips
         spread = np.median([c.spread for c in real], 0)
         mean = np.median([c.code.mean(0) for c in real], 0)
@@ -149,8 +157,14 @@ class _Run:
         self.net.mean.copy_(torch.from_numpy(mean.astype(np.float32)))
         self.net.to(self.device)
         self.average = copy.deepcopy(self.net)
+        # What has learned phones already changes less than what has not.
+        body = [p for name, p in self.net.named_parameters() if not name.startswith("last.")]
+        groups = [
+            {"params": list(self.net.last.parameters()), "share": 1.0},
+            {"params": body, "share": 1.0 if start is None else config.body},
+        ]
         self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.sampler = TalkSampler(clips, config.batch, config.seconds, config.generated)
         self.done = 0
@@ -166,7 +180,7 @@ class _Run:
         rate = min(1, (self.done + 1) / _WARM_UP)
         rate *= 0.5 + 0.5 * math.cos(math.pi * self.done / config.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * rate
+            group["lr"] = config.learning_rate * rate * group["share"]
         drawn = self.sampler.draw(np.random.default_rng([config.seed, self.done]))
         batch = {name: values.to(self.device) for name, values in drawn.items()}
         self.net.train()

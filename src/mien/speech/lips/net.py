@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mien.speech.articulation import NAMES
 from mien.speech.features import FEATURES
+from mien.speech.lips.classes import CLASSES
 
 _KERNEL: Final = 5
 _DILATIONS: Final = (1, 2, 4, 8, 16, 1, 2, 4, 8)
@@ -63,6 +64,7 @@ class ArticulatorNet(nn.Module):
         self.drop = nn.Dropout(spec.dropout)
         self.blocks = nn.Sequential(*(_Block(spec.width, d, spec.dropout) for d in _DILATIONS))
         self.last = nn.Conv1d(spec.width, len(NAMES), 1)
+        self.said = nn.Conv1d(spec.width, len(CLASSES), 1)
         self.register_buffer("mean", torch.zeros(len(NAMES)))
         self.register_buffer("spread", torch.ones(len(NAMES)))
 
@@ -72,7 +74,15 @@ class ArticulatorNet(nn.Module):
 
     def standard(self, rows: Tensor) -> Tensor:
         """Codes as deviations of a typical speaker's."""
-        x = F.pad(rows.transpose(1, 2), (_KERNEL - 2, 0))
-        x = self.blocks(self.drop(self.first(x)))
-        out: Tensor = self.last(x).transpose(1, 2)
+        out: Tensor = self.last(self._heard(rows)).transpose(1, 2)
         return out
+
+    def phones(self, rows: Tensor) -> Tensor:
+        """Scores of the classes of phones ``(B, R / 2, 16)``; only trainings ask."""
+        out: Tensor = self.said(self._heard(rows)).transpose(1, 2)
+        return out
+
+    def _heard(self, rows: Tensor) -> Tensor:
+        x = F.pad(rows.transpose(1, 2), (_KERNEL - 2, 0))
+        heard: Tensor = self.blocks(self.drop(self.first(x)))
+        return heard

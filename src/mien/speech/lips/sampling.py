@@ -53,7 +53,7 @@ class TalkSampler:
             clip = self._clips[rng.integers(len(self._clips))]
             start = int(rng.integers(max(1, len(clip.code) - length + 1)))
             count = min(length, len(clip.code) - start)
-            rows[i, : 2 * count] = _varied(heard(clip, start, count), rng)
+            rows[i, : 2 * count] = varied(heard(clip, start, count), rng)
             code[i, :count] = standard(clip)[start : start + count]
             weight[i, :count] = 1.0 if clip.kind == "real" else self._generated
             opening = clip.code[start : start + count, 0]
@@ -62,7 +62,7 @@ class TalkSampler:
         return {name: torch.from_numpy(values) for name, values in parts.items()}
 
 
-def _varied(rows: Array, rng: np.random.Generator) -> Array:
+def varied(rows: Array, rng: np.random.Generator) -> Array:
     """Another level, microphone, pitch, and now and then noise or a missing band."""
     bands = np.arange(MELS)
     rows[:, :MELS] += rng.normal(0, 0.2)
