@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from mien.editing.report import Progress, Report
     from mien.editing.talking import TalkSettings
     from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.engines.svd.settings import SvdSettings
     from mien.speech.feeling import Feeling
 
 ENGINES = ("mesh", "edtalk")
 """What can draw an edited face."""
 
-TALKERS = ("mesh", "edtalk")
+TALKERS = ("mesh", "edtalk", "svd")
 """What can make a face talk."""
 
 Files = str | Path | Sequence[str | Path]
@@ -224,7 +225,7 @@ def talk(
     face: str = "largest",
     engine: str = "mesh",
     settings: TalkSettings | None = None,
-    options: EDTalkSettings | None = None,
+    options: EDTalkSettings | SvdSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -242,9 +243,9 @@ def talk(
         intensity: as in :func:`edit`.
         face: as in :func:`edit`.
         engine: ``"mesh"``: a living portrait, offline; ``"edtalk"``: the published C-MET with its
-            authors' weights, for videos too.
+            authors' weights, for videos too; ``"svd"``: the published DICE-Talk, which wants a GPU.
         settings: rate, size, liveliness and seed of ``mesh``.
-        options: device, precision and so on of ``edtalk``.
+        options: device, precision and so on of ``edtalk`` or ``svd``.
         overwrite: as in :func:`edit`.
         progress: as in :func:`edit`.
 
@@ -257,9 +258,9 @@ def talk(
     """
     _check_engine(engine, TALKERS)
     if engine == "mesh" and options is not None:
-        raise InputError("Options (device, dtype …) belong to the engine edtalk.")
-    if engine == "edtalk" and settings is not None:
-        raise InputError("Rate, side, liveliness and seed belong to the engine mesh.")
+        raise InputError("Options (device, dtype …) belong to the published engines.")
+    if engine != "mesh" and settings is not None:
+        raise InputError("TalkSettings (rate, side, liveliness …) belong to the engine mesh.")
     from mien.editing.files import check_talk
     from mien.face.select import FaceChoice
 
@@ -290,8 +291,28 @@ def talk(
             progress=progress,
             warnings=warnings,
         )
-    from mien.editing.edtalk import talk_published
     from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.engines.svd.settings import SvdSettings
+
+    if engine == "svd":
+        if not isinstance(options, SvdSettings | None):
+            raise InputError("The engine svd takes SvdSettings as options.")
+        from mien.editing.diffusing import talk_diffused
+
+        return talk_diffused(
+            Path(portrait),
+            Path(speech),
+            Path(output),
+            request,
+            choice,
+            options or SvdSettings(),
+            overwrite=overwrite,
+            progress=progress,
+            warnings=warnings,
+        )
+    if not isinstance(options, EDTalkSettings | None):
+        raise InputError("The engine edtalk takes EDTalkSettings as options.")
+    from mien.editing.edtalk import talk_published
 
     return talk_published(
         Path(portrait),

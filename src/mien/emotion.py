@@ -361,3 +361,22 @@ def _field(entry: Mapping[str, Any], name: str, where: str, default: float | Non
             else f"{where}: intensity must be a number from 0 to {MOST}; got {value!r}."
         )
     return float(value)
+
+
+def terms_at(request: Request, time: float) -> list[tuple[Emotion, float]]:
+    """What a request is made of at ``time`` seconds: emotions and how much of each.
+
+    For engines that know emotions by other things than action units.
+
+    Raises:
+        InputError: for requests of another kind.
+    """
+    if isinstance(request, Emotion):
+        return [(request, 1.0)]
+    if not isinstance(request, Timeline):
+        raise InputError(f"This engine cannot use a {type(request).__name__}.")
+    terms: list[tuple[Emotion, float]] = []
+    for key, share in request.shares(time):
+        terms = [(emotion, weight * (1 - share)) for emotion, weight in terms]
+        terms.append((key.emotion, share))
+    return [(emotion, weight * request.intensity) for emotion, weight in terms]

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mien.errors import WeightsError
 from mien.weights.convert import Expected, Layout, convert, convert_labels
 from mien.weights.fetch import download
-from mien.weights.manifest import AUDIO2LIP, CONNECTOR, EMOTION2VEC, GENERATOR, LABELS, Entry
+from mien.weights.manifest import (
+    ADAPTERS,
+    AUDIO,
+    AUDIO2LIP,
+    BANK,
+    CONNECTOR,
+    EAR,
+    EMOTION2VEC,
+    EYE,
+    FLOW,
+    GENERATOR,
+    GUIDER,
+    LABELS,
+    PRIORS,
+    UNET,
+    VAE,
+    Entry,
+)
+from mien.weights.priors import convert_priors
 from mien.weights.store import Kept, Store, sha256_of
 
 if TYPE_CHECKING:
@@ -48,6 +66,8 @@ def _convert(item: Entry, path: Path, store: Store, origin: str, sha256: str) ->
         from mien.engines.edtalk.spec import EDTalkSpec
 
         convert_labels(path, target, EDTalkSpec().expression, about)
+    elif item.name == PRIORS:
+        convert_priors(path, target, about)
     else:
         convert(path, target, _LAYOUTS[item.name], about)
     return store.note(item, target, origin, sha256)
@@ -116,6 +136,51 @@ def _shape(tensors: Tensors, name: str, dimensions: int) -> tuple[int, ...]:
     return tuple(map(int, tensors[name].shape))
 
 
+def _svd(read: str, make: str) -> Callable[[Tensors], Expected]:
+    """What a net of the SVD engine must hold; its rooms are opened when needed."""
+
+    def expect(tensors: Tensors) -> Expected:
+        from mien.engines.svd import specs
+
+        try:
+            spec = getattr(specs, read)(_shapes(tensors))
+        except (KeyError, StopIteration, IndexError) as error:
+            raise WeightsError(f"{error} is missing among its {len(tensors)} tensors.") from error
+        return _all_of(getattr(specs, make)(spec), spec)
+
+    return expect
+
+
+def _unet(tensors: Tensors) -> Expected:
+    from mien.engines.svd import specs
+
+    try:
+        spec = specs.unet_spec(_shapes(tensors))
+    except (KeyError, StopIteration, IndexError) as error:
+        raise WeightsError(f"{error} is missing among its {len(tensors)} tensors.") from error
+    shapes = specs.stock_shapes(spec)
+    return Expected(shapes, frozenset(shapes), spec)
+
+
+def _adapters(tensors: Tensors) -> Expected:
+    """All adapters must be there; whatever else of the UNet is, replaces the stock weights."""
+    from mien.engines.svd import specs
+    from mien.engines.svd.unet import SVD_XT
+
+    try:
+        spec = specs.unet_spec(_shapes(tensors))
+    except (KeyError, StopIteration, IndexError):
+        spec = specs.plain_values(SVD_XT)
+    stock = specs.stock_shapes(spec)
+    shapes = specs.adapter_shapes(spec)
+    shapes |= {name: shape for name, shape in stock.items() if name in tensors}
+    return Expected(shapes, frozenset(shapes), spec)
+
+
+def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
 def _training_only(name: str) -> bool:
     """Whether a tensor of emotion2vec's file serves training alone."""
     return bool(
@@ -132,5 +197,26 @@ _LAYOUTS: Final = {
     EMOTION2VEC: Layout(
         "emotion2vec", _emotion2vec, ("model", "state_dict"), ("module.", "d2v_model."),
         _training_only,
+    ),
+    UNET: Layout("Stable Video Diffusion's UNet", _unet),
+    ADAPTERS: Layout("DICE-Talk's UNet", _adapters, ("state_dict",), ("module.",)),
+    VAE: Layout("Stable Video Diffusion's VAE", _svd("vae_spec", "make_vae")),
+    EYE: Layout(
+        "CLIP's picture encoder", _svd("eye_spec", "make_eye"),
+        ignored=lambda name: name.endswith("position_ids"),
+    ),
+    EAR: Layout(
+        "Whisper", _svd("ear_spec", "make_ear"), prefixes=("model.", "encoder."),
+        ignored=lambda name: name.startswith(("decoder.", "proj_out.")),
+    ),
+    AUDIO: Layout("DICE-Talk's audio projection", _svd("audio_spec", "make_audio"),
+                  ("state_dict",), ("module.",)),
+    BANK: Layout("DICE-Talk's emotion model", _svd("bank_spec", "make_bank"),
+                 ("state_dict",), ("module.",)),
+    GUIDER: Layout("DICE-Talk's pose guider", _svd("guider_spec", "make_guider"),
+                   ("state_dict",), ("module.",)),
+    FLOW: Layout(
+        "RIFE's flow net", _svd("flow_spec", "make_flow"), prefixes=("module.",),
+        ignored=lambda name: name.startswith("block_tea."),
     ),
 }  # fmt: skip

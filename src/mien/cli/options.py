@@ -11,6 +11,7 @@ from mien.errors import InputError
 
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.engines.svd.settings import SvdSettings
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT")]
 Units = Annotated[
@@ -89,3 +90,76 @@ def edtalk_options(
     from mien.engines.edtalk.settings import EDTalkSettings
 
     return EDTalkSettings(device, dtype, compile, restorer)
+
+
+_DIFFUSION = "Engine svd"
+
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="exact (usual), fewer or fast.", rich_help_panel=_DIFFUSION),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", help="Of the sampler, instead of the preset's.", rich_help_panel=_DIFFUSION
+    ),
+]
+Side = Annotated[
+    int | None,
+    typer.Option(
+        "--side", help="Shorter side that is made; usually 512.", rich_help_panel=_DIFFUSION
+    ),
+]
+ImageGuidance = Annotated[
+    float | None,
+    typer.Option("--image-guidance", help="Weight of the picture; 3.", rich_help_panel=_DIFFUSION),
+]
+SpeechGuidance = Annotated[
+    float | None,
+    typer.Option(
+        "--speech-guidance", help="Weight of voice and emotion; 6.", rich_help_panel=_DIFFUSION
+    ),
+]
+Retrieval = Annotated[
+    bool,
+    typer.Option(
+        "--retrieval", help="Ask the bank's nearest entry alone.", rich_help_panel=_DIFFUSION
+    ),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory", help="Gigabytes to stay within; chooses levers.", rich_help_panel=_DIFFUSION
+    ),
+]
+Offload = Annotated[
+    bool,
+    typer.Option("--offload", help="Nets wait off the GPU.", rich_help_panel=_DIFFUSION),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", help="Go ahead although it takes long.", rich_help_panel=_DIFFUSION),
+]
+
+
+def svd_options(engine: str, **given: object) -> SvdSettings | None:
+    """Settings of the engine svd out of the options that were given (not None, not False).
+
+    Raises:
+        InputError: when another engine is asked for something it does not have.
+    """
+    named = {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
+    if engine == "svd":
+        from mien.engines.svd.settings import SvdSettings
+
+        return SvdSettings(**named)  # type: ignore[arg-type]
+    own = [name for name in named if name not in ("device", "dtype", "seed")]
+    if own:
+        said = {"patient": "--yes", "image": "--image-guidance", "speech": "--speech-guidance",
+                "memory": "--max-memory"}  # fmt: skip
+        raise InputError(
+            f"{', '.join(said.get(name, f'--{name}') for name in own)}: for --engine svd alone."
+        )
+    return None

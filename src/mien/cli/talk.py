@@ -13,16 +13,26 @@ from mien.cli.options import (
     Debug,
     Device,
     Dtype,
+    ImageGuidance,
     Intensity,
     Like,
+    MaxMemory,
     Neutral,
+    Offload,
     Output,
     Overwrite,
+    Preset,
     Restorer,
+    Retrieval,
+    Side,
+    SpeechGuidance,
+    Steps,
     TimelineFile,
     Units,
     WhichFace,
+    Yes,
     edtalk_options,
+    svd_options,
 )
 from mien.cli.progress import progress_bar
 from mien.cli.summary import show
@@ -66,12 +76,21 @@ def talk(
         int | None, typer.Option("--seed", help="Another number moves differently.")
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="What draws the face: mesh or edtalk.")
+        str, typer.Option("--engine", help="What draws the face: mesh, edtalk or svd.")
     ] = "mesh",
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     restorer: Restorer = None,
+    preset: Preset = None,
+    steps: Steps = None,
+    side: Side = None,
+    image_guidance: ImageGuidance = None,
+    speech_guidance: SpeechGuidance = None,
+    retrieval: Retrieval = False,
+    max_memory: MaxMemory = None,
+    offload: Offload = False,
+    yes: Yes = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -79,6 +98,21 @@ def talk(
     """Make a portrait speak, or dub the person in a video."""
     from mien.api import talk as run
 
+    diffusion = svd_options(
+        engine,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        preset=preset,
+        steps=steps,
+        side=side,
+        image=image_guidance,
+        speech=speech_guidance,
+        retrieval=retrieval,
+        memory=max_memory,
+        offload=offload,
+        patient=yes,
+    )
     with progress_bar("Talking") as progress:
         report = run(
             portrait,
@@ -92,8 +126,8 @@ def talk(
             intensity=intensity,
             face=face,
             engine=engine,
-            settings=_settings(fps, max_side, liveliness, variety, seed),
-            options=edtalk_options(engine, device, dtype, compile, restorer),
+            settings=_settings(fps, max_side, liveliness, variety, None if diffusion else seed),
+            options=diffusion or edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
         )

@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mien.cmet.transfer import Codes, Connect
 from mien.editing.moving import Anchors, Mover, Shot
 from mien.editing.overlap import ahead
-from mien.editing.people import Tally, nobody, selector_for
+from mien.editing.people import Tally, nobody, people_in, selector_for
 from mien.editing.report import Progress, Report, Weights, tracker_weights
 from mien.editing.semantic import Voices
 from mien.emotion import Request
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from mien.engines.edtalk.engine import EDTalkEngine
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.speech.emotion2vec import Emotion2vec
-
-_MOST_FACES: Final = 32
 
 
 @dataclass(slots=True)
@@ -360,12 +358,7 @@ class _Job:
     def _people(self) -> tuple[RGBImage, tuple[Face, ...]]:
         """The picture, and the chosen faces in it."""
         image = read_still(self.source)
-        with closing(FaceTracker(still=True, max_faces=_MOST_FACES)) as tracker:
-            found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
-        chosen = selector_for(self.choice).pick(found)
-        if not chosen:
-            raise nobody(self.source, self.choice, len(found))
-        return image, chosen
+        return image, people_in(image, self.source, self.choice)
 
     def _report(
         self,

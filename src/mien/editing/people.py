@@ -6,12 +6,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 from mien.errors import FaceNotFoundError
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face, Landmarks
+from mien.media.frame import RGBImage
 from mien.media.still import read_still
+
+_MOST_FACES: Final = 32
 
 
 def selector_for(choice: FaceChoice) -> FaceSelector:
@@ -34,6 +38,20 @@ def nobody(source: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
         f"No usable face was found in {source}. Faces must be upright, lit and at least some 24 "
         "pixels wide."
     )
+
+
+def people_in(image: RGBImage, path: Path, choice: FaceChoice) -> tuple[Face, ...]:
+    """The people of a picture who are meant.
+
+    Raises:
+        FaceNotFoundError: when there is none.
+    """
+    with closing(FaceTracker(still=True, max_faces=_MOST_FACES)) as tracker:
+        found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
+    chosen = selector_for(choice).pick(found)
+    if not chosen:
+        raise nobody(path, choice, len(found))
+    return chosen
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion import Emotion, Request, Timeline
+from mien.emotion import Emotion, Request, Timeline, terms_at
 from mien.errors import InputError
 from mien.look import Look
 from mien.media.audio import SPEECH_RATE, Samples, has_sound, read_speech
@@ -93,19 +93,9 @@ class Voices:
         Raises:
             InputError: for action units, which EDTalk does not know, and voices that are not there.
         """
-        terms: list[tuple[Emotion, float]] = []
-        if isinstance(request, Timeline):
-            for key, share in request.shares(time):
-                terms = [(emotion, weight * (1 - share)) for emotion, weight in terms]
-                terms.append((key.emotion, share))
-            terms = [(emotion, weight * request.intensity) for emotion, weight in terms]
-        elif isinstance(request, Emotion):
-            terms = [(request, 1.0)]
-        else:
-            raise InputError(f"EDTalk cannot use a {type(request).__name__}.")
         sums, strength = np.zeros(0, np.float32), 0.0
         targets: list[tuple[Vector, float]] = []
-        for emotion, weight in terms:
+        for emotion, weight in terms_at(request, time):
             for vector, target, share in self._parts(emotion, time):
                 much = weight * emotion.intensity * share
                 if much <= 0:

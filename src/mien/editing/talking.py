@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from mien.dicetalk.variety import Variety
 from mien.editing.overlap import ahead
-from mien.editing.people import nobody, selector_for
+from mien.editing.people import people_in
 from mien.editing.report import Progress, Report, mesh_weights, speech_weights, weights_behind
 from mien.editing.resting import RestingFaces, change
 from mien.emotion import Request
@@ -28,7 +28,6 @@ from mien.engines.mesh.turning import Turn
 from mien.errors import InputError
 from mien.face.pose import head_pose
 from mien.face.select import FaceChoice
-from mien.face.tracker import FaceTracker
 from mien.face.types import Face
 from mien.facs import Expression
 from mien.idle import Idle, Moment
@@ -45,7 +44,6 @@ RATES: Final = (25, 30, 50, 60)
 
 _WORKERS: Final = 2
 _WAITING: Final = 6
-_MOST_FACES: Final = 32
 _TURNED: Final = 0.6
 """Yaw, radians, from which a user is told that the picture is a profile."""
 
@@ -121,11 +119,7 @@ def talk_file(
         )
     start = perf_counter()
     image = _sized(read_still(portrait), settings.side)
-    with closing(FaceTracker(still=True, max_faces=_MOST_FACES)) as tracker:
-        found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
-    chosen = selector_for(choice).pick(found)
-    if not chosen:
-        raise nobody(portrait, choice, len(found))
+    chosen = people_in(image, portrait, choice)
     for face in chosen:
         warnings += _doubts(portrait, face)
     samples = read_speech(speech)

@@ -57,6 +57,21 @@ CONNECTOR: Final = "edtalk/connector"
 EMOTION2VEC: Final = "edtalk/emotion2vec"
 LABELS: Final = "edtalk/labels"
 
+_DICE: Final = "https://arxiv.org/abs/2504.18087"
+_NON_COMMERCIAL: Final = "CC BY-NC-SA 4.0: not for commercial use"
+_STABILITY: Final = "Stability AI Community Licence; ask for access on its page first"
+
+UNET: Final = "svd/unet"
+VAE: Final = "svd/vae"
+EYE: Final = "svd/eye"
+EAR: Final = "svd/ear"
+ADAPTERS: Final = "svd/adapters"
+AUDIO: Final = "svd/audio"
+BANK: Final = "svd/bank"
+GUIDER: Final = "svd/guider"
+FLOW: Final = "svd/flow"
+PRIORS: Final = "svd/priors"
+
 ENTRIES: Final = (
     Entry(
         GENERATOR,
@@ -97,6 +112,86 @@ ENTRIES: Final = (
         "",
         _EDTALK,
         "https://huggingface.co/tanhshuai0219/EDTalk",
+    ),
+    Entry(
+        ADAPTERS,
+        "DICE-Talk: the video UNet's two streams, audio and emotion",
+        "EEEELY/DICE-Talk",
+        "DICE-Talk/unet.pth",
+        _NON_COMMERCIAL,
+        _DICE,
+    ),
+    Entry(
+        AUDIO,
+        "DICE-Talk: what is heard, as tokens",
+        "EEEELY/DICE-Talk",
+        "DICE-Talk/audio_linear.pth",
+        _NON_COMMERCIAL,
+        _DICE,
+    ),
+    Entry(
+        BANK,
+        "DICE-Talk: the emotion bank",
+        "EEEELY/DICE-Talk",
+        "DICE-Talk/emo_model.pth",
+        _NON_COMMERCIAL,
+        _DICE,
+    ),
+    Entry(
+        GUIDER,
+        "DICE-Talk: where the face is",
+        "EEEELY/DICE-Talk",
+        "DICE-Talk/pose_guider.pth",
+        _NON_COMMERCIAL,
+        _DICE,
+    ),
+    Entry(
+        FLOW,
+        "RIFE: frames between frames",
+        "EEEELY/DICE-Talk",
+        "RIFE/flownet.pkl",
+        "MIT (RIFE), as shipped with DICE-Talk",
+        _DICE,
+    ),
+    Entry(
+        PRIORS,
+        "DICE-Talk's emotion priors: a folder of EMOTION.npy from its authors' code",
+        "",
+        "",
+        _NON_COMMERCIAL,
+        _DICE,
+    ),
+    Entry(
+        UNET,
+        "Stable Video Diffusion XT: the video UNet",
+        "stabilityai/stable-video-diffusion-img2vid-xt",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        _STABILITY,
+        "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
+    ),
+    Entry(
+        VAE,
+        "Stable Video Diffusion XT: pictures to latents and back",
+        "stabilityai/stable-video-diffusion-img2vid-xt",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        _STABILITY,
+        "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
+    ),
+    Entry(
+        EYE,
+        "Stable Video Diffusion XT: CLIP's picture encoder",
+        "stabilityai/stable-video-diffusion-img2vid-xt",
+        "image_encoder/model.fp16.safetensors",
+        _STABILITY,
+        "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
+    ),
+    Entry(
+        EAR,
+        "Whisper tiny: what a voice says",
+        "openai/whisper-tiny",
+        "model.safetensors",
+        "Apache-2.0",
+        "https://huggingface.co/openai/whisper-tiny",
     ),
 )
 

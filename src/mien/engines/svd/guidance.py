@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNCONDITIONED, PICTURED, FULL = range(3)
 """The branches: nothing given; image and CLIP token given; audio and emotion too."""

@@ -53,6 +53,6 @@ class Nets:
         for name, net in self.modules().items():
             net.eval().requires_grad_(False)
             wide = name in ("ear", "audio", "emotion", "eye")
-            net.to(device, torch.float32 if wide else dtype)
+            torch.nn.Module.to(net, device, torch.float32 if wide else dtype)
         self.vae.encoder.float()
         self.vae.quant_conv.float()

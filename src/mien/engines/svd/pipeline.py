@@ -40,12 +40,18 @@ class DiceTalkPipeline:
 
     Args:
         nets: on one device, in one precision (:meth:`Nets.place`).
+        device: where they work; where they are by default.
         offload: where nets wait while they do not work; None keeps them where they are.
     """
 
-    def __init__(self, nets: Nets, offload: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        nets: Nets,
+        device: torch.device | None = None,
+        offload: torch.device | None = None,
+    ) -> None:
         self.nets = nets
-        self.device = next(nets.unet.parameters()).device
+        self.device = device or next(nets.unet.parameters()).device
         self.dtype = next(nets.unet.parameters()).dtype
         self._offload = offload
 
@@ -150,7 +156,7 @@ class DiceTalkPipeline:
         """Everything that stays the same while a clip is made, each net asked once."""
         nets, device = self.nets, self.device
         priors, felt = _distinct(prior, len(voice))
-        with self._at_work("eye", "vae", "audio", "emotion", "guider"):
+        with self.at_work("eye", "vae", "audio", "emotion", "guider"):
             seen = torch.from_numpy(portrait.clip)[None].to(device, _dtype(nets.eye))
             token = nets.eye(seen).image_embeds[:, None]
             reference = torch.from_numpy(portrait.reference)[None].to(device)
@@ -208,7 +214,7 @@ class DiceTalkPipeline:
             answer = callback_on_step_end(step, time, {"latents": now})
             return answer.get("latents") if answer else None
 
-        with self._at_work("unet"):
+        with self.at_work("unet"):
             return sample(self.nets.unet, self.nets.told, scene, latents, plan, done)
 
     @torch.inference_mode()
@@ -218,13 +224,14 @@ class DiceTalkPipeline:
         Pieces that hold pad frames alone are not decoded; the last piece is as long as it would be.
         """
         vae = self.nets.vae
-        with self._at_work("vae"):
+        with self.at_work("vae"):
             for start in range(0, count, decode):
                 some = (latents[start : start + decode] / SCALING).to(_dtype(vae.decoder))
                 drawn = vae.decode(some, num_frames=len(some)).sample[: count - start]
                 yield (drawn.float() / 2 + 0.5).clamp(0, 1)
 
-    def _at_work(self, *names: str) -> _AtWork:
+    def at_work(self, *names: str) -> _AtWork:
+        """A context in which nets are where they work."""
         return _AtWork(self.nets, names, self.device, self._offload)
 
 

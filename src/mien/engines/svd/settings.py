@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from mien.engines.svd.guidance import Guidance
 from mien.engines.svd.windows import Windows
 from mien.errors import InputError
 
@@ -61,6 +62,7 @@ class SvdSettings:
         branches_at_once: 3, or 1 for a third of the memory.
         decode: frames decoded at once.
         offload: keep nets off the device while they do not work.
+        patient: go ahead although it will take long on this device.
         memory: most gigabytes of the device to use; levers are chosen for it. None: no limit.
         windows: how a clip is cut.
         seed: of the noise. Seeds are not those of the published code, which draws more.
@@ -82,9 +84,15 @@ class SvdSettings:
     branches_at_once: int = 3
     decode: int = 10
     offload: bool = False
+    patient: bool = False
     memory: float | None = None
     seed: int = 0
     windows: Windows = field(default_factory=Windows)
+
+    def guidance(self) -> Guidance:
+        """Weights of the guidance, and the steps in which it is asked for."""
+        low, high = PRESETS[self.preset].guided
+        return Guidance(self.image, self.speech, low, high)
 
     def check(self) -> None:
         """Refuse what cannot be done.

@@ -1,0 +1,100 @@
+"""The engine's nets out of a store of converted weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from mien.engines.svd import specs
+from mien.engines.svd.nets import Nets
+from mien.errors import MissingExtraError, WeightsError
+from mien.weights.convert import load
+from mien.weights.manifest import (
+    ADAPTERS,
+    AUDIO,
+    BANK,
+    EAR,
+    EYE,
+    FLOW,
+    GUIDER,
+    UNET,
+    VAE,
+)
+from mien.weights.store import Store
+
+NEEDED = (UNET, ADAPTERS, VAE, EYE, EAR, AUDIO, BANK, GUIDER)
+
+
+def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) -> Nets:
+    """Open every net, on the CPU, as it was stored.
+
+    Args:
+        store: where the weights are.
+        interpolate: whether the flow net is wanted too.
+        plain: adapters in the published order of work, to compare with.
+
+    Raises:
+        MissingExtraError: without diffusers or transformers.
+        WeightsError: for weights that are missing, damaged, or do not belong together.
+    """
+    for name in (*NEEDED, *((FLOW,) if interpolate else ())):
+        store.locate(name)
+    try:
+        import diffusers  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The engine svd needs more than the core ({error.name}): pip install 'mien[svd]'."
+        ) from error
+    unet, told = _unet(store, plain=plain)
+
+    def opened(name: str, make: Callable[[specs.Spec], nn.Module]) -> Any:  # noqa: ANN401
+        tensors, spec = load(store.locate(name))
+        return specs.filled(make(spec), tensors, name)
+
+    nets = Nets(
+        unet=unet,
+        told=told,
+        vae=opened(VAE, specs.make_vae),
+        eye=opened(EYE, specs.make_eye),
+        ear=opened(EAR, specs.make_ear),
+        audio=opened(AUDIO, specs.make_audio),
+        emotion=opened(BANK, specs.make_bank),
+        guider=opened(GUIDER, specs.make_guider),
+        between=opened(FLOW, specs.make_flow) if interpolate else None,
+    )
+    _check(nets)
+    return nets
+
+
+def _unet(store: Store, *, plain: bool) -> tuple[Any, Any]:
+    """The stock UNet, with what DICE-Talk's file replaces or adds."""
+    tensors, spec = load(store.locate(UNET))
+    over, _ = load(store.locate(ADAPTERS))
+    kind = next(iter(tensors.values())).dtype
+    tensors |= {name: value.to(kind) for name, value in over.items()}
+    unet, told = specs.make_unet(spec, plain=plain)
+    return specs.filled(unet, tensors, "the UNet"), told
+
+
+def _check(nets: Nets) -> None:
+    """Make sure that the nets fit each other.
+
+    Raises:
+        WeightsError: naming two that do not.
+    """
+    context = nets.unet.config.cross_attention_dim
+    heard = nets.audio.proj1.in_features
+    states = 10 * (nets.ear.config.encoder_layers + 1) * nets.ear.config.d_model
+    for what, one, other in (
+        ("The audio tokens and the UNet", nets.audio.norm.normalized_shape[0], context),
+        ("The emotion tokens and the UNet", nets.emotion.spec.width, context),
+        ("CLIP's token and the UNet", nets.eye.config.projection_dim, context),
+        ("Whisper and the audio projection", states, heard),
+        ("The pose guider and the UNet", nets.guider.conv_out.out_channels,
+         nets.unet.config.block_out_channels[0]),
+    ):  # fmt: skip
+        if one != other:
+            raise WeightsError(f"{what} do not belong together: {one} against {other}.")

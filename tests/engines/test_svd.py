@@ -1,0 +1,341 @@
+"""The SVD engine's parts: framing, windows, savings, reuse, cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+from mien.engines.svd import cost
+from mien.engines.svd.conditioning import Conditioning, Stream, grid_of
+from mien.engines.svd.guidance import Guidance
+from mien.engines.svd.load import load_nets
+from mien.engines.svd.nets import SCALING, Nets
+from mien.engines.svd.picture import crop_box, mask_box, portrayed, working_size
+from mien.engines.svd.pipeline import DiceTalkPipeline
+from mien.engines.svd.reuse import DeepFeatures
+from mien.engines.svd.rife import FlowNet, doubled
+from mien.engines.svd.sampler import Plan
+from mien.engines.svd.settings import SvdSettings
+from mien.engines.svd.unet import SVD_XT, build_unet
+from mien.engines.svd.voice import frame_count, hidden_states, windows
+from mien.engines.svd.windows import Windows, even_pad
+from mien.errors import InputError
+from mien.weights.store import Store
+
+from ..svd import PRIOR, UNET_SIZES, tiny_svd_store
+
+REFERENCE = Path(__file__).parent.parent / "reference"
+FEW = Windows(5, 2, 5)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return tiny_svd_store(tmp_path_factory.mktemp("svd"))
+
+
+@pytest.fixture
+def nets(store: Store) -> Nets:
+    found = load_nets(store)
+    found.place(torch.device("cpu"), torch.float32)
+    return found
+
+
+@pytest.fixture
+def given_inputs() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (80, 64, 3), np.uint8)
+    torch.manual_seed(1)
+    return {
+        "portrait": portrayed(image, (16, 20, 30, 34), shortest=64),
+        "voice": torch.randn(7, 10, 5, 64),
+        "prior": torch.randn(PRIOR),
+        "plan": Plan(3, windows=FEW),
+    }
+
+
+def test_framing_is_the_published_one() -> None:
+    for case in json.loads((REFERENCE / "dice_preprocess.json").read_text("utf-8")):
+        width, height = case["image_wh"]
+        if "box_xywh" in case:
+            x, y, w, h = box = case["box_xywh"]
+            corners = (x, y, x + w, y + h)
+            assert list(working_size(width, height)) == case["resized_wh"]
+            found = mask_box(box, width, height, case["area"])
+            assert list(found) == case["mask_box_before_resize_xyxy"]
+        else:
+            corners = tuple(case["box_xyxy"])
+        for grow, wanted in case["crop_boxes_by_expand_ratio"].items():
+            assert list(crop_box(corners, width, height, float(grow))) == wanted
+
+
+def test_windows_are_the_published_ones() -> None:
+    cases = json.loads((REFERENCE / "dice_windows.json").read_text("utf-8"))
+    cut = Windows()
+    for frames, case in ((int(n), c) for n, c in cases.items() if n.isdigit()):
+        assert cut.total(frames) == case["F"]
+        for step, starts in enumerate(case["starts"]):
+            assert cut.starts(frames, step) == starts
+        for step in (0, 3):
+            counts = np.bincount(cut.indices(frames, step).ravel(), minlength=case["F"])
+            assert counts.tolist() == case[f"counts_step{step}"]
+    for length, case in cases["audio_windows"].items():
+        if int(length) < 2:
+            continue
+        numbered = torch.arange(1.0, 2 * int(length) + 1)[:, None, None]
+        heard = windows(numbered)[..., 0, 0].long() - 1
+        assert len(heard) == case["frames"]
+        assert heard[: len(case["windows"])].tolist() == case["windows"]
+
+
+@given(st.integers(1, 300), st.integers(2, 40), st.integers(0, 60))
+@settings(max_examples=60, deadline=None)
+def test_every_frame_is_in_some_window(frames: int, length: int, step: int) -> None:
+    for pad in (length, even_pad(frames, length)):
+        cut = Windows(length, 3, pad)
+        found = cut.indices(frames, step)
+        assert set(found.ravel().tolist()) == set(range(cut.total(frames)))
+    assert cut.total(frames) % length == 0
+    assert len(np.unique(found)) == found.size
+
+
+def test_a_long_voice_is_heard_in_pieces_that_join() -> None:
+    def encode(samples: np.ndarray) -> torch.Tensor:
+        steps = -(-len(samples) // 320)
+        assert len(samples) <= 30 * 16000
+        return torch.from_numpy(samples[::320][:steps].copy())[:, None, None].expand(-1, 5, 3)
+
+    for seconds in (0.5, 29.99, 30.0, 31.0, 95.3):
+        count = round(seconds * 16000)
+        samples = np.arange(count, dtype=np.float32)
+        found = hidden_states(samples, encode)
+        assert found[:, 0, 0].tolist() == samples[::320][: 2 * (count // 640)].tolist()
+        heard = windows(found, frame_count(count))
+        assert len(heard) == frame_count(count)
+        assert frame_count(count) / 12.5 >= seconds - 1e-9, "no sound is without a picture"
+
+
+def test_the_mask_fits_every_grid() -> None:
+    for height, width in ((512, 512), (512, 704), (576, 1024), (1216, 512)):
+        for level in (8, 16, 32, 64):
+            rows, columns = height // level, width // level
+            assert grid_of(rows * columns, height, width) == (rows, columns)
+
+
+def calls(unet: Any, told: Conditioning, mask: torch.Tensor) -> list[torch.Tensor]:
+    """Two calls for different windows of one clip, and one for another clip."""
+    generator = torch.Generator().manual_seed(0)
+    out = []
+    for clip in range(2):
+        audio, emotion = (torch.randn(n, 4, 64, generator=generator) for n in (8, 2))
+        for first in (0, 3) if clip == 0 else (1,):
+            rows = torch.stack([torch.full((5,), 7)] * 2 + [torch.arange(first, first + 5) % 7])
+            felt = torch.tensor([[1] * 5, [1] * 5, [0] * 5])
+            streams = (Stream(audio, rows, 0.9), Stream(emotion, felt))
+            if not out or clip == 1:
+                told.start(streams, mask, torch.ones(1, 32, 8, 8))
+            told.streams = streams
+            x = torch.randn(3, 5, 8, 8, 8, generator=generator)
+            ids = torch.tensor([[12.5, 8, 16]] * 3)
+            seen = torch.randn(3, 1, 64, generator=generator)
+            with torch.no_grad():
+                out.append(unet(x, torch.tensor(0.5), seen, ids).sample)
+    return out
+
+
+def test_savings_do_not_change_the_result() -> None:
+    """Keys once per clip, pixels folded, one token without softmax, masks once per grid."""
+    torch.manual_seed(0)
+    unet, told = build_unet(UNET_SIZES)
+    plain_unet, plain_told = build_unet(UNET_SIZES, plain=True)
+    plain_unet.load_state_dict(unet.state_dict())
+    mask = torch.rand(1, 1, 64, 64)
+    plain_told.caching = False
+    wanted = calls(plain_unet.eval(), plain_told, mask)
+    for caching in (True, False):
+        told.caching = caching
+        found = calls(unet.eval(), told, mask)
+        assert all((a - b).abs().max() < 1e-5 for a, b in zip(found, wanted, strict=True))
+    assert (wanted[0] - wanted[1]).abs().max() > 1e-3
+
+
+def test_reuse_is_exact_where_nothing_changed(nets: Nets) -> None:
+    deep = DeepFeatures(nets.unet, 2)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 5, 8, 8, 8, generator=generator)
+    rows = torch.zeros(3, 5, dtype=torch.int64)
+    table = torch.randn(2, 4, 64, generator=generator)
+    nets.told.start((Stream(table, rows), Stream(table, rows)), None, None)
+    told = (torch.tensor(0.5), torch.zeros(3, 1, 64), torch.ones(3, 3), [0, 1, 2], torch.arange(5))
+    with torch.no_grad():
+        deep.start(0)
+        whole = deep.call(x, *told)
+        deep.start(1)
+        again = deep.call(x, *told)
+        other = deep.call(x + 0.1, *told)
+        assert (whole - again).abs().max() < 1e-5
+        assert (whole - other).abs().max() > 1e-3
+        assert (whole - nets.unet(x, *told[:3]).sample).abs().max() < 1e-6
+
+
+def test_the_pipeline_is_repeatable_and_its_levers_exact(
+    nets: Nets, given_inputs: dict[str, Any]
+) -> None:
+    pipeline = DiceTalkPipeline(nets)
+    seen: list[int] = []
+
+    def note(step: int, time: torch.Tensor, state: dict[str, torch.Tensor]) -> None:
+        assert state["latents"].shape == (12, 4, 8, 8)
+        seen.append(step)
+
+    def run(**more: Any) -> Any:
+        generator = torch.Generator().manual_seed(more.pop("seed", 5))
+        return pipeline(**{**given_inputs, "generator": generator, "decode": 4, **more})
+
+    first = run(callback_on_step_end=note)
+    assert seen == [0, 1, 2]
+    assert first.frames.shape == (7, 3, 64, 64)
+    assert 0 <= float(first.frames.min()) <= float(first.frames.max()) <= 1
+    assert torch.equal(first.latents, run().latents)
+    assert not torch.equal(first.latents, run(seed=6).latents)
+    one = run(plan=replace(given_inputs["plan"], branches_at_once=1))
+    assert (one.latents - first.latents).abs().max() < 1e-3
+    stopped = run(callback_on_step_end=lambda step, time, state: {"latents": state["latents"] * 0})
+    assert float(stopped.latents.abs().max()) == 0
+    for change in (
+        {"retrieval": True},
+        {"prior": given_inputs["prior"] * 2},
+        {"voice": given_inputs["voice"] * 2},
+        {"scales": (1.0, 0.0)},
+        {"plan": replace(given_inputs["plan"], guidance=Guidance(3, 1))},
+        {"plan": replace(given_inputs["plan"], guidance=Guidance(low=0.3, high=0.6))},
+    ):
+        assert (run(**change).latents - first.latents).abs().max() > 1e-3, change
+
+
+def test_what_is_asked_once_is_what_would_be_asked_each_time(
+    nets: Nets, given_inputs: dict[str, Any]
+) -> None:
+    """Emotion tokens per distinct prior, the guider on one frame, audio in one batch."""
+    pipeline = DiceTalkPipeline(nets)
+    portrait, voice = given_inputs["portrait"], given_inputs["voice"]
+    priors = torch.randn(3, PRIOR)
+    order = [0, 0, 1, 2, 1, 0, 2]
+    scene = pipeline.scene(portrait, voice, priors[order])
+    assert len(scene.emotion) == 4
+    with torch.no_grad():
+        for i, which in enumerate(order):
+            alone = nets.emotion(priors[which][None, None]).tokens[0, 0]
+            assert (scene.emotion[scene.felt[i]] - alone).abs().max() < 1e-5
+            heard = nets.audio(voice[i].flatten()[None])[0]
+            assert (scene.audio[scene.heard[i]] - heard).abs().max() < 1e-4
+        nothing = nets.emotion(torch.zeros(1, 1, PRIOR)).tokens[0, 0]
+        assert (scene.emotion[-1] - nothing).abs().max() < 1e-5
+        every = nets.guider(torch.from_numpy(portrait.mask)[None].repeat(3, 1, 1, 1))
+        assert (every - scene.pose).abs().max() < 1e-5
+        dropped = pipeline.emotion_table(priors[:1], retrieval=True)
+        mute = torch.ones(1, dtype=torch.bool)
+        wanted = nets.emotion(priors[:1], retrieval=True, dropped=mute).tokens
+        assert (dropped[-1] - wanted[0]).abs().max() < 1e-5
+
+
+def test_pad_frames_are_not_decoded(nets: Nets) -> None:
+    pipeline = DiceTalkPipeline(nets)
+    latents = torch.randn(12, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    pieces = list(pipeline.frames(latents, 7, 4))
+    assert [len(piece) for piece in pieces] == [4, 3]
+    with torch.no_grad():
+        whole = nets.vae.decode(latents[4:8] / SCALING, num_frames=4).sample[:3]
+    assert (pieces[1] - (whole / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-6
+
+
+def test_inputs_that_do_not_fit_are_refused(nets: Nets, given_inputs: dict[str, Any]) -> None:
+    pipeline = DiceTalkPipeline(nets)
+    for change, message in (
+        ({"voice": torch.zeros(0, 10, 5, 64)}, "empty"),
+        ({"voice": torch.zeros(7, 9, 5, 64)}, r"\(N, 10, 5, 64\)"),
+        ({"prior": torch.zeros(3, PRIOR)}, "prior"),
+        ({"noise": torch.zeros(3, 4, 8, 8)}, r"noise must be \(12, 4, 8, 8\)"),
+        ({"decode": 0}, "decoded"),
+    ):
+        with pytest.raises(InputError, match=message):
+            pipeline(**{**given_inputs, **change})
+    odd = portrayed(np.zeros((64, 64, 3), np.uint8), (8, 8, 20, 20), shortest=64)
+    odd = replace(odd, reference=odd.reference[:, :60], mask=odd.mask[:, :60])
+    with pytest.raises(InputError, match="multiples of 16; got 64 x 60"):
+        pipeline(**{**given_inputs, "portrait": odd})
+
+
+def test_frames_between_frames() -> None:
+    torch.manual_seed(0)
+    net = FlowNet().eval()
+    frames = torch.rand(3, 3, 32, 48)
+    with torch.no_grad():
+        made = doubled(net, frames)
+        assert made.shape == (5, 3, 32, 48)
+        assert torch.equal(made[::2], frames)
+        alone = net(frames[1:2], frames[2:3]).middle
+        assert (made[3:4] - alone).abs().max() < 1e-5
+        assert torch.equal(doubled(net, frames[:1]), frames[:1])
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    for wrong, message in (
+        ({"preset": "best"}, "exact, fewer, fast"),
+        ({"steps": 0}, "steps must be 1"),
+        ({"side": 10}, "side must be 64"),
+        ({"branches_at_once": 2}, "3 at once"),
+        ({"memory": 0.0}, "memory"),
+        ({"speech": -1.0}, "speech"),
+    ):
+        with pytest.raises(InputError, match=message):
+            SvdSettings(**wrong).check()
+    SvdSettings(preset="fast").check()
+
+
+def test_costs_grow_and_levers_save(nets: Nets) -> None:
+    cpu = torch.device("cpu")
+
+    def of(frames: int = 50, side: int = 512, **more: Any) -> cost.Cost:
+        made = SvdSettings(**more)
+        return cost.cost(nets, made, side, side, frames, torch.float32)
+
+    whole = of()
+    assert of(100).operations > whole.operations
+    assert of(side=256).operations < whole.operations
+    assert of(preset="fast").operations < of(preset="fewer").operations < whole.operations / 1.5
+    for lever in ({"branches_at_once": 1, "decode": 2}, {"offload": True}, {"decode": 1}):
+        assert of(**lever).memory <= whole.memory
+    roomy = SvdSettings(memory=whole.memory / 1e9 * 1.01)
+    assert cost.within(nets, roomy, 512, 512, 50, cpu, torch.float32) == (roomy, ())
+    tight = SvdSettings(memory=whole.memory / 1e9 * 0.9)
+    fitting, levers = cost.within(nets, tight, 512, 512, 50, cpu, torch.float32)
+    assert levers
+    assert fitting != tight
+    with pytest.raises(InputError, match="smaller side"):
+        cost.within(nets, SvdSettings(memory=1e-6), 512, 512, 50, cpu, torch.float32)
+    assert cost.seconds(1e12, cpu, torch.float32) > cost.seconds(1e10, cpu, torch.float32) > 0
+
+
+def test_the_published_sizes_are_whole() -> None:
+    """1,524,623,082 weights of the stock UNet and 102,236,160 of the adapters; the 128 keys."""
+    with torch.device("meta"):
+        unet, _ = build_unet(SVD_XT)
+    shapes = {name: list(value.shape) for name, value in unet.state_dict().items()}
+    listed = json.loads((REFERENCE / "dice_unet_custom.json").read_text("utf-8"))
+    wanted = {name: entry["shape"] for name, entry in listed.items() if name != "_note"}
+    assert len(wanted) == 128
+    assert {name: shapes[name] for name in wanted} == wanted
+    count = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+    adapters = sum(count[name] for name in wanted)
+    assert (sum(count.values()) - adapters, adapters) == (1_524_623_082, 102_236_160)
