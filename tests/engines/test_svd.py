@@ -296,7 +296,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
         ({"side": 10}, "side must be 64"),
         ({"branches_at_once": 2}, "3 at once"),
         ({"memory": 0.0}, "memory"),
-        ({"speech": -1.0}, "speech"),
+        ({"speech_guidance": -1.0}, "speech"),
     ):
         with pytest.raises(InputError, match=message):
             SvdSettings(**wrong).check()

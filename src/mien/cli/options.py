@@ -157,9 +157,7 @@ def svd_options(engine: str, **given: object) -> SvdSettings | None:
         return SvdSettings(**named)  # type: ignore[arg-type]
     own = [name for name in named if name not in ("device", "dtype", "seed")]
     if own:
-        said = {"patient": "--yes", "image": "--image-guidance", "speech": "--speech-guidance",
-                "memory": "--max-memory"}  # fmt: skip
-        raise InputError(
-            f"{', '.join(said.get(name, f'--{name}') for name in own)}: for --engine svd alone."
-        )
+        said = {"patient": "--yes", "memory": "--max-memory"}
+        options = ", ".join(said.get(name, "--" + name.replace("_", "-")) for name in own)
+        raise InputError(f"{options}: for --engine svd alone.")
     return None

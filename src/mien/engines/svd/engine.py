@@ -171,7 +171,7 @@ class SvdEngine:
             pipeline.check_inputs(portrait, voice, prior, plan, settings.decode)
             scene = pipeline.scene(
                 portrait, voice, prior, retrieval=settings.retrieval,
-                scales=(settings.audio, settings.emotion),
+                scales=(settings.audio_scale, settings.emotion_scale),
             )  # fmt: skip
             generator = torch.Generator().manual_seed(settings.seed)
             latents = pipeline.denoise(

@@ -52,8 +52,8 @@ class SvdSettings:
         dtype: precision of UNet and decoder: ``auto``, ``fp32``, ``bf16``, ``fp16``.
         preset: one of :data:`PRESETS`.
         steps: of the sampler; the preset's when None.
-        image, speech: weights of the guidance (picture; voice and emotion).
-        audio, emotion: scales of the two streams of attention.
+        image_guidance, speech_guidance: weights of the guidance (picture; voice and emotion).
+        audio_scale, emotion_scale: scales of the two streams of attention.
         side: shorter side that is made, pixels.
         retrieval: ask the emotion bank's nearest entry instead of all of them.
         clamp: keep the face mask in 0..1 in the attention's grids; the published one rings over.
@@ -72,10 +72,10 @@ class SvdSettings:
     dtype: str = "auto"
     preset: str = "exact"
     steps: int | None = None
-    image: float = 3.0
-    speech: float = 6.0
-    audio: float = 1.0
-    emotion: float = 1.0
+    image_guidance: float = 3.0
+    speech_guidance: float = 6.0
+    audio_scale: float = 1.0
+    emotion_scale: float = 1.0
     side: int = PUBLISHED_SIDE
     retrieval: bool = False
     clamp: bool = False
@@ -92,7 +92,7 @@ class SvdSettings:
     def guidance(self) -> Guidance:
         """Weights of the guidance, and the steps in which it is asked for."""
         low, high = PRESETS[self.preset].guided
-        return Guidance(self.image, self.speech, low, high)
+        return Guidance(self.image_guidance, self.speech_guidance, low, high)
 
     def check(self) -> None:
         """Refuse what cannot be done.
@@ -106,10 +106,10 @@ class SvdSettings:
             ("number of steps", self.number_of_steps, 1, 200),
             ("shorter side", self.side, 64, 2048),
             ("number of frames decoded at once", self.decode, 1, 250),
-            ("weight of the picture", self.image, 0, 50),
-            ("weight of the speech", self.speech, 0, 50),
-            ("scale of the audio stream", self.audio, 0, 5),
-            ("scale of the emotion stream", self.emotion, 0, 5),
+            ("weight of the picture", self.image_guidance, 0, 50),
+            ("weight of the speech", self.speech_guidance, 0, 50),
+            ("scale of the audio stream", self.audio_scale, 0, 5),
+            ("scale of the emotion stream", self.emotion_scale, 0, 5),
             ("seed", self.seed, 0, 2**63 - 1),
         ):
             if not low <= value <= high:

@@ -1,0 +1,218 @@
+"""Whole files through the engine svd, with tiny nets: commands, weights, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+import mien as package
+from mien.editing.priors import Priors
+from mien.emotion import Emotion, Timeline
+from mien.engines.svd.settings import SvdSettings
+from mien.errors import InputError, WeightsError
+from mien.like import look_like
+from mien.media.read import VideoReader
+from mien.published import convert_file
+from mien.weights.manifest import ADAPTERS, AUDIO, PRIORS, UNET, entry
+from mien.weights.store import CACHE_VARIABLE, Store
+
+from .command import mien
+from .speech.voices import buzz, write_sound
+from .svd import NAMES, PRIOR, published_files, tiny_svd_store, wicked_prior
+
+QUICK = SvdSettings(side=64, steps=2, patient=True, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return tiny_svd_store(tmp_path_factory.mktemp("svd"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return published_files(tmp_path_factory.mktemp("files") / "published")
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    return write_sound(tmp_path / "voice.wav", buzz(0.5, 230))
+
+
+def pictures(path: Path) -> list[np.ndarray]:
+    with VideoReader(path) as reader:
+        return [frame.image.astype(int) for frame in reader]
+
+
+def test_a_portrait_talks(store: Store, demo_face: Path, voice: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    done = mien(
+        "talk", demo_face, voice, "-o", out, "-e", "angry", "--engine", "svd", "--side", 64,
+        "--steps", 2, "--seed", 3, "--json", cache=store.folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"engine": "svd"' in done.stdout
+    assert "should be kept in float32" not in done.stderr
+    with VideoReader(out) as reader:
+        assert (reader.info.width, reader.info.height) == (64, 64)
+        assert reader.info.rate == 25
+        assert reader.info.has_audio
+        frames = [frame.image for frame in reader]
+    assert len(frames) == 14, "0.5 s are seven made frames, doubled"
+
+
+def test_every_option_changes_something(
+    store: Store, demo_face: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
+
+    def run(emotion: str = "happy", **more: object) -> list[np.ndarray]:
+        from dataclasses import replace
+
+        settings = replace(QUICK, **more)  # type: ignore[arg-type]
+        report = package.talk(
+            demo_face, voice, tmp_path / "o.mp4", emotion, engine="svd", options=settings,
+            overwrite=True,
+        )  # fmt: skip
+        assert report.engine == "svd"
+        assert {w.name for w in report.weights} >= {UNET, ADAPTERS, PRIORS}
+        return pictures(tmp_path / "o.mp4")
+
+    first = run()
+    again = run()
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    for change in (
+        {"seed": 1},
+        {"steps": 3},
+        {"preset": "fast", "steps": None},
+        {"image_guidance": 1.0},
+        {"speech_guidance": 1.0},
+        {"audio_scale": 0.0},
+        {"emotion_scale": 0.0},
+        {"retrieval": True},
+        {"clamp": True},
+        {"even": True},
+    ):
+        other = run(**change)
+        assert len(other) == len(first)
+        assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True)), change
+    assert len(run(interpolate=False)) == 7
+    assert run(side=128)[0].shape == (128, 128, 3)
+    with pytest.raises(InputError, match="smaller side"):
+        run(memory=1e-4)
+
+
+def test_what_cannot_be_is_said(
+    store: Store, demo_face: Path, demo_clip: Path, voice: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.mp4"
+    base = ("talk", demo_face, voice, "-o", out, "--engine", "svd")
+    for more, message in (
+        (("--au", "12=1"), "Action units belong to the mesh"),
+        (("-e", "romantic"), f"Valid: {', '.join(sorted(NAMES))}"),
+        (("--like", demo_face), "embedder"),
+        (("-e", "happy", "--preset", "best"), "exact, fewer, fast"),
+        (("-e", "happy", "--face", "all"), "choose one"),
+        (("-e", "happy", "--offload", "--device", "cpu"), "here is none"),
+        (("-e", "happy", "--fps", "50"), "engine mesh"),
+        (("-e", "happy", "--side", "2048", "--steps", "200"), "Add --yes"),
+    ):
+        done = mien(*base, *more, cache=store.folder)
+        assert done.returncode == 2, (more, done.stderr)
+        assert message in done.stderr.replace("\n", " "), (more, done.stderr)
+        assert not out.exists()
+    done = mien("talk", demo_clip, voice, "-o", out, "--engine", "svd", cache=store.folder)
+    assert "is a video" in done.stderr
+    done = mien("talk", demo_face, voice, "-o", out, "--preset", "fast", cache=store.folder)
+    assert "for --engine svd alone" in done.stderr
+    done = mien(*base, "-e", "happy", cache=tmp_path / "empty")
+    assert done.returncode != 0
+    assert "mien weights" in done.stderr
+
+
+def test_other_checkpoints_are_recognised(files: dict[str, Path], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(WeightsError, match="is not DICE-Talk's audio projection"):
+        convert_file(entry(AUDIO), files[UNET], store)
+    weights = torch.load(files[ADAPTERS], weights_only=True)
+    name = next(key for key in weights if "to_k_ip" in key)
+    torch.save({k: v for k, v in weights.items() if k != name}, tmp_path / "less.pth")
+    with pytest.raises(WeightsError, match="1 missing .*to_k_ip"):
+        convert_file(entry(ADAPTERS), tmp_path / "less.pth", store)
+    torch.save({**weights, "more.weight": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(WeightsError, match="1 unknown .*more.weight"):
+        convert_file(entry(ADAPTERS), tmp_path / "more.pth", store)
+    torch.save({**weights, name: torch.zeros(3, 3)}, tmp_path / "shape.pth")
+    with pytest.raises(WeightsError, match="of another shape"):
+        convert_file(entry(ADAPTERS), tmp_path / "shape.pth", store)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_priors_are_read_without_running_them(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    folder = tmp_path / "priors"
+    folder.mkdir()
+    with pytest.raises(InputError, match="no folder with EMOTION.npy"):
+        convert_file(entry(PRIORS), folder, store)
+    for path in files[PRIORS].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    wicked_prior(folder / "sad.npy")
+    with pytest.raises(WeightsError, match="would call builtins.print"):
+        convert_file(entry(PRIORS), folder, store)
+    assert "executed" not in capsys.readouterr().out
+    np.save(folder / "sad.npy", np.zeros(PRIOR, np.float32))
+    convert_file(entry(PRIORS), folder, store)
+    np.save(folder / "sad.npy", np.zeros(3, np.float32))
+    with pytest.raises(WeightsError, match="differ in size"):
+        convert_file(entry(PRIORS), folder, store)
+    np.save(folder / "sad.npy", np.full(PRIOR, np.nan, np.float32))
+    with pytest.raises(WeightsError, match="no numbers"):
+        convert_file(entry(PRIORS), folder, store)
+    (folder / "sad.npy").unlink()
+    (folder / "neutral.npy").unlink()
+    with pytest.raises(WeightsError, match="no neutral.npy"):
+        convert_file(entry(PRIORS), folder, store)
+
+
+def test_requests_become_priors(voice: Path) -> None:
+    rng = np.random.default_rng(0)
+    known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in NAMES}
+    priors = Priors(known)
+    ways = {name: known[name] - known["neutral"] for name in NAMES}
+
+    def at(spec: str, **more: float) -> np.ndarray:
+        return priors.at(Emotion.parse(spec, **more), 0.0) - known["neutral"]
+
+    assert np.allclose(at("happy"), ways["happy"], atol=1e-5)
+    assert np.allclose(at("neutral"), 0)
+    assert np.allclose(at("happy:0.5"), 0.5 * ways["happy"], atol=1e-5)
+    mixed = 0.7 * ways["happy"] + 0.4 * ways["sad"]
+    assert np.allclose(at("happy:0.7,sad:0.4"), mixed, atol=1e-5)
+    assert np.allclose(at("angry", intensity=1.5), 1.5 * ways["angry"], atol=1e-5)
+    timeline = Timeline.from_data(
+        [
+            {"at": 0, "emotion": "happy"},
+            {"at": 2, "emotion": "sad", "fade": 1.0, "easing": "linear"},
+        ]
+    )
+    course = priors.course(timeline, 50, 12.5) - known["neutral"]
+    assert np.allclose(course[20], ways["happy"], atol=1e-5)
+    assert np.allclose(course[-1], ways["sad"], atol=1e-5)
+    middle = 0.5 * ways["happy"] + 0.5 * ways["sad"]
+    assert np.allclose(priors.at(timeline, 2.5) - known["neutral"], middle, atol=1e-4)
+    steady = priors.course(Emotion.parse("happy"), 9, 12.5)
+    assert (steady == steady[0]).all()
+    look, _ = look_like([voice])
+    heard = priors.at(Emotion.parse(like=look), 0.0)
+    assert np.isfinite(heard).all()
+    embedded = Priors(known, embed=lambda path: known["sad"])
+    assert np.allclose(embedded.at(Emotion.parse(like=look), 0.0), known["sad"], atol=1e-5)
+    with pytest.raises(InputError, match="no prior of 'romantic'"):
+        at("romantic")
