@@ -165,12 +165,12 @@ def _unet(tensors: Tensors) -> Expected:
 def _adapters(tensors: Tensors) -> Expected:
     """All adapters must be there; whatever else of the UNet is, replaces the stock weights."""
     from mien.engines.svd import specs
-    from mien.engines.svd.unet import SVD_XT
 
+    whole = "conv_in.weight" in tensors
     try:
-        spec = specs.unet_spec(_shapes(tensors))
-    except (KeyError, StopIteration, IndexError):
-        spec = specs.plain_values(SVD_XT)
+        spec = (specs.unet_spec if whole else specs.adapted_spec)(_shapes(tensors))
+    except (KeyError, StopIteration, IndexError, ValueError) as error:
+        raise WeightsError(f"{error} is missing among its {len(tensors)} tensors.") from error
     stock = specs.stock_shapes(spec)
     shapes = specs.adapter_shapes(spec)
     shapes |= {name: shape for name, shape in stock.items() if name in tensors}

@@ -15,18 +15,34 @@ from mien.errors import InputError
 def features(
     videos: Annotated[Path, typer.Argument(help="Folder of videos (MEAD).", metavar="DIR")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="OUT")],
+    engine: Annotated[
+        str, typer.Option("--engine", help="What they are for: edtalk or svd.")
+    ] = "edtalk",
+    side: Annotated[
+        int | None, typer.Option("--side", help="svd: pixels of the crops; usually 512.")
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     debug: Debug = False,
 ) -> None:
-    """Expression coefficients and speech embeddings of many videos, to train on."""
+    """What published engines train on: features of many videos, or their latents."""
     from mien.editing.edtalk import Published
     from mien.editing.features import extract
     from mien.engines.edtalk.settings import EDTalkSettings
 
     if not videos.is_dir():
         raise InputError(f"There is no folder {videos}.")
+    if engine not in ("edtalk", "svd"):
+        raise InputError(f"There is no engine {engine!r} here. Valid: edtalk, svd.")
+
+    if engine == "svd":
+        if dtype != "auto" or compile:
+            raise InputError("--dtype and --compile belong to --engine edtalk.")
+        _latents(videos, output, side or 512, device)
+        return
+    if side is not None:
+        raise InputError("--side belongs to --engine svd.")
     nets = Published.open(EDTalkSettings(device, dtype, compile))
 
     def say(line: str) -> None:
@@ -35,3 +51,18 @@ def features(
     with progress_bar("Reading") as progress:
         done = extract(videos, output, nets, say=say, progress=progress)
     typer.echo(f"{output}: features of {done} videos")
+
+
+def _latents(videos: Path, output: Path, side: int, device: str) -> None:
+    from mien.device import torch_device
+    from mien.editing.latents import ClipReader, cache_clips
+    from mien.weights.store import Store
+
+    reader = ClipReader.open(Store(), side, torch_device(device))
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    with progress_bar("Reading") as progress:
+        done = cache_clips(videos, output, reader, say=say, progress=progress)
+    typer.echo(f"{output}: {done} cached clips")

@@ -23,6 +23,8 @@ class Net(StrEnum):
     articulator = "articulator"
     dice_mesh = "dice-mesh"
     connector_edtalk = "connector-edtalk"
+    dice_embedder = "dice-embedder"
+    dice = "dice"
 
 
 def train(
@@ -92,6 +94,18 @@ def _run(
 
         mouth = ArticulatorConfig.load(config)
         return train_articulator(mouth, output, resume=resume, say=say, progress=progress)
+    if net is Net.dice_embedder:
+        from mien.dicetalk.training.sequences import EmbedderConfig, train_sequences
+
+        first = EmbedderConfig.load(config)
+        return train_sequences(first, output, resume=resume, say=say, progress=progress)
+    if net is Net.dice:
+        from mien.engines.svd.training.config import DiffusionConfig
+        from mien.engines.svd.training.loop import nets_for, train_diffusion
+
+        second = DiffusionConfig.load(config)
+        nets = nets_for(second)
+        return train_diffusion(second, nets, output, resume=resume, say=say, progress=progress)
     if net is Net.connector_edtalk:
         from mien.cmet.training.published import PublishedConfig, train_published
 

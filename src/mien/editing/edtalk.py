@@ -87,18 +87,9 @@ class Published:
     def listener(self) -> Emotion2vec:
         """emotion2vec+ large; opened at the first need."""
         if self._ears is None:
-            self._ears = self._open_ears()
+            self._ears = open_ears(self.store).to(self.engine.device)
+            self.used.append(EMOTION2VEC)
         return self._ears
-
-    def _open_ears(self) -> Emotion2vec:
-        from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
-        from mien.weights.convert import load
-
-        tensors, spec = load(self.store.locate(EMOTION2VEC))
-        self.used.append(EMOTION2VEC)
-        net = Emotion2vec(Emotion2vecSpec(**spec))
-        net.load_state_dict(tensors)
-        return net.to(self.engine.device).eval()
 
     def lips(self, speech: Path) -> npt.NDArray[np.float32]:
         """Lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
@@ -146,6 +137,21 @@ class Published:
         kept = self.store.kept()
         own = (Weights(n, kept[n].sha256, kept[n].licence) for n in dict.fromkeys(self.used))
         return (*tracker_weights(), *own)
+
+
+def open_ears(store: Store) -> Emotion2vec:
+    """emotion2vec+ large out of a store, on the CPU.
+
+    Raises:
+        WeightsError: when it is missing or damaged.
+    """
+    from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
+    from mien.weights.convert import load
+
+    tensors, spec = load(store.locate(EMOTION2VEC))
+    net = Emotion2vec(Emotion2vecSpec(**spec))
+    net.load_state_dict(tensors)
+    return net.eval()
 
 
 def _connector(path: Path) -> Connector:

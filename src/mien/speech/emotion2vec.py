@@ -283,23 +283,31 @@ def _slopes(heads: int) -> list[float]:
     return slopes + _slopes(2 * lower)[0::2][: heads - lower]
 
 
+def frames_of(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
+    """Features of every frame ``float32 (T, width)``, 50 per second.
+
+    Args:
+        net: in evaluation mode.
+        samples: ``float32 (samples,)``, 16 kHz mono; shorter than a frame is filled with silence,
+            longer than 30 s is heard in equal pieces.
+    """
+    pieces = max(1, -(-len(samples) // _LONGEST))
+    size = max(SHORTEST, -(-len(samples) // pieces))
+    weight = net.modality_encoders.AUDIO.extra_tokens
+    out = []
+    for start in range(0, max(1, len(samples)), size):
+        piece = samples[start : start + size]
+        piece = np.pad(piece, (0, max(0, SHORTEST - len(piece))))
+        with torch.no_grad():
+            out.append(net(torch.from_numpy(piece).to(weight)).frames.float().cpu().numpy())
+    return np.concatenate(out)
+
+
 def embed(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
     """Utterance embedding ``float32 (width,)``, raw, as the connector was trained on.
 
     Args:
         net: in evaluation mode.
-        samples: ``float32 (samples,)``, 16 kHz mono; shorter than a frame is filled with silence,
-            longer than 30 s is heard in equal pieces whose means are averaged.
+        samples: as for :func:`frames_of`; pieces count by their length.
     """
-    pieces = max(1, -(-len(samples) // _LONGEST))
-    size = max(SHORTEST, -(-len(samples) // pieces))
-    sums, count = np.zeros(net.spec.width, np.float64), 0
-    weight = net.modality_encoders.AUDIO.extra_tokens
-    for start in range(0, max(1, len(samples)), size):
-        piece = samples[start : start + size]
-        piece = np.pad(piece, (0, max(0, SHORTEST - len(piece))))
-        with torch.no_grad():
-            frames = net(torch.from_numpy(piece).to(weight)).frames
-        sums += frames.double().sum(0).cpu().numpy()
-        count += len(frames)
-    return (sums / count).astype(np.float32)
+    return frames_of(net, samples).mean(0, dtype=np.float64).astype(np.float32)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
+from mien.dicetalk.bank import BankSpec, EmotionBank
+from mien.dicetalk.tokens import TokenNet
 from mien.engines.svd import specs
 from mien.engines.svd.nets import Nets
+from mien.engines.svd.pose_guider import PoseGuider
+from mien.engines.svd.voice import STEPS
 from mien.errors import MissingExtraError, WeightsError
 from mien.weights.convert import load
 from mien.weights.manifest import (
@@ -49,24 +50,61 @@ def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) ->
             f"The engine svd needs more than the core ({error.name}): pip install 'mien[svd]'."
         ) from error
     unet, told = _unet(store, plain=plain)
-
-    def opened(name: str, make: Callable[[specs.Spec], nn.Module]) -> Any:  # noqa: ANN401
-        tensors, spec = load(store.locate(name))
-        return specs.filled(make(spec), tensors, name)
-
     nets = Nets(
         unet=unet,
         told=told,
-        vae=opened(VAE, specs.make_vae),
-        eye=opened(EYE, specs.make_eye),
-        ear=opened(EAR, specs.make_ear),
-        audio=opened(AUDIO, specs.make_audio),
-        emotion=opened(BANK, specs.make_bank),
-        guider=opened(GUIDER, specs.make_guider),
-        between=opened(FLOW, specs.make_flow) if interpolate else None,
+        vae=_opened(store, VAE, specs.make_vae),
+        eye=_opened(store, EYE, specs.make_eye),
+        ear=_opened(store, EAR, specs.make_ear),
+        audio=_opened(store, AUDIO, specs.make_audio),
+        emotion=_opened(store, BANK, specs.make_bank),
+        guider=_opened(store, GUIDER, specs.make_guider),
+        between=_opened(store, FLOW, specs.make_flow) if interpolate else None,
     )
     _check(nets)
     return nets
+
+
+def fresh_nets(store: Store, prior: int) -> Nets:
+    """The stock UNet with adapters that begin as its own cross attention, and untrained others.
+
+    Args:
+        store: where Stable Video Diffusion and Whisper are.
+        prior: numbers of an emotion prior.
+
+    Raises:
+        As :func:`load_nets`.
+    """
+    tensors, spec = load(store.locate(UNET))
+    unet, told = specs.make_unet(spec)
+    unet.load_state_dict(tensors, strict=False, assign=True)
+    owners = {id(m.processor): m for m in unet.modules() if hasattr(m, "processor")}
+    for adapter in specs.adapters_of(unet):
+        adapter.to_empty(device="cpu")
+        adapter.begin_as(owners[id(adapter)])
+    ear = _opened(store, EAR, specs.make_ear)
+    context = spec["cross_attention_dim"]
+    bank = BankSpec(
+        prior=prior,
+        width=context,
+        heads=max(1, context // specs.HEAD_BANK),
+        feature=spec["block_out_channels"][-1],
+    )
+    return Nets(
+        unet=unet,
+        told=told,
+        vae=_opened(store, VAE, specs.make_vae),
+        eye=_opened(store, EYE, specs.make_eye),
+        ear=ear,
+        audio=TokenNet(STEPS * (ear.config.encoder_layers + 1) * ear.config.d_model, context),
+        emotion=EmotionBank(bank),
+        guider=PoseGuider(spec["block_out_channels"][0]),
+    )
+
+
+def _opened(store: Store, name: str, make: specs.Make) -> Any:  # noqa: ANN401
+    tensors, spec = load(store.locate(name))
+    return specs.filled(make(spec), tensors, name)
 
 
 def _unet(store: Store, *, plain: bool) -> tuple[Any, Any]:
@@ -87,7 +125,7 @@ def _check(nets: Nets) -> None:
     """
     context = nets.unet.config.cross_attention_dim
     heard = nets.audio.proj1.in_features
-    states = 10 * (nets.ear.config.encoder_layers + 1) * nets.ear.config.d_model
+    states = STEPS * (nets.ear.config.encoder_layers + 1) * nets.ear.config.d_model
     for what, one, other in (
         ("The audio tokens and the UNet", nets.audio.norm.normalized_shape[0], context),
         ("The emotion tokens and the UNet", nets.emotion.spec.width, context),

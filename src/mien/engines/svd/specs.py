@@ -18,14 +18,17 @@ from mien.dicetalk.tokens import TokenNet
 from mien.engines.svd.attention import AdapterAttention
 from mien.engines.svd.pose_guider import PoseGuider
 from mien.engines.svd.rife import FlowNet
-from mien.engines.svd.unet import ADAPTER, build_unet
+from mien.engines.svd.unet import ADAPTER, SVD_XT, build_unet
 from mien.errors import MissingExtraError, WeightsError
 
 Shapes = Mapping[str, tuple[int, ...]]
 Spec = dict[str, Any]
+Make = Callable[[Spec], nn.Module]
 
-_HEAD_UNET, _HEAD_EYE, _HEAD_EAR, _HEAD_BANK = 64, 80, 64, 128
-_GROUPS: Final = 32
+_HEAD_UNET, _HEAD_EYE, _HEAD_EAR = 64, 80, 64
+
+HEAD_BANK: Final = 128
+"""Width of a head of the bank's attention."""
 
 
 def unet_spec(shapes: Shapes) -> Spec:
@@ -50,6 +53,27 @@ def unet_spec(shapes: Shapes) -> Spec:
         "num_attention_heads": [max(1, width // _HEAD_UNET) for width in widths],
         "addition_time_embed_dim": embedded // 3,
         "projection_class_embeddings_input_dim": embedded,
+    }
+
+
+def adapted_spec(shapes: Shapes) -> Spec:
+    """As :func:`unet_spec` where only the adapters are there (and what was trained with them)."""
+    key = "{}.attentions.{}.transformer_blocks.0.attn2.processor.to_k_ip.0.weight"
+    width, context = shapes[key.format("mid_block", 0)]
+    ups = {name.split(".")[1] for name in shapes if name.startswith("up_blocks.")}
+    widths, attended = [], []
+    for i in range(1 + max(map(int, ups))):
+        name = key.format(f"down_blocks.{i}", 0)
+        attended.append(name in shapes)
+        widths.append(shapes[name][0] if name in shapes else width)
+    return {
+        **plain_values(SVD_XT),
+        "block_out_channels": widths,
+        "down_block_types": [_kind("Down", yes) for yes in attended],
+        "up_block_types": [_kind("Up", yes) for yes in reversed(attended)],
+        "layers_per_block": len(_counted(shapes, key.format("down_blocks.0", "{}"))),
+        "cross_attention_dim": context,
+        "num_attention_heads": [max(1, one // _HEAD_UNET) for one in widths],
     }
 
 
@@ -169,7 +193,7 @@ def bank_spec(shapes: Shapes) -> Spec:
         width=width,
         tokens=shapes["emo_linear.proj3.weight"][0] // width,
         entries=shapes["codebook.codebook.weight"][0],
-        heads=max(1, width // _HEAD_BANK),
+        heads=max(1, width // HEAD_BANK),
         feature=shapes["classifier.fc1.weight"][1] if judge else 0,
         hidden=(
             (shapes["classifier.fc1.weight"][0], shapes["classifier.fc2.weight"][0])
@@ -252,6 +276,3 @@ def _extra(name: str) -> Any:  # noqa: ANN401
         raise MissingExtraError(
             f"The engine svd needs more than the core ({error.name}): pip install 'mien[svd]'."
         ) from error
-
-
-Make = Callable[[Spec], nn.Module]

@@ -1,0 +1,1 @@
+"""Training of the SVD engine: adapters, bank, guider; the authors released none."""

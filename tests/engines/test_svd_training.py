@@ -1,0 +1,299 @@
+"""Both stages of DICE-Talk's training, on a tiny configuration and clips made on the spot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+import mien as package
+from mien.dicetalk.training.clips import CLASSES, PARTS, find_clips, load_parts
+from mien.dicetalk.training.sequences import EmbedderConfig, train_sequences
+from mien.editing.latents import ClipReader, cache_clips
+from mien.engines.svd.load import load_nets
+from mien.engines.svd.training.config import DiffusionConfig
+from mien.engines.svd.training.loop import nets_for, train_diffusion
+from mien.engines.svd.training.objective import LOSSES
+from mien.engines.svd.training.windows import WindowSampler
+from mien.errors import InputError
+from mien.published import convert_file
+from mien.weights.manifest import ADAPTERS, AUDIO, BANK, EMOTION2VEC, GUIDER, entry
+from mien.weights.store import CACHE_VARIABLE, Store
+
+from ..command import mien
+from ..published import write_emotion2vec
+from ..speech.voices import buzz, write_sound
+from ..svd import PRIOR, tiny_svd_store
+
+FEELINGS = (("neutral", 1), ("happy", 3), ("angry", 2))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("svd")
+    made = tiny_svd_store(folder)
+    convert_file(entry(EMOTION2VEC), write_emotion2vec(folder / "model.pt"), made)
+    return made
+
+
+def cached(folder: Path, people: int = 3) -> Path:
+    """Clips whose feeling is in voice, face and latents; people differ in an offset."""
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(people + 1, 6))
+    felt = rng.normal(size=(3, 6))
+
+    def write(path: Path, person: int, feeling: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        face = felt[feeling] + 0.3 * own[person] + 0.1 * rng.normal(size=(9, 6))
+        voice = np.repeat(felt[feeling][None], 12, 0) + 0.2 * rng.normal(size=(12, 6))
+        latents = 0.8 * np.sin(np.arange(4 * 64) * (1 + feeling)).reshape(4, 8, 8)
+        latents = latents + 0.05 * rng.normal(size=(9, 4, 8, 8))
+        mask = np.zeros((64, 64), np.uint8)
+        mask[16:48, 16:48] = 255
+        np.savez(
+            path, latents=latents.astype(np.float16), at=np.array([0, 8]), mask=mask,
+            clips=rng.normal(size=(2, 64)).astype(np.float16),
+            heard=rng.normal(size=(36, 5, 64)).astype(np.float16),
+            face=face.astype(np.float32), voice=voice.astype(np.float32),
+        )  # fmt: skip
+
+    for person in range(people):
+        for feeling, (name, level) in enumerate(FEELINGS):
+            for take in range(2):
+                place = folder / "mead" / f"M00{person}" / "video" / "front" / name
+                write(place / f"level_{level}" / f"00{take}.npz", person, feeling)
+    write(folder / "hdtf" / "somebody.npz", people, 1)
+    return folder
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return cached(tmp_path / "clips")
+
+
+def stage_one(clips: Path, **more: object) -> EmbedderConfig:
+    settings = {"width": PRIOR, "heads": 2, "frames": 8, "batch": 24, "steps": 160, "dropout": 0.0,
+                "measure_every": 80, "learning_rate": 3e-3, "device": "cpu", "test": ("M002",),
+                **more}  # fmt: skip
+    return EmbedderConfig(str(clips / "mead"), **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def priors(clips: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "priors"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("neutral", "happy", "angry"):
+        np.save(folder / f"{name}.npy", rng.normal(size=PRIOR).astype(np.float32))
+    return folder
+
+
+def stage_two(clips: Path, priors: Path, **more: object) -> DiffusionConfig:
+    settings = {"frames": 4, "batch": 2, "steps": 20, "measure_every": 10, "measured": 6,
+                "learning_rate": 3e-3, "warm_up": 1, "average": 0.5, "device": "cpu",
+                "discrimination": 0.3, **more}  # fmt: skip
+    return DiffusionConfig(str(clips / "mead"), str(priors), **settings)  # type: ignore[arg-type]
+
+
+class Stop(Exception):  # noqa: N818
+    pass
+
+
+def stopping(at: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done == at:
+            raise Stop
+
+    return progress
+
+
+def same(one: Path, other: Path) -> bool:
+    from safetensors.torch import load_file
+
+    a, b = load_file(one), load_file(other)
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_folders_say_who_feels_what(clips: Path, tmp_path: Path) -> None:
+    found = find_clips(clips / "mead")
+    assert {(one.person, one.emotion, one.level) for one in found} == {
+        (f"M00{i}", name, level) for i in range(3) for name, level in FEELINGS
+    }
+    assert {one.label for one in found} == {0, 1 + 3 * 4 + 2, 2}
+    assert CLASSES == 22
+    assert [one.label for one in find_clips(clips / "hdtf")] == [-1]
+    with pytest.raises(InputError, match="no cached clip"):
+        find_clips(tmp_path / "priors") if (tmp_path / "priors").mkdir() is None else None
+    bad = clips / "hdtf" / "bad.npz"
+    np.savez(bad, latents=np.full(3, np.nan, np.float32))
+    with pytest.raises(InputError, match="no numbers"):
+        load_parts(bad, "latents")
+    with pytest.raises(InputError, match="no cached clip"):
+        load_parts(bad, "face")
+
+
+def test_stage_one_keeps_the_feeling_and_resumes_exactly(clips: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = stage_one(clips)
+    scores = train_sequences(config, tmp_path / "whole", say=said.append)
+    assert scores["class, people held out"] > 0.9
+    first, last = (float(line.split("emotion ")[1].split(",")[0]) for line in (said[0], said[-1]))
+    assert last < first
+    with pytest.raises(Stop):
+        train_sequences(config, tmp_path / "parts", progress=stopping(130))
+    train_sequences(config, tmp_path / "parts", resume=True)
+    assert same(*(tmp_path / name / "embedder.safetensors" for name in ("whole", "parts")))
+    made = {path.stem for path in (tmp_path / "whole" / "priors").iterdir()}
+    assert made == {"neutral", "happy", "angry"}
+    with pytest.raises(InputError, match="two feelings and two people"):
+        train_sequences(replace(config, test=("M001", "M002")), tmp_path / "x")
+
+
+def test_an_anchor_holds_the_embedder_near_published_priors(clips: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    from mien.cmet.layout import EMOTIONS
+
+    rng = np.random.default_rng(1)
+    known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in EMOTIONS}
+    path = tmp_path / "priors.safetensors"
+    save_file(known, path, metadata={"mien": json.dumps({"spec": {"prior": PRIOR}})})
+    for anchors, near in (("", False), (str(path), True)):
+        out = tmp_path / f"run{near}"
+        train_sequences(stage_one(clips, anchors=anchors, steps=150, anchor=5.0), out)
+        mean = np.load(out / "priors" / "happy.npy")
+        gap = float(np.abs(mean - known["happy"]).mean())
+        assert (gap < 0.5) == near, gap
+
+
+def test_stage_two_lowers_every_loss_and_resumes_exactly(
+    store: Store, clips: Path, priors: Path, tmp_path: Path
+) -> None:
+    config = stage_two(clips, priors)
+    said: list[str] = []
+    after = train_diffusion(config, nets_for(config, store), tmp_path / "whole", say=said.append)
+    pairs = (part.split() for part in said[0].removeprefix("before: ").split(", "))
+    before = {name: float(value) for name, value in pairs}
+    for name in LOSSES:
+        assert after[name] < before[name], (name, before, after)
+    with pytest.raises(Stop):
+        train_diffusion(config, nets_for(config, store), tmp_path / "parts", progress=stopping(13))
+    train_diffusion(config, nets_for(config, store), tmp_path / "parts", resume=True)
+    for file in ("adapters", "audio", "bank", "guider"):
+        assert same(*(tmp_path / run / f"{file}.safetensors" for run in ("whole", "parts"))), file
+    for name, file in ((ADAPTERS, "adapters"), (AUDIO, "audio"), (BANK, "bank"),
+                       (GUIDER, "guider")):  # fmt: skip
+        mine = Store(tmp_path / "mine")
+        convert_file(entry(name), tmp_path / "whole" / f"{file}.safetensors", mine)
+
+
+def test_what_was_trained_draws(store: Store, clips: Path, priors: Path, tmp_path: Path) -> None:
+    """The files of a run replace the published ones, and the engine makes a clip with them."""
+    import shutil
+
+    from mien.engines.svd.pipeline import DiceTalkPipeline
+
+    config = stage_two(clips, priors, steps=1, temporal=True, checkpointing=True)
+    train_diffusion(config, nets_for(config, store), tmp_path / "run")
+    mine = Store(tmp_path / "store")
+    shutil.copytree(store.folder, mine.folder)
+    for name, file in ((ADAPTERS, "adapters"), (AUDIO, "audio"), (BANK, "bank"),
+                       (GUIDER, "guider")):  # fmt: skip
+        convert_file(entry(name), tmp_path / "run" / f"{file}.safetensors", mine)
+    from safetensors.torch import load_file
+
+    trained = load_file(tmp_path / "run" / "adapters.safetensors")
+    assert any("temporal_transformer_blocks" in name and "attn1" in name for name in trained)
+    nets = load_nets(mine, interpolate=False)
+    nets.place(torch.device("cpu"), torch.float32)
+    name = next(name for name in trained if name.endswith("attn1.to_q.weight"))
+    assert torch.equal(nets.unet.state_dict()[name], trained[name])
+    assert DiceTalkPipeline(nets).emotion_table(torch.zeros(1, PRIOR)).shape == (2, 32, 64)
+
+
+def test_going_on_from_published_weights(
+    store: Store, clips: Path, priors: Path, tmp_path: Path
+) -> None:
+    config = stage_two(clips, priors, steps=2, start="published")
+    nets = nets_for(config, store)
+    before = nets.emotion.codebook.fc.weight.clone()
+    train_diffusion(config, nets, tmp_path / "run")
+    assert not torch.equal(before, nets.emotion.codebook.fc.weight)
+
+
+def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -> None:
+    train_sequences(stage_one(clips, steps=2), tmp_path / "one")
+    config = stage_two(
+        clips, priors, unlabelled=str(clips / "hdtf"),
+        embedder=str(tmp_path / "one" / "embedder.safetensors"),
+    )  # fmt: skip
+    sampler = WindowSampler(config, PRIOR)
+    windows = [sampler.draw(np.random.default_rng(i)) for i in range(200)]
+    other = [one for one in windows if one.label == -1]
+    assert 70 < len(other) < 130
+    assert windows[0].latents.shape == (4, 4, 8, 8)
+    assert windows[0].voice.shape == (4, 10, 5, 64)
+    plain = np.load(priors / "neutral.npy")
+    assert all(not np.allclose(one.prior, plain) for one in other), "the embedder says what is felt"
+    labelled = stage_two(clips, priors)
+    drawn = [WindowSampler(labelled, PRIOR).draw(np.random.default_rng(i)) for i in range(40)]
+    happy, angry = (np.load(priors / f"{name}.npy") for name in ("happy", "angry"))
+    wanted = {0: plain, 15: happy, 2: plain + np.float32(2 / 3) * (angry - plain)}
+    assert all(np.allclose(one.prior, wanted[one.label], atol=1e-6) for one in drawn)
+    with pytest.raises(InputError, match="no embedder"):
+        WindowSampler(replace(config, embedder=str(tmp_path / "none")), PRIOR)
+    with pytest.raises(InputError, match="MEAD's layout"):
+        WindowSampler(replace(labelled, labelled=str(clips / "hdtf")), PRIOR)
+
+
+def test_from_videos_to_training_by_command(
+    store: Store, demo_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
+    voice = write_sound(tmp_path / "voice.wav", buzz(0.6, 230))
+    for person in ("M001", "M002"):
+        for name, level in FEELINGS[:2]:
+            place = tmp_path / "videos" / person / "video" / "front" / name / f"level_{level}"
+            place.mkdir(parents=True)
+            package.talk(demo_face, voice, place / "001.mp4", name)
+    (tmp_path / "videos" / "M001" / "broken.mp4").write_bytes(b"nothing")
+    told: list[str] = []
+    reader = ClipReader.open(store, 64, torch.device("cpu"))
+    count = cache_clips(tmp_path / "videos", tmp_path / "cache", reader, say=told.append)
+    assert count == 4
+    assert any("broken.mp4" in line for line in told)
+    one = find_clips(tmp_path / "cache")[0]
+    parts = load_parts(one.path, *PARTS)
+    assert parts["latents"].shape == (8, 4, 8, 8), "0.6 s at 12.5 frames a second"
+    assert parts["heard"].shape[1:] == (5, 64)
+    assert len(parts["face"]) == len(parts["latents"])
+    assert 0 < parts["mask"].mean() < 255
+    again = mien(
+        "features", tmp_path / "videos", "-o", tmp_path / "cache", "--engine", "svd", "--side", 64,
+        "--device", "cpu", cache=store.folder,
+    )  # fmt: skip
+    assert "4 cached clips" in again.stdout, again.stderr
+    (tmp_path / "one.toml").write_text(
+        'features = "cache"\ntest = []\nwidth = 16\nheads = 2\nsteps = 2\nbatch = 4\nframes = 4\n'
+    )
+    done = mien("train", "dice-embedder", "--config", tmp_path / "one.toml", "-o", tmp_path / "a",
+                cache=store.folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "two.toml").write_text(
+        'labelled = "cache"\npriors = "a/priors"\nembedder = "a/embedder.safetensors"\n'
+        "steps = 1\nbatch = 1\nframes = 4\nmeasured = 1\n"
+    )
+    done = mien("train", "dice", "--config", tmp_path / "two.toml", "-o", tmp_path / "b",
+                cache=store.folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "diffusion" in done.stdout
+    assert (tmp_path / "b" / "adapters.safetensors").is_file()
