@@ -297,3 +297,14 @@ def test_from_videos_to_training_by_command(
     assert done.returncode == 0, done.stderr
     assert "diffusion" in done.stdout
     assert (tmp_path / "b" / "adapters.safetensors").is_file()
+    reference = tmp_path / "videos" / "M001" / "video" / "front" / "happy" / "level_3" / "001.mp4"
+    for like in (reference, demo_face, voice):
+        done = mien(
+            "talk", demo_face, voice, "-o", tmp_path / "v.mp4", "--engine", "svd", "--side", 64,
+            "--steps", 1, "--like", like, "--embedder", tmp_path / "a" / "embedder.safetensors",
+            "--overwrite", cache=store.folder,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    done = mien("talk", demo_face, voice, "-o", tmp_path / "w.mp4", "--engine", "svd", "-e",
+                "happy", "--embedder", tmp_path / "none", cache=store.folder)  # fmt: skip
+    assert "There is no embedder" in done.stderr

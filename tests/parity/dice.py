@@ -166,10 +166,16 @@ def tiny_unet(made: Seeded, golden: Golden) -> Outputs:
                 yield "guided", Guidance().combine(said)[None]
 
 
+def config_of(spec: str) -> dict[str, Any]:
+    """The configuration that a specification's note holds."""
+    note = json.loads((SPECS / f"{spec}.json").read_text("utf-8"))["_note"]
+    found: dict[str, Any] = json.loads(note.partition("config: ")[2])
+    return found
+
+
 def tiny_net(made: Seeded, *, plain: bool = False) -> tuple[Any, Conditioning]:
     """The tiny UNet with its recorded weights."""
-    note = json.loads((SPECS / "dice_unet_tiny.json").read_text("utf-8"))["_note"]
-    net, told = build_unet(json.loads(note.partition("config: ")[2]), plain=plain)
+    net, told = build_unet(config_of("dice_unet_tiny"), plain=plain)
     net.load_state_dict(made.weights("dice_unet_tiny"))
     return net.to(made.dtype).eval(), told
 
@@ -186,23 +192,14 @@ def preprocess(made: Seeded, golden: Golden) -> Outputs:
         yield f"clip_{i}", found.clip
 
 
-def tiny_pipeline(made: Seeded, golden: Golden) -> Outputs:
-    from diffusers import AutoencoderKLTemporalDecoder
-
-    note = json.loads((SPECS / "dice_vae_tiny.json").read_text("utf-8"))["_note"]
-    vae = AutoencoderKLTemporalDecoder(**json.loads(note.partition("config: ")[2]))
-    vae.load_state_dict(made.weights("dice_vae_tiny"))
-    guider = PoseGuider(32)
-    guider.load_state_dict(made.weights("dice_pose_guider_tiny"))
+def tiny_scene(made: Seeded, vae: Any, guider: PoseGuider) -> Scene:
+    """The recorded scene of seven frames."""
     mask = torch.zeros(1, 3, 64, 64)
     mask[..., 12:50, 16:52] = 1
     voice = [made.fill(f"pipe.audio.{i}", (32, 1024)) for i in range(7)]
     felt = [made.fill(name, (32, 1024)) for name in ("pipe.emotion", "pipe.emotion_uncond")]
-    noise = made.fill("pipe.noise", (1, 12, 4, 8, 8))[0]
-    latent = vae.encode(made.image("pipe.reference", 64, 64)).latent_dist.mode()
-    yield "reference_latent_mean", latent
-    scene = Scene(
-        latent=latent,
+    return Scene(
+        latent=vae.encode(made.image("pipe.reference", 64, 64)).latent_dist.mode(),
         clip=made.fill("pipe.clip", (1, 1024))[None],
         audio=torch.stack([*voice, made.fill("pipe.audio_uncond", (32, 1024))]),
         emotion=torch.stack(felt),
@@ -211,10 +208,22 @@ def tiny_pipeline(made: Seeded, golden: Golden) -> Outputs:
         mask=mask[:, :1],
         pose=guider(mask),
     )
+
+
+def tiny_pipeline(made: Seeded, golden: Golden) -> Outputs:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    vae = AutoencoderKLTemporalDecoder(**config_of("dice_vae_tiny"))
+    vae.load_state_dict(made.weights("dice_vae_tiny"))
+    guider = PoseGuider(32)
+    guider.load_state_dict(made.weights("dice_pose_guider_tiny"))
+    noise = made.fill("pipe.noise", (1, 12, 4, 8, 8))[0]
+    scene = tiny_scene(made, vae, guider)
+    yield "reference_latent_mean", scene.latent
     for at_once in (3, 1):
         net, told = tiny_net(made)
         plan = Plan(4, windows=Windows(5, 2, 5), branches_at_once=at_once)
-        start = first_latents(latent, noise, 4, SCALING)
+        start = first_latents(scene.latent, noise, 4, SCALING)
         latents = sample(net, told, scene, start, plan)
         yield "latents", latents[None]
         # The recorded pieces hold all frames; the first seven are compared.

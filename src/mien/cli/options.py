@@ -126,6 +126,15 @@ Retrieval = Annotated[
         "--retrieval", help="Ask the bank's nearest entry alone.", rich_help_panel=_DIFFUSION
     ),
 ]
+Embedder = Annotated[
+    Path | None,
+    typer.Option(
+        "--embedder",
+        help="Of mien train dice-embedder: --like by face and voice.",
+        metavar="FILE",
+        rich_help_panel=_DIFFUSION,
+    ),
+]
 MaxMemory = Annotated[
     float | None,
     typer.Option(

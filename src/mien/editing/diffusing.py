@@ -119,7 +119,12 @@ def _open(store: Store, settings: SvdSettings) -> tuple[SvdEngine, Priors]:
             f"The priors have {sizes} numbers, the bank wants {engine.prior_size}: they do not "
             "belong together."
         )
-    return engine, Priors(known)
+    if settings.embedder is None:
+        return engine, Priors(known)
+    from mien.editing.embedding import embedder_of
+
+    embed = embedder_of(Path(settings.embedder), store, engine.prior_size)
+    return engine, Priors(known, embed)
 
 
 def _used(store: Store, settings: SvdSettings) -> tuple[Weights, ...]:

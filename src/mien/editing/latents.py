@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.errors import InputError, MienError
+from mien.errors import FaceNotFoundError, InputError, MienError
 from mien.face.pose import head_pose
 from mien.face.reading import read_expression
 from mien.face.tracker import FaceTracker
@@ -80,18 +80,17 @@ class ClipReader:
         """
         if not has_sound(path):
             raise MienError(f"There is no sound in {path}.")
-        frames, marks = _frames(path)
+        frames, marks = followed(path)
         samples = read_speech(path)[: round(_LONGEST * 16_000)]
         crops, mask = self._cropped(frames, marks)
         latents, clips, at = self._seen(crops)
-        face = [read_expression(head_pose(one).to_head(one)) for one in marks]
         return {
             "latents": latents.astype(np.float16),
             "clips": clips.astype(np.float16),
             "at": at,
             "heard": self._heard(samples).astype(np.float16),
             "mask": mask,
-            "face": np.stack(face).astype(np.float32),
+            "face": seen_frames(marks),
             "voice": self._felt(samples).astype(np.float32),
         }
 
@@ -140,15 +139,25 @@ class ClipReader:
         return states.cpu().numpy()
 
     def _felt(self, samples: Samples) -> Array:
-        """Means of emotion2vec's frames over a fifth of a second, ``(V, E)``."""
-        from mien.speech.emotion2vec import frames_of
-
-        frames = frames_of(self._ears, samples)
-        whole = np.array_split(frames, max(1, len(frames) // _POOLED))
-        return np.stack([one.mean(0) for one in whole])
+        return felt_frames(self._ears, samples)
 
 
-def _frames(path: Path) -> tuple[list[RGBImage], list[Array]]:
+def felt_frames(ears: Emotion2vec, samples: Samples) -> Array:
+    """Means of emotion2vec's frames over a fifth of a second, ``float32 (V, E)``."""
+    from mien.speech.emotion2vec import frames_of
+
+    frames = frames_of(ears, samples)
+    whole = np.array_split(frames, max(1, len(frames) // _POOLED))
+    return np.stack([one.mean(0) for one in whole])
+
+
+def seen_frames(marks: list[Array]) -> Array:
+    """Action units of faces, ``float32 (T, D)``."""
+    read = [read_expression(head_pose(one).to_head(one)) for one in marks]
+    return np.stack(read).astype(np.float32)
+
+
+def followed(path: Path) -> tuple[list[RGBImage], list[Array]]:
     """Pictures at 12.5 a second, and the face in each; the last known where none is found."""
     from mien.engines.svd.voice import FRAME_RATE
 
@@ -164,7 +173,7 @@ def _frames(path: Path) -> tuple[list[RGBImage], list[Array]]:
                 marks.append(found[0] if found else None)
     known = next((one for one in marks if one is not None), None)
     if known is None:
-        raise MienError(f"No usable face was found in {path}.")
+        raise FaceNotFoundError(f"No usable face was found in {path}.")
     out = []
     for one in marks:
         known = one if one is not None else known

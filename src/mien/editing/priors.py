@@ -85,9 +85,9 @@ class Priors:
 
     def _worn(self, look: Look, time: float) -> Prior:
         about = look.about
-        if "voice" in about:
+        if "voice" in about and self.embed is None:
             return self._voice(Path(about["voice"]), time)
-        paths = [Path(path) for path in about["like"]]
+        paths = [Path(path) for path in about.get("like", (about.get("voice"),))]
         if self.embed is not None:
             return np.mean([self._embedded(path) for path in paths], 0).astype(np.float32)
         if about.get("by") == "face":

@@ -7,7 +7,6 @@ will hear this embedder is the published one.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from mien.checkpoints import load_checkpoint, save_checkpoint
 from mien.cmet.layout import EMOTIONS, TEST_PEOPLE
 from mien.device import training_device
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
+from mien.dicetalk.stored import save_embedder
 from mien.dicetalk.training.clips import CLASSES, ClipLabel, find_clips, load_parts
 from mien.errors import InputError
 from mien.media.output import whole_file
@@ -266,16 +266,6 @@ def _anchors(config: EmbedderConfig, device: torch.device) -> Tensor | None:
             f"{', '.join(missing) or 'their size is ' + str(len(known['neutral']))}."
         )
     return torch.stack([known[name].float() for name in EMOTIONS]).to(device)
-
-
-def save_embedder(net: EmotionEmbedder, path: Path) -> None:
-    """Write an embedder with its specification."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
-    said = {"mien": json.dumps({"spec": net.spec.to_dict(), "about": {"name": "embedder"}})}
-    with whole_file(path) as part:
-        save_file(tensors, part, metadata=said)
 
 
 def _save_priors(run: _Run, rows: list[Row], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from mien.engines.svd.guidance import Guidance
@@ -62,6 +63,7 @@ class SvdSettings:
         branches_at_once: 3, or 1 for a third of the memory.
         decode: frames decoded at once.
         offload: keep nets off the device while they do not work.
+        embedder: file of ``mien train dice-embedder``, for ``--like`` (mode V).
         patient: go ahead although it will take long on this device.
         memory: most gigabytes of the device to use; levers are chosen for it. None: no limit.
         windows: how a clip is cut.
@@ -84,6 +86,7 @@ class SvdSettings:
     branches_at_once: int = 3
     decode: int = 10
     offload: bool = False
+    embedder: str | Path | None = None
     patient: bool = False
     memory: float | None = None
     seed: int = 0

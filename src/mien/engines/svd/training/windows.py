@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder
+from mien.dicetalk.embedder import EmotionEmbedder
+from mien.dicetalk.stored import load_embedder
 from mien.dicetalk.training.clips import NEUTRAL, UNKNOWN, ClipLabel, find_clips, load_parts
 from mien.engines.svd.nets import SCALING
 from mien.engines.svd.training.config import DiffusionConfig
@@ -132,20 +133,3 @@ def _embedder(path: Path, size: int) -> EmotionEmbedder:
     if net.spec.width != size:
         raise InputError(f"{path} makes priors of {net.spec.width} numbers; {size} are needed.")
     return net
-
-
-def load_embedder(path: Path) -> EmotionEmbedder:
-    """Read stage 1's ``embedder.safetensors``.
-
-    Raises:
-        InputError: when there is none.
-        WeightsError: when it is damaged.
-    """
-    from mien.weights.convert import load
-
-    if not path.is_file():
-        raise InputError(f"There is no embedder {path}; mien train dice-embedder makes one.")
-    tensors, spec = load(path)
-    net = EmotionEmbedder(EmbedderSpec(**spec))
-    net.load_state_dict(tensors)
-    return net.eval()
