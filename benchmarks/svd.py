@@ -128,7 +128,7 @@ def peaks() -> list[list[object]]:
             with Peak() as peak, torch.device("meta"):
                 net(x, *given)
             rows.append([f"a call, {branches} branches at once", peak.peak / 1e9])
-    vae = make_vae(VAE).half()
+    vae = make_vae(VAE).half().to("meta")
     for frames in (10, 4, 2):
         z = torch.zeros(frames, 4, 64, 64, dtype=HALF, device="meta")
         with Peak() as peak, torch.device("meta"):
