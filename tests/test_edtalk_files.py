@@ -410,7 +410,7 @@ def test_the_api_knows_both_engines(demo_face: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Options"):
         package.edit(demo_face, tmp_path / "a.png", "sad", options=CPU)
     with pytest.raises(InputError, match="no engine"):
-        package.talk(demo_face, demo_face, tmp_path / "a.mp4", "sad", engine="svd")
+        package.talk(demo_face, demo_face, tmp_path / "a.mp4", "sad", engine="paint")
     with pytest.raises(InputError, match="Options"):
         package.talk(demo_face, demo_face, tmp_path / "a.mp4", "sad", options=CPU)
     assert Published.__name__ == "Published"

@@ -49,6 +49,11 @@ def pictures(path: Path) -> list[np.ndarray]:
         return [frame.image.astype(int) for frame in reader]
 
 
+def gap(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    """Mean difference of pictures, of 255."""
+    return float(np.mean([np.abs(a - b).mean() for a, b in zip(one, other, strict=True)]))
+
+
 def test_a_portrait_talks(store: Store, demo_face: Path, voice: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     done = mien(
@@ -84,8 +89,8 @@ def test_every_option_changes_something(
         return pictures(tmp_path / "o.mp4")
 
     first = run()
-    again = run()
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    # Matrix products may differ in the last bit from run to run; no more than that.
+    assert gap(first, run()) < 0.5
     for change in (
         {"seed": 1},
         {"steps": 3},
@@ -99,8 +104,7 @@ def test_every_option_changes_something(
         {"even": True},
     ):
         other = run(**change)
-        assert len(other) == len(first)
-        assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True)), change
+        assert gap(first, other) > 1, change
     assert len(run(interpolate=False)) == 7
     assert run(side=128)[0].shape == (128, 128, 3)
     with pytest.raises(InputError, match="smaller side"):

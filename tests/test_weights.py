@@ -47,7 +47,7 @@ from .published import (
 
 
 def test_names_and_groups() -> None:
-    assert [e.name for e in entries(["edtalk"])] == [e.name for e in ENTRIES]
+    assert [e.name for e in entries(["edtalk", "svd"])] == [e.name for e in ENTRIES]
     assert entry(GENERATOR).page.endswith("/pretrained_weights/EDTalk.pt")
     with pytest.raises(InputError, match="Did you mean edtalk/generator"):
         entry("edtalk/generater")
