@@ -40,7 +40,7 @@ def doctor(
         checks["weights"] = [
             {"name": w.name, "sha256": w.sha256, "licence": w.licence} for w in _weights()
         ]
-        checks["engines"] = {"mesh": _self_test(), "edtalk": _edtalk()}
+        checks["engines"] = {"mesh": _self_test(), **_published()}
     except (MienError, ImportError, OSError) as error:
         checks["engines"] = {"mesh": f"does not work: {error}"}
         problems.append(str(error))
@@ -94,19 +94,30 @@ def _self_test() -> str:
     return f"works ({(perf_counter() - start) * 1000:.0f} ms for one frame)"
 
 
-def _edtalk() -> str:
-    """Whether the published engine can run; it is optional, so nothing here is a problem."""
+def _published() -> dict[str, str]:
+    """Whether published engines can run; they are optional, so nothing here is a problem."""
+    from mien.weights.manifest import CONNECTOR, GENERATOR, PRIORS, SVD_NEEDED
+
+    torch = ("torch", "safetensors")
+    return {
+        "edtalk": _optional("edtalk", torch, (GENERATOR, CONNECTOR)),
+        "svd": _optional("svd", (*torch, "diffusers", "transformers"), (*SVD_NEEDED, PRIORS)),
+    }
+
+
+def _optional(extra: str, libraries: tuple[str, ...], weights: tuple[str, ...]) -> str:
     from importlib.util import find_spec
 
-    from mien.weights.manifest import CONNECTOR, GENERATOR
     from mien.weights.store import Store
 
-    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    missing = [name for name in libraries if find_spec(name) is None]
     if missing:
-        return f"needs {' and '.join(missing)}: pip install 'mien[edtalk]'"
-    if not all(Store().has(name) for name in (GENERATOR, CONNECTOR)):
-        return "has no weights yet: mien weights fetch edtalk"
-    return "has its weights"
+        return f"needs {' and '.join(missing)}: pip install 'mien[{extra}]'"
+    store = Store()
+    away = [name for name in weights if not store.has(name)]
+    if len(away) == len(weights):
+        return f"has no weights yet: mien weights fetch {extra}"
+    return f"lacks {', '.join(away)}" if away else "has its weights"
 
 
 def _print(checks: dict[str, Any]) -> None:

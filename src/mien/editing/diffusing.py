@@ -22,7 +22,7 @@ from mien.media.audio import read_speech
 from mien.media.read import VideoInfo
 from mien.media.still import is_still, read_still
 from mien.media.write import VideoWriter
-from mien.weights.manifest import FLOW, PRIORS
+from mien.weights.manifest import FLOW, PRIORS, SVD_NEEDED
 from mien.weights.store import Store
 
 if TYPE_CHECKING:
@@ -128,8 +128,6 @@ def _open(store: Store, settings: SvdSettings) -> tuple[SvdEngine, Priors]:
 
 
 def _used(store: Store, settings: SvdSettings) -> tuple[Weights, ...]:
-    from mien.engines.svd.load import NEEDED
-
-    names = (*NEEDED, PRIORS, *((FLOW,) if settings.interpolate else ()))
+    names = (*SVD_NEEDED, PRIORS, *((FLOW,) if settings.interpolate else ()))
     kept = store.kept()
     return tuple(Weights(name, kept[name].sha256, kept[name].licence) for name in names)

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from mien.cmet.layout import EXPRESSION_SUFFIX, SPEECH_FOLDER
 from mien.editing.semantic import Voices
+from mien.editing.videos import each_video
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.mel import RATE
-from mien.errors import InputError, MienError
+from mien.errors import MienError
 from mien.face.tracker import FaceTracker
 from mien.media.audio import has_sound
-from mien.media.output import VIDEO_SUFFIXES, whole_file
+from mien.media.output import whole_file
 from mien.media.read import VideoReader
 
 if TYPE_CHECKING:
@@ -53,25 +54,18 @@ def extract(
     Raises:
         InputError: when there is no video under ``root``.
     """
-    videos = sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        raise InputError(f"There is no video under {root}.")
-    done = 0
-    for i, path in enumerate(videos, 1):
+
+    def read(path: Path) -> bool:
         place = output / path.parent.relative_to(root)
         face = place / f"{path.stem}{EXPRESSION_SUFFIX}"
         voice = place / SPEECH_FOLDER / f"{path.stem}.npy"
-        try:
-            if not face.exists():
-                _save(face, expression_of(path, nets))
-            if not voice.exists() and has_sound(path):
-                _save(voice, Voices(nets.listener, path).hear(path))
-            done += face.exists()
-        except MienError as error:
-            say(f"left out: {error}")
-        if progress is not None:
-            progress(i, len(videos))
-    return done
+        if not face.exists():
+            _save(face, expression_of(path, nets))
+        if not voice.exists() and has_sound(path):
+            _save(voice, Voices(nets.listener, path).hear(path))
+        return face.exists()
+
+    return each_video(root, read, say=say, progress=progress)
 
 
 def expression_of(path: Path, nets: Published) -> npt.NDArray[np.float32]:

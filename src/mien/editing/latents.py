@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mien.editing.videos import each_video
 from mien.errors import FaceNotFoundError, InputError, MienError
 from mien.face.pose import head_pose
 from mien.face.reading import read_expression
 from mien.face.tracker import FaceTracker
 from mien.media.audio import Samples, has_sound, read_speech
 from mien.media.frame import RGBImage
-from mien.media.output import VIDEO_SUFFIXES, whole_file
+from mien.media.output import whole_file
 from mien.media.read import VideoReader
 from mien.weights.store import Store
 
@@ -203,21 +204,14 @@ def cache_clips(
     Raises:
         InputError: when there is no video under ``root``.
     """
-    videos = sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        raise InputError(f"There is no video under {root}.")
-    done = 0
-    for number, path in enumerate(videos, 1):
+
+    def cache(path: Path) -> bool:
         target = output / path.relative_to(root).with_suffix(".npz")
-        try:
-            if not target.exists():
-                parts = reader.read(path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with whole_file(target) as part, part.open("wb") as file:
-                    np.savez_compressed(file, **parts)  # type: ignore[arg-type]
-            done += 1
-        except MienError as error:
-            say(f"left out: {error}")
-        if progress is not None:
-            progress(number, len(videos))
-    return done
+        if not target.exists():
+            parts = reader.read(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target) as part, part.open("wb") as file:
+                np.savez_compressed(file, **parts)  # type: ignore[arg-type]
+        return True
+
+    return each_video(root, cache, say=say, progress=progress)

@@ -72,6 +72,9 @@ GUIDER: Final = "svd/guider"
 FLOW: Final = "svd/flow"
 PRIORS: Final = "svd/priors"
 
+SVD_NEEDED: Final = (UNET, ADAPTERS, VAE, EYE, EAR, AUDIO, BANK, GUIDER)
+"""Without which the engine svd cannot run; the priors besides."""
+
 ENTRIES: Final = (
     Entry(
         GENERATOR,

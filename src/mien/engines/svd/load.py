@@ -20,12 +20,11 @@ from mien.weights.manifest import (
     EYE,
     FLOW,
     GUIDER,
+    SVD_NEEDED,
     UNET,
     VAE,
 )
 from mien.weights.store import Store
-
-NEEDED = (UNET, ADAPTERS, VAE, EYE, EAR, AUDIO, BANK, GUIDER)
 
 
 def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) -> Nets:
@@ -40,7 +39,7 @@ def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) ->
         MissingExtraError: without diffusers or transformers.
         WeightsError: for weights that are missing, damaged, or do not belong together.
     """
-    for name in (*NEEDED, *((FLOW,) if interpolate else ())):
+    for name in (*SVD_NEEDED, *((FLOW,) if interpolate else ())):
         store.locate(name)
     try:
         import diffusers  # noqa: F401
