@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from mien.engines.svd.guidance import BRANCHES
 from mien.engines.svd.nets import Nets
 from mien.engines.svd.settings import PRESETS, SvdSettings
 from mien.errors import InputError
@@ -56,13 +57,12 @@ def cost(
     area = width * height / _AREA
     size = sum(p.numel() for p in nets.unet.parameters()) / _WEIGHTS
     preset, windows = PRESETS[settings.preset], settings.windows
-    steps = settings.number_of_steps
+    steps, guidance = settings.number_of_steps, settings.guidance()
     whole = _LAYERS * area + _ATTENTION * area**2
     total = 0.0
     for step in range(steps):
-        guided = preset.guided == (0.0, 1.0) or preset.guided[0] <= step / steps < preset.guided[1]
         one = whole if step % preset.reuse == 0 else _FINEST * area
-        total += one * (3 if guided else 1)
+        total += one * (BRANCHES if guidance.covers(step, steps) else 1)
     calls = -(-windows.total(frames) // windows.length)
     total *= size * calls * windows.length / _LENGTH
     total += frames * _DECODE * area * min(1.0, size)
