@@ -71,3 +71,13 @@ def working_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "fp16" and device.type == "cpu":
         raise InputError("fp16 is for GPUs; on a CPU use fp32, or bf16 where it is new enough.")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch says with ``error`` that memory is too little, on a GPU or a CPU."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )

@@ -18,6 +18,7 @@ pytest.importorskip("transformers")
 
 from mien.engines.svd import cost
 from mien.engines.svd.conditioning import Conditioning, Stream, grid_of
+from mien.engines.svd.engine import SvdEngine
 from mien.engines.svd.guidance import Guidance
 from mien.engines.svd.load import load_nets
 from mien.engines.svd.nets import SCALING, Nets
@@ -30,7 +31,7 @@ from mien.engines.svd.settings import SvdSettings
 from mien.engines.svd.unet import SVD_XT, build_unet
 from mien.engines.svd.voice import frame_count, hidden_states, windows
 from mien.engines.svd.windows import Windows, even_pad
-from mien.errors import InputError
+from mien.errors import InputError, MienError
 from mien.weights.store import Store
 
 from ..svd import PRIOR, UNET_SIZES, tiny_svd_store
@@ -325,6 +326,23 @@ def test_costs_grow_and_levers_save(nets: Nets) -> None:
     with pytest.raises(InputError, match="smaller side"):
         cost.within(nets, SvdSettings(memory=1e-6), 512, 512, 50, cpu, torch.float32)
     assert cost.seconds(1e12, cpu, torch.float32) > cost.seconds(1e10, cpu, torch.float32) > 0
+
+
+def test_too_little_memory_says_which_levers(nets: Nets, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SvdEngine(nets, SvdSettings(side=64, steps=1, patient=True, device="cpu"))
+    image, samples = np.zeros((64, 64, 3), np.uint8), np.zeros(8000, np.float32)
+    scope = engine.scope(image, samples)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(nets.unet, "forward", fail)
+    priors = np.zeros((scope.made, PRIOR), np.float32)
+    with pytest.raises(MienError, match="--max-memory"):
+        list(engine.frames(image, (10, 10, 30, 30), samples, priors, scope))
+    hurried = SvdEngine(nets, SvdSettings(side=1024, steps=200, device="cpu"))
+    with pytest.raises(InputError, match=r"Add --yes"):
+        hurried.scope(image, np.zeros(16_000 * 600, np.float32))
 
 
 def test_the_published_sizes_are_whole() -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.device import torch_device, working_dtype
+from mien.device import out_of_memory, torch_device, working_dtype
 from mien.engines.base import Motion
 from mien.engines.edtalk.encoder import Coefficients
 from mien.engines.edtalk.generator import EDTalk, Source
@@ -123,7 +123,7 @@ class EDTalkEngine:
                     out.append(run(items[start : start + self.batch]))
                 start += self.batch
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -143,13 +143,6 @@ def _to_bytes(pictures: Tensor) -> Tensor:
     """``float (B, 3, h, w)`` in [-1, 1] to ``uint8 (B, h, w, 3)``."""
     bright = (pictures.float().clamp(-1, 1) + 1) * 127.5
     return bright.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def _out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 def _compile(net: EDTalk) -> None:

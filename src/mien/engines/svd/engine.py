@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.device import torch_device, working_dtype
+from mien.device import out_of_memory, torch_device, working_dtype
 from mien.engines.svd.cost import Cost, cost, seconds, within
 from mien.engines.svd.load import load_nets
 from mien.engines.svd.nets import Nets
@@ -178,7 +178,9 @@ class SvdEngine:
                 scene, plan, generator=generator, callback_on_step_end=stepped
             )
             yield from self._pictures(pipeline, latents, scene.frames)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             raise MienError(
                 f"There is not enough memory on {self.device}. Use --max-memory with what is free "
                 "(it chooses levers), --preset fast, or a smaller --side."

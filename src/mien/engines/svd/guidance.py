@@ -32,7 +32,7 @@ class Guidance:
 
     def covers(self, step: int, steps: int) -> bool:
         """Whether a step is guided."""
-        return self.low <= step / max(1, steps) < self.high or (self.low, self.high) == (0.0, 1.0)
+        return self.low <= step / steps < self.high
 
     def combine(self, branches: Tensor) -> Tensor:
         """``(3, ...)`` to ``(...)``: ``u + image (d - u) + speech (c - d)``."""
