@@ -124,6 +124,8 @@ def test_what_cannot_be_is_said(
         (("-e", "happy", "--face", "all"), "choose one"),
         (("-e", "happy", "--offload", "--device", "cpu"), "here is none"),
         (("-e", "happy", "--fps", "50"), "engine mesh"),
+        (("-e", "happy", "--compile"), "belong to --engine edtalk"),
+        (("-e", "happy", "--restorer", "x.onnx"), "belong to --engine edtalk"),
         (("-e", "happy", "--side", "2048", "--steps", "200"), "Add --yes"),
     ):
         done = mien(*base, *more, cache=store.folder)

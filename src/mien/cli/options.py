@@ -151,6 +151,10 @@ Yes = Annotated[
 ]
 
 
+_SHARED = ("device", "dtype", "seed", "compile", "restorer")
+"""Options that other engines know too."""
+
+
 def svd_options(engine: str, **given: object) -> SvdSettings | None:
     """Settings of the engine svd out of the options that were given (not None, not False).
 
@@ -163,8 +167,10 @@ def svd_options(engine: str, **given: object) -> SvdSettings | None:
     if engine == "svd":
         from mien.engines.svd.settings import SvdSettings
 
+        if named.pop("compile", None) or named.pop("restorer", None):
+            raise InputError("--compile and --restorer belong to --engine edtalk.")
         return SvdSettings(**named)  # type: ignore[arg-type]
-    own = [name for name in named if name not in ("device", "dtype", "seed")]
+    own = [name for name in named if name not in _SHARED]
     if own:
         said = {"patient": "--yes", "memory": "--max-memory"}
         options = ", ".join(said.get(name, "--" + name.replace("_", "-")) for name in own)

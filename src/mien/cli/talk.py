@@ -115,6 +115,8 @@ def talk(
         memory=max_memory,
         offload=offload,
         patient=yes,
+        compile=compile,
+        restorer=restorer,
     )
     with progress_bar("Talking") as progress:
         report = run(
