@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,6 +228,30 @@ def test_going_on_from_published_weights(
     before = nets.emotion.codebook.fc.weight.clone()
     train_diffusion(config, nets, tmp_path / "run")
     assert not torch.equal(before, nets.emotion.codebook.fc.weight)
+
+
+@pytest.fixture
+def new_accelerate() -> Iterator[None]:
+    """accelerate keeps its precision for the whole process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_mixed_precision_keeps_what_learns_whole(
+    store: Store, clips: Path, priors: Path, tmp_path: Path, new_accelerate: None
+) -> None:
+    from safetensors.torch import load_file
+
+    config = stage_two(clips, priors, steps=2, precision="bf16")
+    nets = nets_for(config, store)
+    nets.unet.half()
+    after = train_diffusion(config, nets, tmp_path / "run")
+    assert all(np.isfinite(value) for value in after.values())
+    made = load_file(tmp_path / "run" / "adapters.safetensors")
+    assert {value.dtype for value in made.values()} == {torch.float32}
 
 
 def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -> None:

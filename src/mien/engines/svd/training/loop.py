@@ -131,14 +131,18 @@ class _Run:
 
     def __init__(self, config: DiffusionConfig, nets: Nets) -> None:
         try:
-            from accelerate import Accelerator
+            from accelerate import Accelerator, DistributedDataParallelKwargs
         except ImportError as error:
             raise MissingExtraError(
                 f"This training needs more than the core ({error.name}): pip install 'mien[svd]'."
             ) from error
         self.config = config
         device = training_device(config.device)
-        self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.precision)
+        # The discriminator sees labelled windows alone: not every process uses all that learns.
+        some = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self._accelerator = Accelerator(
+            cpu=device.type == "cpu", mixed_precision=config.precision, kwargs_handlers=[some]
+        )
         self.device, self.first = self._accelerator.device, self._accelerator.is_main_process
         torch.manual_seed(config.seed)
         if config.checkpointing:
@@ -148,7 +152,12 @@ class _Run:
             nets.emotion.classifier = Discriminator(replace(nets.emotion.spec, feature=wide))
         self._trainee = Trainee(nets, temporal=config.temporal)
         self._sampler = WindowSampler(config, nets.emotion.spec.prior)
+        # On a GPU autocast reads frozen weights in half precision; a CPU's norms do not.
+        if config.precision == "no" or self.device.type == "cpu":
+            self._trainee.float()
         learned = self._trainee.learned()
+        for parameter in learned.values():  # small steps are lost in half precision
+            parameter.data = parameter.data.float()
         self._optimiser = torch.optim.AdamW(
             learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -195,7 +204,8 @@ class _Run:
                 sums[name] += float(value.detach()) / config.batch
         self._accelerator.clip_grad_norm_(self._trainee.learned().values(), 1.0)
         self._optimiser.step()
-        self._restart(torch.cat(codes), torch.stack(asked))
+        gather = self._accelerator.gather
+        self._restart(gather(torch.cat(codes)), gather(torch.stack(asked)))
         self.done += 1
         self._follow()
         return dict(sums)
@@ -216,11 +226,11 @@ class _Run:
         kept = {name: value.detach().clone() for name, value in learned.items()}
         for name, value in learned.items():
             value.copy_(average[name])
-        self._trainee.eval()
+        self._model.eval()
         sums = dict.fromkeys(LOSSES, 0.0)
         for number in range(self.config.measured):
             rng = np.random.default_rng([self.config.seed, _MEASURE, number])
-            losses = self._trainee(*self._drawn(rng, retrieval=number % 2 == 0))
+            losses = self._model(*self._drawn(rng, retrieval=number % 2 == 0))
             for name in LOSSES:
                 sums[name] += float(losses[name]) / self.config.measured
         for name, value in learned.items():
