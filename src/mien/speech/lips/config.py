@@ -44,7 +44,7 @@ class ArticulatorConfig:
     generated: float = 0.8
     batch: int = 20
     seconds: float = 3.0
-    phone_steps: int = 4000
+    phone_steps: int = 9000
     body: float = 0.3
     steps: int = 300
     learning_rate: float = 2e-3
