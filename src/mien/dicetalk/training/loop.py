@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +20,11 @@ from mien.dicetalk.decoder import MeshDice, MeshDiceSpec
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
 from mien.dicetalk.training.config import DiceConfig
 from mien.dicetalk.training.material import FACE_GAIN, Array, Felt, face_tokens, felt_of
+from mien.pace import warmed_cosine
 
 Say = Callable[[str], None]
+
+_WARM_UP = 50
 
 
 def train_dice(
@@ -73,11 +75,7 @@ def train_dice(
 
 
 def _rate(config: DiceConfig, done: int, steps: int) -> float:
-    return (
-        config.learning_rate
-        * min(1, (done + 1) / 50)
-        * (0.5 + 0.5 * math.cos(math.pi * done / steps))
-    )
+    return config.learning_rate * warmed_cosine(done, steps, _WARM_UP)
 
 
 def train_embedder(

@@ -7,7 +7,6 @@ will hear this embedder is the published one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,10 @@ from mien.cmet.layout import EMOTIONS, TEST_PEOPLE
 from mien.device import training_device
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
 from mien.dicetalk.stored import save_embedder
-from mien.dicetalk.training.clips import CLASSES, ClipLabel, find_clips, load_parts
+from mien.dicetalk.training.clips import CLASSES, LEVELS, NEUTRAL, ClipLabel, find_clips, load_parts
 from mien.errors import InputError
 from mien.media.output import whole_file
+from mien.pace import warmed_cosine
 from mien.settings import read_settings
 
 _WARM_UP: Final = 50
@@ -180,8 +180,7 @@ class _Run:
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.done)
         rng = np.random.default_rng([config.seed, self.done])
-        share = min(1, (self.done + 1) / _WARM_UP)
-        share *= 0.5 + 0.5 * math.cos(math.pi * self.done / config.steps)
+        share = warmed_cosine(self.done, config.steps, _WARM_UP)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * share
         some = [self._rows[i] for i in rng.choice(len(self._rows), config.batch, p=self._odds)]
@@ -247,8 +246,8 @@ class _Run:
 
 def _emotion_of(label: Tensor) -> Tensor:
     """Index in ``EMOTIONS`` of classes."""
-    others = [i for i, name in enumerate(EMOTIONS) if name != "neutral"]
-    table = [EMOTIONS.index("neutral")] + [i for i in others for _ in range(3)]
+    others = [i for i, name in enumerate(EMOTIONS) if name != NEUTRAL]
+    table = [EMOTIONS.index(NEUTRAL)] + [i for i in others for _ in range(LEVELS)]
     return torch.tensor(table, device=label.device)[label]
 
 

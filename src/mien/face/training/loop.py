@@ -24,6 +24,7 @@ from mien.face.training.detection import DetectorTask
 from mien.face.training.export import load_face_net
 from mien.face.training.landmarks import Batch, LandmarkTask
 from mien.face.training.material import load_material
+from mien.pace import warmed_cosine
 
 _WARM_UP: Final = 100
 """Steps, or a tenth of a short run."""
@@ -171,8 +172,8 @@ class _Run:
 
     def _set_rate(self) -> None:
         done, config = self.done, self.config
-        share = 0.5 * (1 + math.cos(math.pi * done / config.steps)) + 0.005
-        rate = config.learning_rate * min(1, (done + 1) / min(_WARM_UP, config.steps / 10)) * share
+        warm_up = min(_WARM_UP, config.steps / 10)
+        rate = config.learning_rate * warmed_cosine(done, config.steps, warm_up, 0.005)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mien.checkpoints import load_checkpoint, save_checkpoint
 from mien.device import training_device
+from mien.pace import warmed_cosine
 from mien.speech.lips.config import ArticulatorConfig
 from mien.speech.lips.net import ArticulatorNet, ArticulatorSpec
 from mien.speech.lips.phones import PhoneSampler
@@ -52,9 +52,7 @@ def learn_phones(
     right = 0.0
     while done < config.phone_steps:
         torch.manual_seed(config.seed * 1_000_003 + done)
-        rate = min(1, (done + 1) / _WARM_UP) * (
-            0.5 + 0.5 * math.cos(math.pi * done / config.phone_steps)
-        )
+        rate = warmed_cosine(done, config.phone_steps, _WARM_UP)
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * rate
         rows, phones = sampler.draw(np.random.default_rng([config.seed, done, _STREAM]))

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from mien.checkpoints import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.device import training_device
 from mien.errors import InputError
+from mien.pace import warmed_cosine
 from mien.speech.lips.config import ArticulatorConfig
 from mien.speech.lips.listening import learn_phones
 from mien.speech.lips.material import Array, TalkingClip, read_clips
@@ -177,8 +178,7 @@ class _Run:
         """One update; the losses."""
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.done)
-        rate = min(1, (self.done + 1) / _WARM_UP)
-        rate *= 0.5 + 0.5 * math.cos(math.pi * self.done / config.steps)
+        rate = warmed_cosine(self.done, config.steps, _WARM_UP)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rate * group["share"]
         drawn = self.sampler.draw(np.random.default_rng([config.seed, self.done]))

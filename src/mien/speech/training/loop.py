@@ -18,6 +18,7 @@ from torch import Tensor
 from mien.checkpoints import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.device import training_device
 from mien.errors import InputError
+from mien.pace import warmed_cosine
 from mien.speech.training.augment import augment
 from mien.speech.training.cache import SPEEDS
 from mien.speech.training.config import ListenerConfig
@@ -181,8 +182,7 @@ class _Run:
 
     def _set_rate(self) -> None:
         done, config = self.done, self.config
-        share = 0.5 * (1 + math.cos(math.pi * done / config.steps)) + 0.01
-        rate = config.learning_rate * min(1, (done + 1) / _WARM_UP) * share
+        rate = config.learning_rate * warmed_cosine(done, config.steps, _WARM_UP, 0.01)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
