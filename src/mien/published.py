@@ -136,17 +136,18 @@ def _shape(tensors: Tensors, name: str, dimensions: int) -> tuple[int, ...]:
     return tuple(map(int, tensors[name].shape))
 
 
-def _svd(read: str, make: str) -> Callable[[Tensors], Expected]:
+def _svd(name: str) -> Callable[[Tensors], Expected]:
     """What a net of the SVD engine must hold; its rooms are opened when needed."""
 
     def expect(tensors: Tensors) -> Expected:
         from mien.engines.svd import specs
 
+        read, make = specs.NETS[name]
         try:
-            spec = getattr(specs, read)(_shapes(tensors))
+            spec = read(_shapes(tensors))
         except (KeyError, StopIteration, IndexError) as error:
             raise WeightsError(f"{error} is missing among its {len(tensors)} tensors.") from error
-        return _all_of(getattr(specs, make)(spec), spec)
+        return _all_of(make(spec), spec)
 
     return expect
 
@@ -200,23 +201,23 @@ _LAYOUTS: Final = {
     ),
     UNET: Layout("Stable Video Diffusion's UNet", _unet),
     ADAPTERS: Layout("DICE-Talk's UNet", _adapters, ("state_dict",), ("module.",)),
-    VAE: Layout("Stable Video Diffusion's VAE", _svd("vae_spec", "make_vae")),
+    VAE: Layout("Stable Video Diffusion's VAE", _svd(VAE)),
     EYE: Layout(
-        "CLIP's picture encoder", _svd("eye_spec", "make_eye"),
+        "CLIP's picture encoder", _svd(EYE),
         ignored=lambda name: name.endswith("position_ids"),
     ),
     EAR: Layout(
-        "Whisper", _svd("ear_spec", "make_ear"), prefixes=("model.", "encoder."),
+        "Whisper", _svd(EAR), prefixes=("model.", "encoder."),
         ignored=lambda name: name.startswith(("decoder.", "proj_out.")),
     ),
-    AUDIO: Layout("DICE-Talk's audio projection", _svd("audio_spec", "make_audio"),
+    AUDIO: Layout("DICE-Talk's audio projection", _svd(AUDIO),
                   ("state_dict",), ("module.",)),
-    BANK: Layout("DICE-Talk's emotion model", _svd("bank_spec", "make_bank"),
+    BANK: Layout("DICE-Talk's emotion model", _svd(BANK),
                  ("state_dict",), ("module.",)),
-    GUIDER: Layout("DICE-Talk's pose guider", _svd("guider_spec", "make_guider"),
+    GUIDER: Layout("DICE-Talk's pose guider", _svd(GUIDER),
                    ("state_dict",), ("module.",)),
     FLOW: Layout(
-        "RIFE's flow net", _svd("flow_spec", "make_flow"), prefixes=("module.",),
+        "RIFE's flow net", _svd(FLOW), prefixes=("module.",),
         ignored=lambda name: name.startswith("block_tea."),
     ),
 }  # fmt: skip

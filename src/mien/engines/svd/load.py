@@ -52,13 +52,13 @@ def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) ->
     nets = Nets(
         unet=unet,
         told=told,
-        vae=_opened(store, VAE, specs.make_vae),
-        eye=_opened(store, EYE, specs.make_eye),
-        ear=_opened(store, EAR, specs.make_ear),
-        audio=_opened(store, AUDIO, specs.make_audio),
-        emotion=_opened(store, BANK, specs.make_bank),
-        guider=_opened(store, GUIDER, specs.make_guider),
-        between=_opened(store, FLOW, specs.make_flow) if interpolate else None,
+        vae=_opened(store, VAE),
+        eye=_opened(store, EYE),
+        ear=_opened(store, EAR),
+        audio=_opened(store, AUDIO),
+        emotion=_opened(store, BANK),
+        guider=_opened(store, GUIDER),
+        between=_opened(store, FLOW) if interpolate else None,
     )
     _check(nets)
     return nets
@@ -81,7 +81,7 @@ def fresh_nets(store: Store, prior: int) -> Nets:
     for adapter in specs.adapters_of(unet):
         adapter.to_empty(device="cpu")
         adapter.begin_as(owners[id(adapter)])
-    ear = _opened(store, EAR, specs.make_ear)
+    ear = _opened(store, EAR)
     context = spec["cross_attention_dim"]
     bank = BankSpec(
         prior=prior,
@@ -92,8 +92,8 @@ def fresh_nets(store: Store, prior: int) -> Nets:
     return Nets(
         unet=unet,
         told=told,
-        vae=_opened(store, VAE, specs.make_vae),
-        eye=_opened(store, EYE, specs.make_eye),
+        vae=_opened(store, VAE),
+        eye=_opened(store, EYE),
         ear=ear,
         audio=TokenNet(STEPS * (ear.config.encoder_layers + 1) * ear.config.d_model, context),
         emotion=EmotionBank(bank),
@@ -101,8 +101,9 @@ def fresh_nets(store: Store, prior: int) -> Nets:
     )
 
 
-def _opened(store: Store, name: str, make: specs.Make) -> Any:  # noqa: ANN401
+def _opened(store: Store, name: str) -> Any:  # noqa: ANN401
     tensors, spec = load(store.locate(name))
+    _, make = specs.NETS[name]
     return specs.filled(make(spec), tensors, name)
 
 

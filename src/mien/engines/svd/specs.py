@@ -20,9 +20,11 @@ from mien.engines.svd.pose_guider import PoseGuider
 from mien.engines.svd.rife import FlowNet
 from mien.engines.svd.unet import ADAPTER, SVD_XT, build_unet
 from mien.errors import MissingExtraError, WeightsError
+from mien.weights.manifest import AUDIO, BANK, EAR, EYE, FLOW, GUIDER, VAE
 
 Shapes = Mapping[str, tuple[int, ...]]
 Spec = dict[str, Any]
+Read = Callable[[Shapes], Spec]
 Make = Callable[[Spec], nn.Module]
 
 _HEAD_UNET, _HEAD_EYE, _HEAD_EAR = 64, 80, 64
@@ -231,6 +233,18 @@ def make_flow(spec: Spec) -> nn.Module:
     """The flow net, without memory."""
     with torch.device("meta"):
         return FlowNet(**spec)
+
+
+NETS: Final[Mapping[str, tuple[Read, Make]]] = {
+    VAE: (vae_spec, make_vae),
+    EYE: (eye_spec, make_eye),
+    EAR: (ear_spec, make_ear),
+    AUDIO: (audio_spec, make_audio),
+    BANK: (bank_spec, make_bank),
+    GUIDER: (guider_spec, make_guider),
+    FLOW: (flow_spec, make_flow),
+}
+"""How sizes are read off tensors, and nets made of sizes, by name in the manifest."""
 
 
 def plain_values(config: Mapping[str, Any]) -> Spec:
