@@ -22,7 +22,7 @@ from mien.engines.svd.rife import MULTIPLE, doubled
 from mien.engines.svd.sampler import Plan
 from mien.engines.svd.settings import PRESETS, SvdSettings
 from mien.engines.svd.voice import FRAME_RATE, frame_count, hidden_states, whisper_encoder, windows
-from mien.engines.svd.windows import Windows, even_pad
+from mien.engines.svd.windows import even_pad
 from mien.errors import InputError, MienError
 from mien.media.audio import Samples
 from mien.media.frame import RGBImage
@@ -45,6 +45,7 @@ class Scope:
         made_rate: of those.
         rate: frames a second of the clip.
         cost: an estimate.
+        settings: what it is made with, the levers among them.
         levers: what was done to fit the memory.
     """
 
@@ -54,6 +55,7 @@ class Scope:
     made_rate: float
     rate: float
     cost: Cost
+    settings: SvdSettings
     levers: tuple[str, ...]
 
 
@@ -107,14 +109,12 @@ class SvdEngine:
         if settings.even:
             pad = even_pad(made, settings.windows.length)
             settings = replace(settings, windows=replace(settings.windows, pad=pad))
-        self.settings, levers = within(
-            self.nets, settings, width, height, made, self.device, self.dtype
-        )
-        estimate = cost(self.nets, self.settings, width, height, made, self.dtype)
+        settings, levers = within(self.nets, settings, width, height, made, self.device, self.dtype)
+        estimate = cost(self.nets, settings, width, height, made, self.dtype)
         if not settings.patient:
             self._ask(estimate, made)
         rate = FRAME_RATE * (2 if settings.interpolate else 1)
-        return Scope(width, height, made, FRAME_RATE, rate, estimate, levers)
+        return Scope(width, height, made, FRAME_RATE, rate, estimate, settings, levers)
 
     def _ask(self, estimate: Cost, made: int) -> None:
         if self.device.type != "cpu":
@@ -149,7 +149,7 @@ class SvdEngine:
         Raises:
             MienError: when memory is too little after all.
         """
-        settings = self.settings
+        settings = scope.settings
         cpu = torch.device("cpu")
         self.nets.told.clamp = settings.clamp
         self.nets.place(cpu if settings.offload else self.device, self.dtype)
@@ -157,7 +157,7 @@ class SvdEngine:
         try:
             with pipeline.at_work("ear"):
                 heard = hidden_states(samples, whisper_encoder(self.nets.ear, self.device))
-            plan = self._plan(settings.windows)
+            plan = _plan(settings)
             calls = plan.windows.calls(scope.made, plan.steps)
             each = calls // plan.steps
 
@@ -177,7 +177,7 @@ class SvdEngine:
             latents = pipeline.denoise(
                 scene, plan, generator=generator, callback_on_step_end=stepped
             )
-            yield from self._pictures(pipeline, latents, scene.frames)
+            yield from self._pictures(pipeline, latents, scene.frames, settings.decode)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -186,22 +186,12 @@ class SvdEngine:
                 "(it chooses levers), --preset fast, or a smaller --side."
             ) from error
 
-    def _plan(self, cut: Windows) -> Plan:
-        settings = self.settings
-        return Plan(
-            steps=settings.number_of_steps,
-            guidance=settings.guidance(),
-            windows=cut,
-            branches_at_once=settings.branches_at_once,
-            reuse=PRESETS[settings.preset].reuse,
-        )
-
     def _pictures(
-        self, pipeline: DiceTalkPipeline, latents: Tensor, count: int
+        self, pipeline: DiceTalkPipeline, latents: Tensor, count: int, decode: int
     ) -> Iterator[RGBImage]:
         """Decoded pictures, doubled where asked for; the last one twice, so that none is short."""
         last: Tensor | None = None
-        for some in pipeline.frames(latents, count, self.settings.decode):
+        for some in pipeline.frames(latents, count, decode):
             if self.nets.between is None:
                 yield from map(_to_bytes, some)
                 continue
@@ -222,6 +212,16 @@ class SvdEngine:
             given = F.pad(frames, (0, grown[1], 0, grown[0]), mode="replicate")
             made = doubled(net, given.to(pipeline.device, next(net.parameters()).dtype))
         return made[..., :height, :width].float().clamp(0, 1)
+
+
+def _plan(settings: SvdSettings) -> Plan:
+    return Plan(
+        steps=settings.number_of_steps,
+        guidance=settings.guidance(),
+        windows=settings.windows,
+        branches_at_once=settings.branches_at_once,
+        reuse=PRESETS[settings.preset].reuse,
+    )
 
 
 def _to_bytes(picture: Tensor) -> RGBImage:

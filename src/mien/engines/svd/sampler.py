@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -176,8 +176,3 @@ class _Caller:
 
 def _or(given: Tensor | None, kept: Tensor) -> Tensor:
     return kept if given is None else given
-
-
-def without_guidance_outside(guidance: Guidance, guided: tuple[float, float]) -> Guidance:
-    """``guidance`` in the share of the steps from ``guided[0]`` to ``guided[1]`` alone."""
-    return replace(guidance, low=guided[0], high=guided[1])

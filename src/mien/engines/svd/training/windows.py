@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,14 +12,12 @@ from torch import Tensor
 
 from mien.dicetalk.embedder import EmotionEmbedder
 from mien.dicetalk.stored import load_embedder
-from mien.dicetalk.training.clips import NEUTRAL, UNKNOWN, ClipLabel, find_clips, load_parts
+from mien.dicetalk.training.clips import LEVELS, NEUTRAL, UNKNOWN, ClipLabel, find_clips, load_parts
 from mien.engines.svd.nets import SCALING
 from mien.engines.svd.training.config import DiffusionConfig
 from mien.engines.svd.voice import windows
 from mien.errors import InputError
 from mien.weights.priors import read_prior
-
-_STRONGEST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class WindowSampler:
         plain = self._priors[NEUTRAL]
         if one.label == UNKNOWN:
             return plain
-        share = np.float32(one.level / _STRONGEST) if one.emotion != NEUTRAL else np.float32(1)
+        share = np.float32(one.level / LEVELS) if one.emotion != NEUTRAL else np.float32(1)
         return plain + share * (self._priors[one.emotion] - plain)
 
 
