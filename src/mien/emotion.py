@@ -363,6 +363,12 @@ def _field(entry: Mapping[str, Any], name: str, where: str, default: float | Non
     return float(value)
 
 
+def turns_of(request: Request) -> tuple[float, ...]:
+    """Seconds at which everything a request wants has been wanted once."""
+    keys = request.keys if isinstance(request, Timeline) else ()
+    return (0.0, *(key.at + key.fade for key in keys))
+
+
 def terms_at(request: Request, time: float) -> list[tuple[Emotion, float]]:
     """What a request is made of at ``time`` seconds: emotions and how much of each.
 

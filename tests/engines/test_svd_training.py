@@ -131,8 +131,9 @@ def test_folders_say_who_feels_what(clips: Path, tmp_path: Path) -> None:
     assert {one.label for one in found} == {0, 1 + 3 * 4 + 2, 2}
     assert CLASSES == 22
     assert [one.label for one in find_clips(clips / "hdtf")] == [-1]
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no cached clip"):
-        find_clips(tmp_path / "priors") if (tmp_path / "priors").mkdir() is None else None
+        find_clips(tmp_path / "empty")
     bad = clips / "hdtf" / "bad.npz"
     np.savez(bad, latents=np.full(3, np.nan, np.float32))
     with pytest.raises(InputError, match="no numbers"):

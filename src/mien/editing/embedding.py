@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mien.editing.edtalk import open_ears
 from mien.editing.latents import felt_frames, followed, seen_frames
@@ -14,6 +15,9 @@ from mien.face.tracker import FaceTracker
 from mien.media.audio import has_sound, read_speech
 from mien.media.still import is_still, read_still
 from mien.weights.store import Store
+
+if TYPE_CHECKING:
+    from mien.speech.emotion2vec import Emotion2vec
 
 
 def embedder_of(path: Path, store: Store, size: int) -> Embed:
@@ -36,6 +40,10 @@ def embedder_of(path: Path, store: Store, size: int) -> Embed:
     if net.spec.width != size:
         raise InputError(f"{path} makes priors of {net.spec.width} numbers; the bank wants {size}.")
 
+    @cache
+    def ears() -> Emotion2vec:
+        return open_ears(store)
+
     def tensor(values: Any) -> torch.Tensor:  # noqa: ANN401
         return torch.from_numpy(values)[None]
 
@@ -43,8 +51,7 @@ def embedder_of(path: Path, store: Store, size: int) -> Embed:
         still = is_still(source)
         voice = None
         if not still and has_sound(source):
-            ears = open_ears(store)
-            voice = tensor(felt_frames(ears, read_speech(source)))
+            voice = tensor(felt_frames(ears(), read_speech(source)))
             if voice.shape[2] != net.spec.audio:
                 raise InputError(f"{path} was trained with another emotion2vec than is here.")
         face = _face(source, voice is not None)

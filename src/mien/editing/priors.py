@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion import Emotion, Request, Timeline, terms_at
+from mien.emotion import Emotion, Request, terms_at, turns_of
 from mien.errors import InputError
 from mien.look import Look
 from mien.speech.labels import HEARD
@@ -64,8 +64,7 @@ class Priors:
         Raises:
             InputError: as :meth:`at`.
         """
-        keys = request.keys if isinstance(request, Timeline) else ()
-        for time in (0.0, *(key.at + key.fade for key in keys)):
+        for time in turns_of(request):
             self.at(request, time)
 
     def _parts(self, emotion: Emotion, time: float) -> list[tuple[Prior, float]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion import Emotion, Request, Timeline, terms_at
+from mien.emotion import Emotion, Request, terms_at, turns_of
 from mien.errors import InputError
 from mien.look import Look
 from mien.media.audio import SPEECH_RATE, Samples, has_sound, read_speech
@@ -114,8 +114,7 @@ class Voices:
         Raises:
             InputError: as :meth:`at`.
         """
-        keys = request.keys if isinstance(request, Timeline) else ()
-        for time in (0.0, *(key.at + key.fade for key in keys)):
+        for time in turns_of(request):
             self.at(request, time)
 
     def _parts(

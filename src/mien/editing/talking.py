@@ -37,7 +37,7 @@ from mien.media.read import VideoInfo
 from mien.media.still import is_still, read_still
 from mien.media.write import VideoWriter
 from mien.speech.articulation import Articulator, code_at
-from mien.speech.features import MELS, RATE, features
+from mien.speech.features import RATE, Features, features, loudness
 
 RATES: Final = (25, 30, 50, 60)
 """Frames per second a portrait can speak at."""
@@ -171,8 +171,9 @@ class _Scene:
         self._varieties = [
             Variety(settings.variety, settings.seed * 1000 + i) for i, _ in enumerate(faces)
         ]
-        self._codes = Articulator().listen(samples)
-        self._stress = _stress(samples)
+        rows = features(samples)
+        self._codes = Articulator().follow(rows)
+        self._stress = _stress(rows)
 
     def frames(self, count: int) -> Iterator[Frame]:
         """The clip, frame by frame; two are drawn at a time."""
@@ -218,9 +219,9 @@ class _Scene:
         return Frame(image, time, index)
 
 
-def _stress(samples: Samples) -> npt.NDArray[np.float32]:
+def _stress(rows: Features) -> npt.NDArray[np.float32]:
     """How much louder a syllable is than its phrase, 0..1, 100 values a second."""
-    level = features(samples)[:, :MELS].mean(1)
+    level = loudness(rows)
     if not len(level):
         return np.zeros(0, np.float32)
     near, far = (

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mien.media.audio import Samples
 from mien.shipped import open_net
-from mien.speech.features import MELS, RATE, Features, features
+from mien.speech.features import MELS, Features, features
 
 NAMES: Final = ("opening", "width", "jaw", "upper lip", "lower lip", "protrusion", "lip thickness")
 """Entries of the code: lip gap, distance of the mouth's corners, height of the chin, rise of the
@@ -79,7 +79,10 @@ class Articulator:
         Args:
             samples: ``float32 (samples,)``, 16 kHz mono.
         """
-        rows = features(samples)
+        return self.follow(features(samples))
+
+    def follow(self, rows: Features) -> Code:
+        """As :meth:`listen`, of a voice's features ``float32 (R, 82)``."""
         count = len(rows) // 2
         if count == 0:
             return np.zeros((0, len(NAMES)), np.float32)
@@ -114,11 +117,6 @@ def _speaking(level: Features) -> npt.NDArray[np.float32]:
     kernel = np.hanning(2 * _EASE + 3)[1:-1]
     soft = np.convolve(np.pad(wide, _EASE, mode="edge"), kernel / kernel.sum(), mode="valid")
     return soft.astype(np.float32)
-
-
-def rows_per_code() -> int:
-    """Rows of features per code."""
-    return RATE // CODE_RATE
 
 
 def code_at(codes: Code, times: Iterable[float]) -> Code:
