@@ -16,12 +16,12 @@ from listen import statistics
 from record import ROOT, table, write_section
 
 from mien.cmet.losses import LossWeights
-from mien.cmet.training.bank import load_pairs
-from mien.cmet.training.config import ConnectorConfig
-from mien.cmet.training.data import Pairs, read_faces
-from mien.cmet.training.export import load_connector
-from mien.cmet.training.loop import train_connector
-from mien.cmet.training.measure import (
+from mien.datasets.manifest import present, read_manifest
+from mien.training.connector.config import ConnectorConfig
+from mien.training.connector.data import Pairs, read_faces
+from mien.training.connector.export import load_connector
+from mien.training.connector.loop import train_connector
+from mien.training.connector.measure import (
     Case,
     FaceSpace,
     cases,
@@ -31,9 +31,9 @@ from mien.cmet.training.measure import (
     rank,
     typical_of,
 )
-from mien.speech.training.cache import build_cache
-from mien.speech.training.corpora import present, read_manifest
-from mien.speech.training.sampling import Excerpts
+from mien.training.connector.voices import load_pairs
+from mien.training.listener.cache import build_cache
+from mien.training.listener.sampling import Excerpts
 
 SEVERAL = 4
 HEAD_SHOTS = (

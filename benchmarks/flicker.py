@@ -14,10 +14,10 @@ import numpy as np
 from record import MEDIA, table, write_section
 
 from mien.engines.mesh import lips, rig
+from mien.face.facs import BASIC_EMOTIONS, RECIPES
 from mien.face.follow import follow
 from mien.face.pose import head_pose
 from mien.face.tracker import FaceTracker
-from mien.facs import BASIC_EMOTIONS, RECIPES
 from mien.media.frame import Frame
 from mien.media.read import VideoReader
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from record import table, write_section
 
+from mien.face.facs import BASIC_EMOTIONS
 from mien.face.tracker import FaceTracker
-from mien.facs import BASIC_EMOTIONS
 from mien.media.still import read_still
 
 TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])

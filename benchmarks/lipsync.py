@@ -15,8 +15,8 @@ from record import MEDIA, table, write_section
 
 import mien
 from mien.engines.mesh.lips import CLOSED
+from mien.face.facs import BASIC_EMOTIONS
 from mien.face.tracker import FaceTracker
-from mien.facs import BASIC_EMOTIONS
 from mien.media.read import VideoReader
 
 DEFAULT = ("hdtf_512_25fps.mp4", "mead_w009_neutral_256_25fps.mp4", "speech_450_25fps.mp4",

@@ -17,11 +17,11 @@ from mien.media.audio import SPEECH_RATE
 from mien.speech.features import MELS, RATE
 from mien.speech.labels import HEARD
 from mien.speech.listener import Listener
-from mien.speech.training.cache import SPEEDS
-from mien.speech.training.config import ListenerConfig
-from mien.speech.training.data import SpeechData, load_data
-from mien.speech.training.measure import recall
-from mien.speech.training.sampling import Excerpts
+from mien.training.listener.cache import SPEEDS
+from mien.training.listener.config import ListenerConfig
+from mien.training.listener.data import SpeechData, load_data
+from mien.training.listener.measure import recall
+from mien.training.listener.sampling import Excerpts
 
 CEPSTRA = 30
 VIEWS = [SPEEDS.index(speed) for speed in (1.0, 0.92, 1.09)]

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 import mien
+from mien.face.facs import BASIC_EMOTIONS
 from mien.face.tracker import FaceTracker
-from mien.facs import BASIC_EMOTIONS
 from mien.media.still import read_still, write_still
 
 TILE = 256

@@ -15,11 +15,11 @@ import numpy as np
 from record import table, write_section
 
 import mien
-from mien.editing.talking import TalkSettings
-from mien.facs import BASIC_EMOTIONS
+from mien.face.facs import BASIC_EMOTIONS
 from mien.media.audio import read_speech
 from mien.media.read import VideoReader
 from mien.media.still import write_still
+from mien.pipelines.mesh_talk import TalkSettings
 from mien.speech.articulation import Articulator
 
 EVERY = 4

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from render_faces import tile
 
-from mien.editing.files import edit_file
-from mien.emotion import Emotion
+from mien.datasets.manifest import read_manifest
+from mien.emotion.request import Emotion
+from mien.emotion.resolve_mesh import look_like
 from mien.face.select import FaceChoice
-from mien.like import look_like
 from mien.media.still import read_still, write_still
-from mien.speech.training.corpora import read_manifest
+from mien.pipelines.mesh_edit import edit_file
 
 CLIPS = 20
 BASIC = ("happy", "sad", "angry", "surprised", "fear", "disgusted")

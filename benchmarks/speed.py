@@ -14,7 +14,7 @@ from clips import loop
 from record import MEDIA, table, write_section
 
 import mien
-from mien.facs import BASIC_EMOTIONS
+from mien.face.facs import BASIC_EMOTIONS
 
 CLIPS = {
     "512 x 512, face 300 px": "hdtf_512_25fps.mp4",

@@ -31,9 +31,9 @@ from tests.parity import dice
 from tests.parity.compare import Seeded
 
 from mien.engines.svd.conditioning import Stream
+from mien.engines.svd.deep_cache import DeepFeatures
 from mien.engines.svd.guidance import Guidance
 from mien.engines.svd.pose_guider import PoseGuider
-from mien.engines.svd.reuse import DeepFeatures
 from mien.engines.svd.sampler import Plan, Scene, first_latents, sample
 from mien.engines.svd.settings import PRESETS
 from mien.engines.svd.specs import make_vae

@@ -11,7 +11,7 @@ from mien.cmet.connector import Connector, ConnectorSpec
 from mien.engines.edtalk.audio2lip import Audio2Lip
 from mien.engines.edtalk.keys import Key, published_keys
 from mien.engines.edtalk.spec import EDTalkSpec
-from mien.published import convert_file
+from mien.engines.published_checkpoints import convert_file
 from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
 from mien.weights.manifest import AUDIO2LIP, CONNECTOR, EMOTION2VEC, GENERATOR, entry
 from mien.weights.store import Store

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 from mien.dicetalk.bank import BankSpec, EmotionBank
 from mien.dicetalk.tokens import TokenNet
+from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd import specs
 from mien.engines.svd.pose_guider import PoseGuider
 from mien.engines.svd.rife import FlowNet
 from mien.engines.svd.unet import ADAPTER, build_unet
-from mien.published import convert_file
 from mien.weights.manifest import (
     ADAPTERS,
     AUDIO,

@@ -183,7 +183,7 @@ def test_huge_and_tiny_pictures(demo_face: Path, tmp_path: Path) -> None:
 
 
 def test_emotions_lists_all() -> None:
-    from mien.emotion import NAMES
+    from mien.emotion.request import NAMES
 
     result = mien("emotions", "--json")
     assert set(json.loads(result.stdout)) == set(NAMES)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import mien
-from mien.editing.overlap import ahead
 from mien.media.read import VideoReader
 from mien.media.still import read_still
+from mien.pipelines.prefetch import ahead
 
 
 def frames(path: Path) -> list[tuple[Fraction, np.ndarray]]:
@@ -63,7 +63,7 @@ def test_a_still_grows_with_intensity(demo_face: Path, tmp_path: Path) -> None:
 
 
 def test_every_emotion_looks_different(demo_face: Path, tmp_path: Path) -> None:
-    from mien.facs import BASIC_EMOTIONS
+    from mien.face.facs import BASIC_EMOTIONS
 
     pictures = {}
     for name in BASIC_EMOTIONS:

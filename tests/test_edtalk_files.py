@@ -17,20 +17,20 @@ pytest.importorskip("safetensors")
 
 import mien as package
 from mien.cmet.transfer import WINDOW
-from mien.editing.edtalk import Published, edit_published, talk_published
-from mien.editing.moving import Anchors, Mover, Shot
-from mien.editing.semantic import Voices, Wish, label_voices
-from mien.emotion import Emotion, Timeline
+from mien.emotion.request import Emotion, Timeline
+from mien.emotion.resolve_edtalk import Voices, Wish, label_voices
+from mien.emotion.resolve_mesh import look_like
 from mien.engines.base import Motion
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.errors import InputError, MissingExtraError, WeightsError
 from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
-from mien.like import look_like
 from mien.media.frame import Frame
 from mien.media.read import VideoReader
 from mien.media.still import read_still
+from mien.pipelines.edtalk import Published, edit_published, talk_published
+from mien.pipelines.edtalk_motion import Anchors, Mover, Shot
 from mien.weights.manifest import GENERATOR
 from mien.weights.store import Store
 
@@ -345,7 +345,7 @@ def test_missing_libraries_name_the_extra(store: Store, monkeypatch: pytest.Monk
 
 def test_a_restorer_draws_larger_faces(store: Store, demo_face: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from mien.onnx_files import write_onnx
+    from mien.training.onnx_export import write_onnx
 
     class Dark(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.emotion import EASINGS, Emotion, Timeline
+from mien.emotion.request import EASINGS, Emotion, Timeline
 from mien.errors import InputError
-from mien.facs import ACTION_UNITS, INDEX, RECIPES
+from mien.face.facs import ACTION_UNITS, INDEX, RECIPES
 
 NAMES = [name for name in RECIPES if name != "neutral"]
 

@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from mien.errors import InputError, WeightsError
-from mien.evaluate.frechet import Moments, frechet_distance
-from mien.evaluate.networks import MetricNet
-from mien.evaluate.pairs import crema_pairs, mead_pairs, read_pairs, write_pairs
-from mien.evaluate.score import Networks, face_crops, render, score
-from mien.evaluate.sync import lip_sync, mfcc
-from mien.onnx_files import write_onnx
+from mien.evaluation.frechet import Moments, frechet_distance
+from mien.evaluation.networks import MetricNet
+from mien.evaluation.pairs import crema_pairs, mead_pairs, read_pairs, write_pairs
+from mien.evaluation.score import Networks, face_crops, render, score
+from mien.evaluation.sync import lip_sync, mfcc
+from mien.training.onnx_export import write_onnx
 
 from .speech.voices import buzz
 

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.api import _enliven, edit, request_from
-from mien.cmet.clarity import clarify
-from mien.cmet.express import Expresser
-from mien.emotion import Emotion, Timeline
+from mien.cmet.mesh import Expresser
+from mien.cmet.sharpen import clarify
+from mien.emotion.expression_track import PRESETS, Look, presets
+from mien.emotion.prosody import Living, course, course_of
+from mien.emotion.request import Emotion, Timeline
+from mien.emotion.resolve_mesh import follow_voice, look_like
 from mien.errors import FaceNotFoundError, InputError
-from mien.facs import ACTION_UNITS, INDEX, RECIPES
-from mien.life import Living, course, course_of
-from mien.like import follow_voice, look_like
-from mien.look import PRESETS, Look, presets
+from mien.face.facs import ACTION_UNITS, INDEX, RECIPES
 from mien.media.still import read_still, write_still
 
 from .speech.voices import buzz, write_sound

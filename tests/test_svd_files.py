@@ -12,13 +12,13 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import mien as package
-from mien.editing.priors import Priors
-from mien.emotion import Emotion, Timeline
+from mien.emotion.request import Emotion, Timeline
+from mien.emotion.resolve_mesh import look_like
+from mien.emotion.resolve_svd import Priors
+from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.settings import SvdSettings
 from mien.errors import InputError, WeightsError
-from mien.like import look_like
 from mien.media.read import VideoReader
-from mien.published import convert_file
 from mien.weights.manifest import ADAPTERS, AUDIO, PRIORS, UNET, entry
 from mien.weights.store import CACHE_VARIABLE, Store
 

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from mien.api import talk
-from mien.dicetalk.variety import Variety, priors
-from mien.editing.talking import TalkSettings
-from mien.emotion import Emotion
+from mien.dicetalk.prior_sampling import Variety, priors
+from mien.emotion.request import Emotion
+from mien.engines.mesh.idle_motion import Idle
 from mien.engines.mesh.portrait import Portrait
 from mien.engines.mesh.speaking import speech_fields, speech_motion
 from mien.engines.mesh.turning import Turn
 from mien.errors import FaceNotFoundError, InputError
+from mien.face.facs import ACTION_UNITS, INDEX
 from mien.face.pose import head_pose
 from mien.face.topology import INNER_LOWER, INNER_UPPER, LEFT_EYE, RIGHT_EYE
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
-from mien.facs import ACTION_UNITS, INDEX
-from mien.idle import Idle
 from mien.media.read import VideoReader
 from mien.media.still import read_still, write_still
+from mien.pipelines.mesh_talk import TalkSettings
 from mien.speech.articulation import CODE_RATE, NAMES, Articulator, code_at
 
 from .command import mien

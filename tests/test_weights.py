@@ -20,8 +20,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("huggingface_hub")
 
+from mien.engines.published_checkpoints import convert_file, fetch
 from mien.errors import InputError, WeightsError
-from mien.published import convert_file, fetch
 from mien.weights.convert import load
 from mien.weights.manifest import (
     AUDIO2LIP,

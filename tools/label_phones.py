@@ -9,8 +9,8 @@ Three sources, none of which is needed at run time:
     python tools/label_phones.py MANIFEST.csv TEXTS_DIR OUT.npz
 
 ``TEXTS_DIR`` holds ``LANGUAGE.txt`` files, a sentence a line. Writes ``rows`` ``float16 (R, 82)``
-(levelled features, 100 a second), ``phones`` ``uint8 (R / 2,)`` (``mien.speech.lips.classes``) and
-``starts`` (first row of every recording).
+(levelled features, 100 a second), ``phones`` ``uint8 (R / 2,)``
+(``mien.training.articulator.classes``) and ``starts`` (first row of every recording).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pocketsphinx import Decoder, get_model_path
 from mien.media.audio import read_speech
 from mien.speech.articulation import CODE_RATE, levelled
 from mien.speech.features import features
-from mien.speech.lips.classes import from_arpa, from_ipa
+from mien.training.articulator.classes import from_arpa, from_ipa
 
 Spoken = tuple[npt.NDArray[np.float32], list[tuple[float, str]]]
 """Samples at 16 kHz, and (end in seconds, IPA symbol) of every phone."""

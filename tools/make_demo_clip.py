@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from mien.engines.mesh import MeshEngine, MeshSettings
+from mien.face.facs import expression
 from mien.face.tracker import FaceTracker
 from mien.face.types import Face
-from mien.facs import expression
 from mien.media.color import ColorSpec
 from mien.media.read import VideoInfo
 from mien.media.still import read_still

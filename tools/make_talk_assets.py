@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.dicetalk.training.export import export_dice
-from mien.speech.lips.export import export_articulator, load_net
+from mien.training.articulator.export import export_articulator, load_net
+from mien.training.emotion_prior.export import export_dice
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 

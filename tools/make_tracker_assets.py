@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.face.training.export import export_face_net, load_face_net
+from mien.training.tracker.export import export_face_net, load_face_net
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.cmet.training.bank import load_pairs
-from mien.cmet.training.config import ConnectorConfig
-from mien.cmet.training.export import export_connector, load_connector
-from mien.speech.training.export import export_listener, load_net
+from mien.training.connector.config import ConnectorConfig
+from mien.training.connector.export import export_connector, load_connector
+from mien.training.connector.voices import load_pairs
+from mien.training.listener.export import export_listener, load_net
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mien.api import edit, feel, talk
-    from mien.editing.live import Editor
-    from mien.editing.report import Report
-    from mien.emotion import Emotion, Timeline
+    from mien.emotion.request import Emotion, Timeline
     from mien.errors import FaceNotFoundError, InputError, MienError, OutputError, WeightsError
+    from mien.pipelines.mesh_live import Editor
+    from mien.pipelines.report import Report
     from mien.speech.feeling import Feeling
 
 __version__ = "0.1.0"
@@ -24,10 +24,10 @@ _WHERE = {
     "feel": "mien.api",
     "talk": "mien.api",
     "Feeling": "mien.speech.feeling",
-    "Editor": "mien.editing.live",
-    "Report": "mien.editing.report",
-    "Emotion": "mien.emotion",
-    "Timeline": "mien.emotion",
+    "Editor": "mien.pipelines.mesh_live",
+    "Report": "mien.pipelines.report",
+    "Emotion": "mien.emotion.request",
+    "Timeline": "mien.emotion.request",
     **dict.fromkeys(
         ("MienError", "InputError", "OutputError", "FaceNotFoundError", "WeightsError"),
         "mien.errors",

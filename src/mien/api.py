@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.emotion import Emotion, Request, Timeline, check_intensity
+from mien.emotion.expression_track import AUTO, PRESETS, Look
+from mien.emotion.request import Emotion, Request, Timeline, check_intensity
 from mien.errors import InputError
-from mien.look import AUTO, PRESETS, Look
 
 if TYPE_CHECKING:
-    from mien.editing.report import Progress, Report
-    from mien.editing.talking import TalkSettings
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
+    from mien.pipelines.mesh_talk import TalkSettings
+    from mien.pipelines.report import Progress, Report
     from mien.speech.feeling import Feeling
 
 ENGINES = ("mesh", "edtalk")
@@ -73,7 +73,7 @@ def request_from(
     if AUTO not in names and (emotion or au or not voices):
         Emotion.parse(emotion or "", au=au or "")  # complain before listening for long
     if voices:
-        from mien.like import look_like
+        from mien.emotion.resolve_mesh import look_like
 
         worn, heard = look_like(voices, plain)
     looks, warnings = _auto(source, plain, AUTO in names)
@@ -87,7 +87,7 @@ def _auto(
     """The look that follows the clip's own voice, where somebody asked for it."""
     if not wanted:
         return {}, ()
-    from mien.like import follow_voice
+    from mien.emotion.resolve_mesh import follow_voice
 
     look, warnings = follow_voice(source, neutral)
     return {AUTO: look}, warnings
@@ -121,7 +121,7 @@ def _enliven(request: Request, source: Path) -> Request:
 
 def _enliven_by(request: Request, speech: Path) -> Request:
     """Let an expression rise and fall with a voice."""
-    from mien.life import Living, course_of
+    from mien.emotion.prosody import Living, course_of
 
     return Living(request, course_of(speech))
 
@@ -172,8 +172,8 @@ def edit(
     _check_engine(engine, ENGINES)
     if engine == "mesh" and options is not None:
         raise InputError("Options (device, dtype …) belong to the engine edtalk.")
-    from mien.editing.files import check_files, edit_file
     from mien.face.select import FaceChoice
+    from mien.pipelines.mesh_edit import check_files, edit_file
 
     choice = FaceChoice.parse(face)
     check_files(Path(input), Path(output), choice, overwrite=overwrite)
@@ -187,8 +187,8 @@ def edit(
         intensity=intensity,
     )
     if engine == "edtalk":
-        from mien.editing.edtalk import edit_published
         from mien.engines.edtalk.settings import EDTalkSettings
+        from mien.pipelines.edtalk import edit_published
 
         return edit_published(
             Path(input),
@@ -261,8 +261,8 @@ def talk(
         raise InputError("Options (device, dtype …) belong to the published engines.")
     if engine != "mesh" and settings is not None:
         raise InputError("TalkSettings (rate, side, liveliness …) belong to the engine mesh.")
-    from mien.editing.files import check_talk
     from mien.face.select import FaceChoice
+    from mien.pipelines.mesh_edit import check_talk
 
     choice = FaceChoice.parse(face)
     check_talk(Path(portrait), Path(speech), Path(output), choice, overwrite=overwrite)
@@ -278,7 +278,7 @@ def talk(
         intensity=intensity,
     )
     if engine == "mesh":
-        from mien.editing.talking import TalkSettings, talk_file
+        from mien.pipelines.mesh_talk import TalkSettings, talk_file
 
         return talk_file(
             Path(portrait),
@@ -297,7 +297,7 @@ def talk(
     if engine == "svd":
         if not isinstance(options, SvdSettings | None):
             raise InputError("The engine svd takes SvdSettings as options.")
-        from mien.editing.diffusing import talk_diffused
+        from mien.pipelines.svd import talk_diffused
 
         return talk_diffused(
             Path(portrait),
@@ -312,7 +312,7 @@ def talk(
         )
     if not isinstance(options, EDTalkSettings | None):
         raise InputError("The engine edtalk takes EDTalkSettings as options.")
-    from mien.editing.edtalk import talk_published
+    from mien.pipelines.edtalk import talk_published
 
     return talk_published(
         Path(portrait),

@@ -11,16 +11,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mien.cmet.connector import Connector, ConnectorSpec
-from mien.cmet.express import Expresser
 from mien.cmet.losses import directional, focal
-from mien.cmet.openface import UNITS
-from mien.cmet.training.config import ConnectorConfig
-from mien.cmet.training.data import Pairs, PairSampler, read_faces
-from mien.cmet.training.export import export_connector, load_connector
-from mien.cmet.training.loop import train_connector
-from mien.cmet.training.measure import FaceSpace, cases, correlations, rank, typical_of
+from mien.cmet.mesh import Expresser
 from mien.cmet.transfer import transfer
 from mien.errors import InputError, WeightsError
+from mien.face.openface import UNITS
+from mien.training.connector.config import ConnectorConfig
+from mien.training.connector.data import Pairs, PairSampler, read_faces
+from mien.training.connector.export import export_connector, load_connector
+from mien.training.connector.loop import train_connector
+from mien.training.connector.measure import FaceSpace, cases, correlations, rank, typical_of
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear", "disgusted")
 SIZE = 12
@@ -143,7 +143,7 @@ def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path) -> None
 
 
 def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> None:
-    from mien.facs import RECIPES
+    from mien.face.facs import RECIPES
 
     net = load_connector(run / "connector.pt")
     export_connector(net, PAIRS, tmp_path)

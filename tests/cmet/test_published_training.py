@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 pytest.importorskip("safetensors")
 
-from mien.cmet.layout import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
-from mien.cmet.training.mead import MeadSampler, read_features
-from mien.cmet.training.published import PublishedConfig, train_published
-from mien.editing.edtalk import Published
-from mien.editing.features import extract
+from mien.datasets.edtalk_features import extract
+from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
+from mien.datasets.mead_features import MeadSampler, read_features
 from mien.engines.edtalk.settings import EDTalkSettings
+from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError
-from mien.published import convert_file
+from mien.pipelines.edtalk import Published
+from mien.training.connector.edtalk import PublishedConfig, train_published
 from mien.weights.manifest import CONNECTOR, entry
 from mien.weights.store import Store
 

@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 
 from mien.dicetalk.bank import BankSpec, EmotionBank, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
-from mien.dicetalk.training.config import DiceConfig
-from mien.dicetalk.training.loop import probe, train_dice
-from mien.dicetalk.training.material import Felt, face_tokens
 from mien.errors import InputError
+from mien.training.emotion_prior.config import DiceConfig
+from mien.training.emotion_prior.material import Felt, face_tokens
+from mien.training.emotion_prior.mesh import probe, train_dice
 
 SMALL = BankSpec(
     prior=8, width=16, tokens=3, entries=5, heads=4, feature=12, hidden=(8, 8), classes=4
@@ -129,8 +129,8 @@ def test_training_keeps_the_emotion_and_drops_the_person(tmp_path: Path) -> None
     again = train_dice(config, tmp_path / "b", felt=toy())
     assert scores == again
     pytest.importorskip("onnx")
-    from mien.dicetalk.training.export import export_dice, load_net
-    from mien.shipped import open_net
+    from mien.training.emotion_prior.export import export_dice, load_net
+    from mien.weights.bundled import open_net
 
     out = tmp_path / "assets"
     out.mkdir()

@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from mien.device import torch_device, working_dtype
 from mien.engines.base import Motion
+from mien.engines.device import torch_device, working_dtype
 from mien.engines.edtalk.engine import EDTalkEngine
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.keys import fold, published_keys
@@ -24,8 +24,8 @@ from mien.errors import InputError, MienError, WeightsError
 from mien.face.crop import Crop
 from mien.face.tracker import FaceTracker
 from mien.media.still import read_still
-from mien.onnx_files import write_onnx
 from mien.speech.emotion2vec import embed
+from mien.training.onnx_export import write_onnx
 from mien.weights.manifest import GENERATOR
 
 from ..published import SPEC, generator_weights, tiny_emotion2vec, tiny_store

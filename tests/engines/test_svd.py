@@ -18,13 +18,13 @@ pytest.importorskip("transformers")
 
 from mien.engines.svd import cost
 from mien.engines.svd.conditioning import Conditioning, Stream, grid_of
+from mien.engines.svd.deep_cache import DeepFeatures
 from mien.engines.svd.engine import SvdEngine
 from mien.engines.svd.guidance import Guidance
 from mien.engines.svd.load import load_nets
 from mien.engines.svd.nets import SCALING, Nets
 from mien.engines.svd.picture import crop_box, mask_box, portrayed, working_size
 from mien.engines.svd.pipeline import DiceTalkPipeline
-from mien.engines.svd.reuse import DeepFeatures
 from mien.engines.svd.rife import FlowNet, doubled
 from mien.engines.svd.sampler import Plan
 from mien.engines.svd.settings import SvdSettings

@@ -16,16 +16,16 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import mien as package
-from mien.dicetalk.training.clips import CLASSES, PARTS, find_clips, load_parts
-from mien.dicetalk.training.sequences import EmbedderConfig, train_sequences
-from mien.editing.latents import ClipReader, cache_clips
+from mien.datasets.clip_cache import CLASSES, PARTS, find_clips, load_parts
+from mien.datasets.svd_latents import ClipReader, cache_clips
+from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.load import load_nets
-from mien.engines.svd.training.config import DiffusionConfig
-from mien.engines.svd.training.loop import nets_for, train_diffusion
-from mien.engines.svd.training.objective import LOSSES
-from mien.engines.svd.training.windows import WindowSampler
 from mien.errors import InputError
-from mien.published import convert_file
+from mien.training.emotion_prior.published import EmbedderConfig, train_sequences
+from mien.training.svd.config import DiffusionConfig
+from mien.training.svd.loop import nets_for, train_diffusion
+from mien.training.svd.objective import LOSSES
+from mien.training.svd.windows import WindowSampler
 from mien.weights.manifest import ADAPTERS, AUDIO, BANK, EMOTION2VEC, GUIDER, entry
 from mien.weights.store import CACHE_VARIABLE, Store
 
@@ -162,7 +162,7 @@ def test_stage_one_keeps_the_feeling_and_resumes_exactly(clips: Path, tmp_path: 
 def test_an_anchor_holds_the_embedder_near_published_priors(clips: Path, tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
-    from mien.cmet.layout import EMOTIONS
+    from mien.datasets.mead import EMOTIONS
 
     rng = np.random.default_rng(1)
     known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in EMOTIONS}

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from mien.face import topology
 from mien.face.canonical import canonical_face
+from mien.face.facs import ACTION_UNITS
 from mien.face.pose import fit_similarity, head_pose
 from mien.face.smooth import OneEuro
-from mien.facs import ACTION_UNITS
 
 from ..conftest import canonical_landmarks
 

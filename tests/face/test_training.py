@@ -18,13 +18,13 @@ torch = pytest.importorskip("torch")
 from mien.errors import InputError
 from mien.face.detector import Detector
 from mien.face.parts import EYE_POINTS, LIPS, PARTS
-from mien.face.training.config import FaceNetConfig
-from mien.face.training.detection import DetectorTask
-from mien.face.training.export import export_face_net, load_face_net
-from mien.face.training.landmarks import LandmarkTask, wing
-from mien.face.training.loop import train_face_net
-from mien.face.training.material import load_material
-from mien.shipped import open_net
+from mien.training.tracker.config import FaceNetConfig
+from mien.training.tracker.detection import DetectorTask
+from mien.training.tracker.export import export_face_net, load_face_net
+from mien.training.tracker.landmarks import LandmarkTask, wing
+from mien.training.tracker.loop import train_face_net
+from mien.training.tracker.material import load_material
+from mien.weights.bundled import open_net
 
 from ..conftest import canonical_landmarks
 

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from mien.cmet.connector import Connected, Connector, ConnectorSpec
 from mien.cmet.losses import contrastive, directional, focal
-from mien.cmet.training.objective import both_ways
 from mien.cmet.transfer import transfer
 from mien.engines.edtalk.audio2lip import Audio2Lip, smooth
 from mien.engines.edtalk.encoder import Coefficients
@@ -20,6 +19,7 @@ from mien.engines.edtalk.keys import fold
 from mien.engines.edtalk.mel import mel_filters, mel_spectrogram, mel_windows
 from mien.engines.edtalk.spec import EDTalkSpec
 from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
+from mien.training.connector.objective import both_ways
 
 from .compare import Case, Output, Seeded, Tolerance
 

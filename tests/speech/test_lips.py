@@ -13,17 +13,17 @@ pytest.importorskip("tensorboard")
 
 from mien.errors import InputError
 from mien.face.canonical import canonical_face
-from mien.shipped import open_net
 from mien.speech.articulation import LOOK_AHEAD
 from mien.speech.features import FEATURES, MELS
-from mien.speech.lips.classes import CLASSES, from_arpa, from_ipa
-from mien.speech.lips.config import ArticulatorConfig
-from mien.speech.lips.listening import learn_phones
-from mien.speech.lips.loop import person, train_articulator
-from mien.speech.lips.material import TalkingClip, codes_of
-from mien.speech.lips.measure import best_lag, closures, correlation, measure
-from mien.speech.lips.net import ArticulatorNet, ArticulatorSpec
-from mien.speech.lips.sampling import heard
+from mien.training.articulator.classes import CLASSES, from_arpa, from_ipa
+from mien.training.articulator.config import ArticulatorConfig
+from mien.training.articulator.loop import person, train_articulator
+from mien.training.articulator.material import TalkingClip, codes_of
+from mien.training.articulator.measure import best_lag, closures, correlation, measure
+from mien.training.articulator.net import ArticulatorNet, ArticulatorSpec
+from mien.training.articulator.phones_loop import learn_phones
+from mien.training.articulator.sampling import heard
+from mien.weights.bundled import open_net
 
 
 def clip(name: str, split: str, *, late: int = 0, seed: int = 0) -> TalkingClip:
@@ -120,7 +120,7 @@ def test_training_follows_the_voice_and_resumes_exactly(tmp_path: Path) -> None:
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     pytest.importorskip("onnx")
-    from mien.speech.lips.export import export_articulator, load_net
+    from mien.training.articulator.export import export_articulator, load_net
 
     net = load_net(tmp_path / "whole" / "articulator.pt")
     export_articulator([net, net], tmp_path)

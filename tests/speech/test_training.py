@@ -11,15 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from mien.datasets.corpora import paper_split, read_corpus
+from mien.datasets.manifest import read_manifest
 from mien.errors import InputError
 from mien.speech.listener import Listener
-from mien.speech.training.augment import augment
-from mien.speech.training.config import ListenerConfig
-from mien.speech.training.corpora import read_manifest
-from mien.speech.training.export import export_listener, load_net
-from mien.speech.training.layouts import paper_split, read_corpus
-from mien.speech.training.loop import train_listener
-from mien.speech.training.losses import SpeakerAdversary, contrast, distil
+from mien.training.listener.augment import augment
+from mien.training.listener.config import ListenerConfig
+from mien.training.listener.export import export_listener, load_net
+from mien.training.listener.loop import train_listener
+from mien.training.listener.losses import SpeakerAdversary, contrast, distil
 
 from .voices import buzz, write_corpus, write_sound
 
@@ -75,7 +75,7 @@ def test_training_learns(trained: tuple[Path, list[str]]) -> None:
 def test_resuming_continues_exactly(
     toy: Path, trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mien.speech.training import loop
+    from mien.training.listener import loop
 
     class StopError(Exception):
         pass
@@ -155,7 +155,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=word):
             ListenerConfig.load(path)
-    from mien.device import training_device
+    from mien.engines.device import training_device
 
     assert training_device("cpu").type == "cpu"
     with pytest.raises(InputError, match="Valid: auto"):

@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Show every emotion on faces that ship with mien, an edited clip, and a face that talks."""
     from mien.api import edit, talk
-    from mien.facs import RECIPES
+    from mien.face.facs import RECIPES
 
     names = ("emotions.png", "clip.mp4", "clip-emotions.mp4", "talk.mp4")
     wanted = [output / name for name in names]

@@ -62,7 +62,7 @@ def _version(name: str) -> str | None:
 
 
 def _weights() -> Any:  # noqa: ANN401 - keeps the import lazy
-    from mien.editing.report import all_weights
+    from mien.pipelines.report import all_weights
 
     return all_weights()
 
@@ -75,7 +75,7 @@ def _self_test() -> str:
     import numpy as np
 
     from mien.cli.demo import DEMO_FACES, demo_picture
-    from mien.emotion import Emotion
+    from mien.emotion.request import Emotion
     from mien.engines.mesh import MeshEngine
     from mien.face.tracker import FaceTracker
     from mien.face.types import Face

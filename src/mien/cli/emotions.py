@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from mien.look import Preset
+    from mien.emotion.expression_track import Preset
 
 _LEAST: Final = 0.05
 _SPEECH: Final = "speech and this project's estimate"
@@ -19,7 +19,7 @@ def emotions(
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """List the emotions that have a name, and the action units they are made of."""
-    from mien.facs import ACTION_UNITS, MEANINGS, RECIPES
+    from mien.face.facs import ACTION_UNITS, MEANINGS, RECIPES
 
     if as_json:
         data: dict[str, dict[str, Any]] = {
@@ -62,14 +62,14 @@ def emotions(
 
 def _extended() -> list[tuple[str, Preset]]:
     """The emotions made of speech that have no recipe."""
-    from mien.look import PRESETS, presets
+    from mien.emotion.expression_track import PRESETS, presets
 
     return [(name, presets()[name]) for name in PRESETS]
 
 
 def _place(name: str) -> tuple[float, float]:
     """Valence and arousal of an emotion."""
-    from mien.look import presets
+    from mien.emotion.expression_track import presets
     from mien.speech.labels import AFFECT
 
     if name in AFFECT:

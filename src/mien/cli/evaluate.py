@@ -37,7 +37,7 @@ def pairs(
     debug: Debug = False,
 ) -> None:
     """List what is driven to which emotion."""
-    from mien.evaluate.pairs import crema_pairs, mead_pairs, write_pairs
+    from mien.evaluation.pairs import crema_pairs, mead_pairs, write_pairs
 
     found = mead_pairs(root.resolve()) if corpus is Corpus.mead else crema_pairs(root.resolve())
     write_pairs(output, found)
@@ -55,8 +55,8 @@ def render(
     debug: Debug = False,
 ) -> None:
     """Make every pair's video; goes on where it was interrupted."""
-    from mien.evaluate.pairs import read_pairs
-    from mien.evaluate.score import render as run
+    from mien.evaluation.pairs import read_pairs
+    from mien.evaluation.score import render as run
 
     options = edtalk_options(engine, device, dtype, compile, None)
     found = read_pairs(table)
@@ -83,9 +83,9 @@ def score(
     debug: Debug = False,
 ) -> None:
     """Acc_emo, FID, FVD and sync of rendered videos."""
-    from mien.evaluate.pairs import read_pairs
-    from mien.evaluate.score import Networks
-    from mien.evaluate.score import score as run
+    from mien.evaluation.pairs import read_pairs
+    from mien.evaluation.score import Networks
+    from mien.evaluation.score import score as run
 
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     networks = Networks(classifier, names, inception, video, sync_video, sync_audio)

@@ -27,9 +27,9 @@ def features(
     debug: Debug = False,
 ) -> None:
     """What published engines train on: features of many videos, or their latents."""
-    from mien.editing.edtalk import Published
-    from mien.editing.features import extract
+    from mien.datasets.edtalk_features import extract
     from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.pipelines.edtalk import Published
 
     if not videos.is_dir():
         raise InputError(f"There is no folder {videos}.")
@@ -54,8 +54,8 @@ def features(
 
 
 def _latents(videos: Path, output: Path, side: int, device: str) -> None:
-    from mien.device import torch_device
-    from mien.editing.latents import ClipReader, cache_clips
+    from mien.datasets.svd_latents import ClipReader, cache_clips
+    from mien.engines.device import torch_device
     from mien.weights.store import Store
 
     reader = ClipReader.open(Store(), side, torch_device(device))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from mien.editing.report import Report
+    from mien.pipelines.report import Report
 
 
 def show(report: Report, *, as_json: bool) -> None:

@@ -39,7 +39,7 @@ from mien.cli.progress import progress_bar
 from mien.cli.summary import show
 
 if TYPE_CHECKING:
-    from mien.editing.talking import TalkSettings
+    from mien.pipelines.mesh_talk import TalkSettings
 
 
 def talk(
@@ -157,6 +157,6 @@ def _settings(
     named = {name: value for name, value in given.items() if value is not None}
     if not named:
         return None
-    from mien.editing.talking import TalkSettings
+    from mien.pipelines.mesh_talk import TalkSettings
 
     return TalkSettings(**named)  # type: ignore[arg-type]

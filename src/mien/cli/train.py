@@ -72,47 +72,47 @@ def _run(
         typer.echo(line, err=True)
 
     if net is Net.listener:
-        from mien.speech.training.config import ListenerConfig
-        from mien.speech.training.loop import train_listener
+        from mien.training.listener.config import ListenerConfig
+        from mien.training.listener.loop import train_listener
 
         settings = ListenerConfig.load(config)
         return train_listener(settings, output, resume=resume, say=say, progress=progress)
     if net is Net.tracker:
-        from mien.face.training.config import FaceNetConfig
-        from mien.face.training.loop import train_face_net
+        from mien.training.tracker.config import FaceNetConfig
+        from mien.training.tracker.loop import train_face_net
 
         tracker = FaceNetConfig.load(config)
         return train_face_net(tracker, output, resume=resume, say=say, progress=progress)
     if net is Net.dice_mesh:
-        from mien.dicetalk.training.config import DiceConfig
-        from mien.dicetalk.training.loop import train_dice
+        from mien.training.emotion_prior.config import DiceConfig
+        from mien.training.emotion_prior.mesh import train_dice
 
         return train_dice(DiceConfig.load(config), output, say=say, progress=progress)
     if net is Net.articulator:
-        from mien.speech.lips.config import ArticulatorConfig
-        from mien.speech.lips.loop import train_articulator
+        from mien.training.articulator.config import ArticulatorConfig
+        from mien.training.articulator.loop import train_articulator
 
         mouth = ArticulatorConfig.load(config)
         return train_articulator(mouth, output, resume=resume, say=say, progress=progress)
     if net is Net.dice_embedder:
-        from mien.dicetalk.training.sequences import EmbedderConfig, train_sequences
+        from mien.training.emotion_prior.published import EmbedderConfig, train_sequences
 
         first = EmbedderConfig.load(config)
         return train_sequences(first, output, resume=resume, say=say, progress=progress)
     if net is Net.dice:
-        from mien.engines.svd.training.config import DiffusionConfig
-        from mien.engines.svd.training.loop import nets_for, train_diffusion
+        from mien.training.svd.config import DiffusionConfig
+        from mien.training.svd.loop import nets_for, train_diffusion
 
         second = DiffusionConfig.load(config)
         nets = nets_for(second)
         return train_diffusion(second, nets, output, resume=resume, say=say, progress=progress)
     if net is Net.connector_edtalk:
-        from mien.cmet.training.published import PublishedConfig, train_published
+        from mien.training.connector.edtalk import PublishedConfig, train_published
 
         published = PublishedConfig.load(config)
         return train_published(published, output, resume=resume, say=say, progress=progress)
-    from mien.cmet.training.config import ConnectorConfig
-    from mien.cmet.training.loop import train_connector
+    from mien.training.connector.config import ConnectorConfig
+    from mien.training.connector.loop import train_connector
 
     plan = ConnectorConfig.load(config)
     return train_connector(plan, output, resume=resume, say=say, progress=progress)

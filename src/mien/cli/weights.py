@@ -45,7 +45,7 @@ def fetch(
     debug: Debug = False,
 ) -> None:
     """Download, check and convert; goes on where it was interrupted."""
-    from mien.published import fetch as run
+    from mien.engines.published_checkpoints import fetch as run
     from mien.weights.manifest import entries
     from mien.weights.store import Store
 
@@ -66,7 +66,7 @@ def convert(
     debug: Debug = False,
 ) -> None:
     """Convert a published file that you have; nothing in it is executed."""
-    from mien.published import convert_file
+    from mien.engines.published_checkpoints import convert_file
     from mien.weights.manifest import entry
     from mien.weights.store import Store
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mien.face.box import Square
 from mien.face.crop import FACE_MARGIN, Crop, lean_of
 from mien.media.frame import RGBImage
-from mien.shipped import open_net
+from mien.weights.bundled import open_net
 
 CELL: Final = 8
 """Pixels of the picture that one cell of the detector's map stands for."""

@@ -19,7 +19,7 @@ from mien.face.crop import Crop, eye_crop, face_crop, mouth_crop
 from mien.face.parts import EYE, EYE_POINTS, FACE, LIPS, MOUTH
 from mien.face.types import Landmarks
 from mien.media.frame import RGBImage
-from mien.shipped import open_net
+from mien.weights.bundled import open_net
 
 if TYPE_CHECKING:
     import onnxruntime

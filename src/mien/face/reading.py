@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.face.canonical import canonical_face
-from mien.facs import Expression
+from mien.face.facs import Expression
 
 
 @lru_cache(maxsize=1)

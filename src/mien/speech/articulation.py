@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.media.audio import Samples
-from mien.shipped import open_net
 from mien.speech.features import MELS, Features, features
+from mien.weights.bundled import open_net
 
 NAMES: Final = ("opening", "width", "jaw", "upper lip", "lower lip", "protrusion", "lip thickness")
 """Entries of the code: lip gap, distance of the mouth's corners, height of the chin, rise of the

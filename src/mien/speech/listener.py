@@ -13,10 +13,10 @@ import soxr
 
 from mien.errors import InputError
 from mien.media.audio import SPEECH_RATE, Samples, read_speech, stream_speech
-from mien.shipped import open_net
 from mien.speech.features import MELS, RATE, Features, features
 from mien.speech.labels import AFFECT, HEARD
 from mien.speech.trim import speech_span
+from mien.weights.bundled import open_net
 
 if TYPE_CHECKING:
     pass

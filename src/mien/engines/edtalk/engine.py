@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.device import out_of_memory, torch_device, working_dtype
 from mien.engines.base import Motion
+from mien.engines.device import out_of_memory, torch_device, working_dtype
 from mien.engines.edtalk.encoder import Coefficients
 from mien.engines.edtalk.generator import EDTalk, Source
 from mien.engines.edtalk.keys import fold

@@ -9,7 +9,7 @@ import numpy as np
 
 from mien.errors import InputError, WeightsError
 from mien.media.frame import RGBImage
-from mien.shipped import open_net
+from mien.weights.bundled import open_net
 
 
 class Restorer:

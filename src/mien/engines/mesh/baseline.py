@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.engines.base import Motion
-from mien.facs import INDEX, UNIT_AND_SIDE, Expression
+from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression
 
 _FLOOR: Final = 0.12
 """Readings up to this are the person's shape rather than an expression."""

@@ -16,11 +16,11 @@ from mien.engines.mesh.layout import extend, layout
 from mien.engines.mesh.mouth import draw_mouth
 from mien.engines.mesh.warp import Map, Points, Region, motion_field, region_of, smooth_kinks, warp
 from mien.engines.mesh.wrinkles import draw_wrinkles
+from mien.face.facs import ACTION_UNITS, Expression
 from mien.face.pose import HeadPose, head_pose
 from mien.face.reading import read_expression
 from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
 from mien.face.types import LANDMARK_COUNT, Face
-from mien.facs import ACTION_UNITS, Expression
 from mien.media.frame import RGBImage
 
 _NOTHING: Final = 1e-3

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mien.face.facs import INDEX, Expression
 from mien.face.topology import (
     INNER_LOWER,
     INNER_UPPER,
@@ -16,7 +17,6 @@ from mien.face.topology import (
     UPPER_LIP,
     UPPER_LIP_MIDDLE,
 )
-from mien.facs import INDEX, Expression
 
 Points = npt.NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from mien.engines.mesh import lips, rig
 from mien.engines.mesh.engine import MeshEngine, MeshSettings
 from mien.engines.mesh.speaking import speech_motion
 from mien.engines.mesh.turning import Turn, turn_head
+from mien.face.facs import INDEX, Expression
 from mien.face.pose import HeadPose, head_pose
 from mien.face.types import Face
-from mien.facs import INDEX, Expression
 from mien.media.frame import RGBImage
 
 Points = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import WeightsError
+from mien.face.facs import ACTION_UNITS, INDEX, Expression
 from mien.face.topology import EYES, Eye
-from mien.facs import ACTION_UNITS, INDEX, Expression
 
 Points = npt.NDArray[np.float64]
 

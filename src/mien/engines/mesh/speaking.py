@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mien.engines.mesh.lips import close_gap
 from mien.face.topology import INNER_LOWER, INNER_UPPER
-from mien.shipped import open_arrays
+from mien.weights.bundled import open_arrays
 
 Points = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mien.engines.mesh.warp import Region
 from mien.face.canonical import canonical_face
-from mien.facs import INDEX, Expression
+from mien.face.facs import INDEX, Expression
 from mien.media.frame import RGBImage
 
 Points = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.device import out_of_memory, torch_device, working_dtype
+from mien.engines.device import out_of_memory, torch_device, working_dtype
 from mien.engines.svd.cost import Cost, cost, seconds, within
 from mien.engines.svd.load import load_nets
 from mien.engines.svd.nets import Nets

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mien.engines.svd.conditioning import Conditioning, Stream
+from mien.engines.svd.deep_cache import DeepFeatures
 from mien.engines.svd.guidance import BRANCHES, FULL, PICTURED, UNCONDITIONED, Guidance
-from mien.engines.svd.reuse import DeepFeatures
 from mien.engines.svd.schedule import euler_scheduler
 from mien.engines.svd.windows import Windows
 

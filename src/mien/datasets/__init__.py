@@ -1,0 +1,1 @@
+"""MEAD, CREMA-D, RAVDESS, HDTF, manifests and caches: what training and evaluation read."""

@@ -1,1 +1,0 @@
-"""Editing: from a file or a live stream to the same pictures with another feeling."""

@@ -1,0 +1,1 @@
+"""What the user asks for, and what each engine understands of it."""

@@ -1,0 +1,1 @@
+"""From files to files: one module per engine and verb."""

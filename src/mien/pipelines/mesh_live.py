@@ -1,0 +1,118 @@
+"""Edit a stream of pictures one by one, as they come from a camera."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+
+from mien.emotion.request import Emotion, Request
+from mien.engines.mesh import MeshEngine
+from mien.engines.mesh.baseline import Baseline
+from mien.errors import InputError
+from mien.face.facs import Expression
+from mien.face.follow import FaceFollower
+from mien.face.select import FaceChoice, FaceSelector
+from mien.face.tracker import FaceTracker
+from mien.media.frame import RGBImage
+from mien.pipelines.neutral_expression import change
+
+_EASE_SECONDS: Final = 0.15
+"""Time constant with which a new request, or a better known resting face, takes over."""
+
+
+class Editor:
+    """Edits live pictures; each comes back at once, without waiting for later ones.
+
+    ``emotion`` may be set at any time: the face eases over. The person's resting expression is
+    learned on the way. Use it as a context manager, or call ``close``.
+
+    Args:
+        emotion: an ``Emotion``, ``Timeline`` or text such as ``"sad:0.6"``.
+        face: ``largest``, ``all`` or a number from 1.
+        rate: pictures per second, where no times are given.
+
+    Raises:
+        InputError: for a request or choice that cannot be used.
+    """
+
+    def __init__(
+        self, emotion: Request | str, *, face: str = "largest", rate: float = 25.0
+    ) -> None:
+        if not math.isfinite(rate) or rate <= 0:
+            raise InputError(
+                f"The rate must be a positive number of pictures per second; got {rate}."
+            )
+        choice = FaceChoice.parse(face)
+        if choice.kind == "picture":
+            raise InputError("A live editor chooses by largest, all or a number.")
+        self.emotion = emotion
+        self._engine = MeshEngine()
+        self._tracker = FaceTracker()
+        self._follower = FaceFollower(self._tracker)
+        self._selector = FaceSelector(choice)
+        self._baselines: dict[int, Baseline] = {}
+        self._shown: dict[int, Expression] = {}
+        self._step = 1 / Fraction(rate).limit_denominator(100_000)
+        self._time: Fraction | None = None
+
+    @property
+    def emotion(self) -> Request:
+        """What is asked for now."""
+        return self._emotion
+
+    @emotion.setter
+    def emotion(self, request: Request | str) -> None:
+        self._emotion = Emotion.parse(request) if isinstance(request, str) else request
+
+    def __call__(self, image: RGBImage, time: float | Fraction | None = None) -> RGBImage:
+        """Return ``image`` (RGB ``uint8 (H, W, 3)``) with the chosen faces edited.
+
+        Args:
+            image: not changed; comes back as it is where there is no face.
+            time: seconds; must grow. Without it pictures are ``1 / rate`` apart.
+
+        Raises:
+            InputError: for another array or a time that does not grow.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(
+                f"Pictures must be RGB uint8 (H, W, 3); got {image.dtype} {image.shape}."
+            )
+        last = self._time
+        now = (
+            Fraction(time)
+            if time is not None
+            else (last + self._step if last is not None else Fraction(0))
+        )
+        if last is not None and now <= last:
+            raise InputError(f"Times must grow; got {float(now)} after {float(last)}.")
+        self._time = now
+        elapsed = float(now - last) if last is not None else 0.0
+        for face in self._selector.pick(self._follower.update(image, now)):
+            baseline = self._baselines.setdefault(face.id, Baseline())
+            baseline.observe(self._engine.encode(image, face))
+            wanted = change(self._emotion, float(now), baseline.expression)
+            shown = self._shown.get(face.id, wanted)
+            shown = shown + np.float32(1 - math.exp(-elapsed / _EASE_SECONDS)) * (wanted - shown)
+            self._shown[face.id] = shown
+            image = self._engine.render(image, face, shown)
+        return image
+
+    def close(self) -> None:
+        """Release the nets."""
+        self._tracker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Training of the nets: one trainer, and one package per net."""

@@ -1,0 +1,208 @@
+"""A trained connector, and what it takes to draw with it, to the files mien runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.cmet.connector import WINDOW, Connector, ConnectorSpec
+from mien.cmet.semantic import Voice, semantic_vector
+from mien.cmet.sharpen import clarify
+from mien.emotion.expression_track import PRESETS
+from mien.face.facs import RECIPES, expression
+from mien.face.openface import UNITS
+from mien.media.output import whole_file
+from mien.training.checkpoint import load_weights
+from mien.training.connector.data import Array, Pairs
+from mien.training.connector.measure import Predict, predictor
+from mien.training.onnx_export import halve_weights, write_onnx
+
+_SPEAKING: Final = ("25", "26", "45")
+"""Units that talking and blinking move: no sign of what is felt."""
+
+_RIDGE: Final = 1e-3
+"""Of the decoder's least squares, per row."""
+
+_FAINT: Final = MappingProxyType(
+    {
+        "calm": {"12": 0.15, "43": 0.12},
+        "bored": {"43": 0.3, "15": 0.2, "1": 0.15},
+    }
+)
+"""Looks of what is heard but has no recipe: this project's estimates."""
+
+
+_ESTIMATES: Final = MappingProxyType(
+    {
+        "charismatic": {"12": 0.7, "6": 0.5, "1": 0.3, "2": 0.4, "25": 0.15},
+        "desirous": {"12": 0.35, "43": 0.25, "7": 0.2, "25": 0.3, "1": 0.15},
+        "empathetic": {"1": 0.85, "4": 0.15, "12": 0.3, "6": 0.3},
+        "envious": {"4": 0.55, "7": 0.6, "14L": 0.4, "15": 0.35, "24": 0.4},
+        "romantic": {"12": 0.6, "6": 0.55, "43": 0.18, "1": 0.3},
+        "sarcastic": {"12L": 0.7, "14L": 0.5, "2L": 0.6, "43": 0.15, "7": 0.2},
+    }
+)
+"""How the extended emotions look, as far as this project can tell; there is no accepted coding."""
+
+_ESTIMATED: Final = 0.8
+"""Share of the estimate in an extended preset. The only voices at hand for them are synthetic, and
+romantic, desirous and empathetic ones among them sound sad to this listener and to others."""
+
+
+class _Window(nn.Module):
+    def __init__(self, net: Connector) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, reference: Tensor, speech: Tensor, code: Tensor) -> Tensor:
+        out: Tensor = self.net(reference, speech, code).delta
+        return out
+
+
+def load_connector(path: Path) -> Connector:
+    """Read a ``connector.pt`` that training wrote.
+
+    Raises:
+        InputError: when it is none.
+    """
+    spec, weights = load_weights(path)
+    net = Connector(ConnectorSpec(**spec))
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
+    """Write ``connector.onnx``, ``connector.npz`` and ``presets.npz``.
+
+    Args:
+        net: a trained connector of 17 action units.
+        pairs: what it was trained on.
+        folder: where to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Two passes through fused attention differ from the traced one by rounding only.
+    torch.backends.mha.set_fastpath_enabled(False)
+    size = net.spec.expression
+    example = (
+        torch.zeros(2, WINDOW, size),
+        torch.zeros(2, 1, net.spec.speech),
+        torch.zeros(2, WINDOW, size),
+    )
+    with whole_file(folder / "connector.onnx") as part:
+        names = ["reference", "speech", "expression"]
+        write_onnx(_Window(net), example, part, names, ["difference"])
+        halve_weights(part)
+    neutral_face, neutral_voice = averages(pairs)
+    predict = predictor(net)
+    common = predict(np.zeros(net.spec.speech, np.float32), neutral_face)
+    decoder = decoder_of(pairs, predict, common, neutral_voice)
+    with whole_file(folder / "connector.npz") as part, part.open("wb") as file:
+        np.savez(
+            file,
+            neutral_face=neutral_face,
+            common=common,
+            decoder=decoder,
+            neutral_embedding=neutral_voice.embedding,
+            neutral_affect=neutral_voice.affect,
+        )
+    names, vectors, affect = preset_vectors(pairs, neutral_voice)
+    codes = [(predict(v, neutral_face) - common) @ decoder for v in vectors]
+    heard = np.stack([clarify(code.astype(np.float32)) for code in codes])
+    faces = heard.copy()
+    for face, name in zip(faces, names, strict=True):
+        if name in _ESTIMATES:
+            face += _ESTIMATED * (expression(_ESTIMATES[name]) - face)
+    with whole_file(folder / "presets.npz") as part, part.open("wb") as file:
+        np.savez(
+            file,
+            names=np.array(names),
+            vectors=vectors,
+            heard=heard.astype(np.float32),
+            expressions=faces.astype(np.float32),
+            affect=affect,
+        )
+
+
+def averages(pairs: Pairs) -> tuple[Array, Voice]:
+    """The average neutral face (code units) and voice over the people trained on."""
+    plain = pairs.train & (pairs.emotion == "neutral")
+    faces, voices = [], []
+    for person in np.unique(pairs.speaker[plain]):
+        own = np.flatnonzero(plain & (pairs.speaker == person))
+        voices.append(pairs.voices[own, 0].mean(0))
+        if pairs.seen[own].all():
+            faces.append(pairs.faces[own].mean(0))
+    voice = np.mean(voices, 0)
+    return np.mean(faces, 0).astype(np.float32), Voice(voice[:-3], voice[-3:])
+
+
+def decoder_of(pairs: Pairs, predict: Predict, common: Array, neutral: Voice) -> Array:
+    """Matrix ``(17, D)`` from differences in code units to action units of the rig.
+
+    OpenFace's scales say little about how far a rig has to go to look the same, and predictions
+    are fainter where voices are ambiguous. So the matrix is learned: least squares from what is
+    predicted for voices trained on, less what is ``common``, to the recipes of their emotions,
+    every emotion counting alike. Units that talking moves are not looked at.
+    """
+    face, _ = averages(pairs)
+    last = pairs.voices.shape[1] - 1
+    inputs, names = [], []
+    for index in np.flatnonzero(pairs.train & (pairs.corpus != "tts")).tolist():
+        name = str(pairs.emotion[index])
+        if name not in RECIPES and name not in _FAINT:
+            continue
+        own = np.array([index])
+        plain = np.flatnonzero(
+            (pairs.speaker == pairs.speaker[index]) & (pairs.emotion == "neutral")
+        )
+        vectors = [semantic_vector(pairs.voice(own, min(1, last)), neutral)]
+        if len(plain):
+            vectors.append(pairs.vector(own, plain[index % len(plain)][None], min(2, last)))
+        for vector in vectors:
+            inputs.append(predict(vector, face) - common)
+            names.append(name)
+    counts = Counter(names)
+    weights = np.array([1 / counts[name] for name in names])
+    weights /= weights.mean()
+    silent = np.array([0.0 if unit in _SPEAKING else 1.0 for unit in UNITS])
+    table = np.stack(inputs) * silent
+    recipes = np.stack([_recipe(name) for name in names])
+    inner = (table * weights[:, None]).T @ table + _RIDGE * len(table) * np.eye(len(UNITS))
+    decoder = np.linalg.solve(inner, (table * weights[:, None]).T @ recipes)
+    return (silent[:, None] * decoder).astype(np.float32)
+
+
+def _recipe(name: str) -> Array:
+    return RECIPES[name].expression() if name in RECIPES else expression(_FAINT[name])
+
+
+def preset_vectors(pairs: Pairs, neutral: Voice) -> tuple[list[str], Array, Array]:
+    """Semantic vectors of the named emotions out of all their voices, and mean affects.
+
+    The extended emotions are spoken by one synthetic voice that has no neutral recordings: half
+    of what its six emotions have in common counts as the voice, the other half as feeling.
+    """
+    spoken = pairs.train & (pairs.corpus == "tts")
+    common = pairs.voice(np.flatnonzero(spoken), 0) if spoken.any() else neutral
+    half = Voice(
+        0.5 * (common.embedding + neutral.embedding), 0.5 * (common.affect + neutral.affect)
+    )
+    names, vectors, affects = [], [], []
+    for name in (*RECIPES, *PRESETS):
+        index = np.flatnonzero(pairs.train & (pairs.emotion == name))
+        if not len(index):
+            continue
+        voice = pairs.voice(index, 0)
+        vector = semantic_vector(voice, half if name in PRESETS else neutral)
+        if name == "neutral":
+            vector = np.zeros_like(vector)
+        names.append(name)
+        vectors.append(vector)
+        affects.append(voice.affect)
+    return names, np.stack(vectors), np.stack(affects)

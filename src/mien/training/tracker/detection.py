@@ -1,0 +1,249 @@
+"""What the detector is taught: faces of all sizes pasted into pictures without any."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mien.face.box import face_square
+from mien.face.canonical import canonical_face
+from mien.face.crop import Crop
+from mien.face.detector import CELL, decode
+from mien.face.parts import EYE_POINTS
+from mien.face.topology import MOUTH_CORNERS
+from mien.media.frame import RGBImage
+from mien.training.tracker.augment import patch, photograph
+from mien.training.tracker.config import FaceNetConfig
+from mien.training.tracker.landmarks import Batch
+from mien.training.tracker.material import Faces, Material
+from mien.training.tracker.nets import DetectorNet, NetSpec
+
+PIXELS: Final = 256
+"""Side of the pictures it is taught with; it is used on any size."""
+
+_SMALLEST: Final = 9.0
+_LARGEST: Final = 235.0
+"""Sizes of faces, pixels."""
+
+_MOST: Final = 5
+_FOCUS: Final = 2
+_REST: Final = 4
+"""Exponents of the focal loss (Zhou et al., Objects as Points, 2019)."""
+
+_BOX: Final = 1.0
+_KEYS: Final = 0.5
+
+
+def key_points(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Middles of the right and left eye, nose tip, right and left corner of the mouth."""
+    eyes = [points[list(EYE_POINTS[side][:16]), :2].mean(0) for side in "RL"]
+    return np.array([*eyes, points[1, :2], *points[list(MOUTH_CORNERS), :2]], np.float32)
+
+
+class DetectorTask:
+    """Teaches the detector."""
+
+    def __init__(self, config: FaceNetConfig, material: Material) -> None:
+        self._config, self._material = config, material
+        self._sources = [f for f in (material.singles, material.pairs) if f is not None]
+        self._train = [np.flatnonzero(~f.held_out) for f in self._sources]
+
+    def net(self) -> nn.Module:
+        """A new detector."""
+        return DetectorNet(NetSpec("detector", PIXELS, self._config.widths, self._config.blocks))
+
+    def prepare(self, rng: np.random.Generator) -> Batch:
+        """Pictures and, for every cell of the map, what the net should say."""
+        count = self._config.singles
+        images, maps = [], []
+        for _ in range(count):
+            image, faces = self._scene(rng, self._train)
+            images.append(photograph(image, rng))
+            maps.append(_target(faces))
+        return {"images": np.array(images), "targets": np.array(maps)}
+
+    def _scene(
+        self, rng: np.random.Generator, indices: list[npt.NDArray[np.int64]]
+    ) -> tuple[RGBImage, list[npt.NDArray[np.float32]]]:
+        """A picture and the landmarks of the faces in it."""
+        pictures = self._material.pictures
+        scene = patch(pictures, PIXELS, rng).copy()
+        for _ in range(int(rng.integers(3))):  # pasted things that are no faces
+            side = int(rng.uniform(12, 160))
+            self._lay(scene, patch(pictures, side, rng), rng.uniform(0, PIXELS, 2), rng)
+        placed: list[npt.NDArray[np.float32]] = []
+        for _ in range(int(rng.choice(_MOST + 1, p=(0.15, 0.4, 0.2, 0.12, 0.08, 0.05)))):
+            which = int(rng.random() < 0.3) if len(self._sources) > 1 else 0
+            index = int(rng.choice(indices[which]))
+            points = self._paste(scene, self._sources[which], index, placed, rng)
+            if points is not None:
+                placed.append(points)
+        return scene, placed
+
+    def _paste(
+        self,
+        scene: RGBImage,
+        faces: Faces,
+        index: int,
+        placed: list[npt.NDArray[np.float32]],
+        rng: np.random.Generator,
+    ) -> npt.NDArray[np.float32] | None:
+        """Put a face somewhere free; its landmarks in the scene, or None where there is no room."""
+        points = faces.points[index]
+        if rng.random() < 0.5:  # mirrored
+            image = cv2.flip(faces.images[index], 1)
+            points = points[canonical_face().mirror]
+            points[:, 0] = image.shape[1] - points[:, 0]
+        else:
+            image = faces.images[index]
+        size = float(np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST))))
+        x, y = (
+            rng.uniform(0.3 * size, PIXELS - 0.3 * size, 2)
+            if size < PIXELS / 1.5
+            else (PIXELS / 2 + rng.normal(0, 0.1, 2) * PIXELS)
+        )
+        for other in placed:
+            box = face_square(other)
+            if max(abs(x - box.x), abs(y - box.y)) < (box.side + size) * 0.62:
+                return None
+        shrink = 1.2 * size / face_square(points).side
+        if shrink < 0.8:
+            image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+            points = points * np.float32(shrink)
+        own = face_square(points)
+        angle = float(np.clip(rng.normal(0, 0.3), -1.0, 1.0))
+        # The crop that, laid into the scene at (x, y), shows the face with this size.
+        around = Crop(own.x, own.y, own.side * PIXELS / size, angle)
+        matrix = around.matrix(PIXELS)
+        matrix[:, 2] += (x - PIXELS / 2, y - PIXELS / 2)
+        mask = self._mask(image.shape[0], points, rng)
+        reach = 1.3 * size + 2
+        left, top = max(0, int(x - reach)), max(0, int(y - reach))
+        under = scene[top : int(y + reach), left : int(x + reach)]
+        near = matrix - [[0, 0, left], [0, 0, top]]
+        extent = (under.shape[1], under.shape[0])
+        layer = cv2.warpAffine(image, near, extent)
+        alpha = cv2.warpAffine(mask, near, extent)
+        under[:] = cv2.blendLinear(layer, np.ascontiguousarray(under), alpha, 1 - alpha)
+        out = points.copy()
+        out[:, :2] = (points[:, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
+        return out
+
+    @staticmethod
+    def _mask(
+        side: int, points: npt.NDArray[np.float32], rng: np.random.Generator
+    ) -> npt.NDArray[np.float32]:
+        """The whole picture, or a soft ellipse around the head."""
+        if rng.random() < 0.4:
+            return np.ones((side, side), np.float32)
+        mask = np.zeros((side, side), np.float32)
+        box = face_square(points)
+        axes = (int(box.side * rng.uniform(0.58, 0.75)), int(box.side * rng.uniform(0.68, 0.85)))
+        middle = (int(box.x), int(box.y - 0.08 * box.side))
+        cv2.ellipse(mask, middle, axes, 0, 0, 360, 1.0, -1)
+        return cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 0.06 * side)))
+
+    @staticmethod
+    def _lay(
+        scene: RGBImage,
+        piece: RGBImage,
+        middle: npt.NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> None:
+        """Paste a square where it fits, with a hard or soft edge, as faces have."""
+        side = piece.shape[0]
+        if side >= PIXELS:
+            return
+        x, y = (int(np.clip(v - side / 2, 0, PIXELS - side)) for v in middle)
+        mask = np.ones((side, side), np.float32)
+        if rng.random() < 0.6:
+            mask[:] = 0
+            half = side // 2
+            cv2.ellipse(mask, (half, half), (int(half * 0.75), int(half * 0.9)), 0, 0, 360, 1.0, -1)
+            mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, side * 0.03))
+        under = scene[y : y + side, x : x + side]
+        under[:] = (piece * mask[..., None] + under * (1 - mask[..., None])).astype(np.uint8)
+
+    def loss(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Focal loss of the middles; box and key points where middles are."""
+        said = net(batch["images"])
+        targets = batch["targets"].permute(0, 3, 1, 2)
+        heat, wanted = said[:, 0], targets[:, 0]
+        middle = wanted == 1
+        count = middle.sum().clamp(min=1)
+        sure = torch.sigmoid(heat).clamp(1e-4, 1 - 1e-4)
+        hit = (1 - sure).pow(_FOCUS) * torch.log(sure) * middle
+        miss = (1 - wanted).pow(_REST) * sure.pow(_FOCUS) * torch.log(1 - sure) * ~middle
+        # Neighbours of a middle learn the box too: the best cell is not always the exact one.
+        near = (wanted > 0.6).float()
+        many = near.sum().clamp(min=1)
+        box = (said[:, 1:4] - targets[:, 1:4]).abs().sum(1) * near
+        size = targets[:, 3].exp().unsqueeze(1)  # key points count by the size of the face
+        keys = ((said[:, 4:] - targets[:, 4:]).abs() / size).sum(1) * near
+        return {
+            "middle": -(hit + miss).sum() / count,
+            "box": _BOX * box.sum() / many,
+            "keys": _KEYS * keys.sum() / many,
+        }
+
+    @torch.no_grad()
+    def measure(self, net: nn.Module) -> dict[str, float]:
+        """Found and false faces in held-out scenes; errors of box and key points, face sizes."""
+        rng = np.random.default_rng(0)
+        held_out = [np.flatnonzero(f.held_out) for f in self._sources]
+        found = {"small": [0, 0], "large": [0, 0]}
+        false, boxes, keys = 0, [], []
+        for _ in range(16):
+            scenes = [self._scene(rng, held_out) for _ in range(32)]
+            images = np.array([scene for scene, _ in scenes])
+            device = next(net.parameters()).device
+            said = net(torch.from_numpy(images).to(device)).float().cpu().numpy()
+            for answer, (_, faces) in zip(said, scenes, strict=True):
+                detections = decode(answer, 0.5)
+                left = list(detections)
+                for points in faces:
+                    box = face_square(points)
+                    kind = found["small" if box.side < 24 else "large"]
+                    kind[1] += 1
+                    hit = next((d for d in left if d.square.near(box, 0.4)), None)
+                    if hit is None:
+                        continue
+                    left.remove(hit)
+                    kind[0] += 1
+                    boxes.append(abs(np.log(hit.square.side / box.side)))
+                    keys.append(np.abs(hit.keys - key_points(points)).mean() / box.side)
+                false += len(left)
+        return {
+            "found small": found["small"][0] / max(1, found["small"][1]),
+            "found large": found["large"][0] / max(1, found["large"][1]),
+            "false per picture": false / 512,
+            "size error": float(np.mean(boxes or [1])),
+            "key error": float(np.mean(keys or [1])),
+        }
+
+
+def _target(faces: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """What the net should say, ``float32 (h, w, 14)``."""
+    cells = PIXELS // CELL
+    out = np.zeros((cells, cells, 14), np.float32)
+    rows, columns = np.mgrid[:cells, :cells]
+    for points in faces:
+        box = face_square(points)
+        x, y = box.x / CELL - 0.5, box.y / CELL - 0.5
+        column, row = int(np.clip(round(x), 0, cells - 1)), int(np.clip(round(y), 0, cells - 1))
+        spread = max(0.6, 0.1 * box.side / CELL)
+        heat = np.exp(-((columns - column) ** 2 + (rows - row) ** 2) / (2 * spread**2))
+        mine = heat > out[..., 0]
+        out[..., 0] = np.maximum(out[..., 0], heat)
+        keys = key_points(points) / CELL - 0.5
+        for i, (kx, ky) in enumerate([(x, y), *keys]):
+            place = (1, 2) if i == 0 else (2 + 2 * i, 3 + 2 * i)
+            out[..., place[0]][mine] = (kx - columns)[mine]
+            out[..., place[1]][mine] = (ky - rows)[mine]
+        out[..., 3][mine] = np.log(box.side / CELL)
+    return out
