@@ -1,10 +1,13 @@
-"""Everything that can go wrong in a way a user can mend.
+"""Errors that a user can fix.
 
-Each error says what was wrong, what was received and what to do, in one or two plain lines, and
-carries the exit code the command line ends with.
+Each message says in one or two plain lines what was wrong, what was received and what to do. Each
+class carries the exit code of the command line.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class MienError(Exception):
@@ -39,3 +42,23 @@ class MissingExtraError(MienError, ImportError):
     """An optional part of mien is not installed; the message names the pip command. Exit code 4."""
 
     exit_code = 4
+
+
+@contextmanager
+def needs_extra(extra: str, feature: str) -> Iterator[None]:
+    """Report a library that is missing inside the block as the extra that installs it.
+
+    Args:
+        extra: name of the extra, ``"svd"`` for ``mien[svd]``.
+        feature: what needs it, as the subject of a sentence: ``"The svd engine"``.
+
+    Raises:
+        MissingExtraError: when an import in the block fails.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{feature} needs a library that is not installed ({error.name}): "
+            f"pip install 'mien[{extra}]'."
+        ) from error

@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mien.engines.base import Motion
-from mien.engines.device import torch_device, working_dtype
 from mien.engines.edtalk.engine import EDTalkEngine
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.keys import fold, published_keys
@@ -26,6 +25,7 @@ from mien.face.tracker import FaceTracker
 from mien.media.still import read_still
 from mien.speech.emotion2vec import embed
 from mien.training.onnx_export import write_onnx
+from mien.utils.device import torch_device, working_dtype
 from mien.weights.manifest import GENERATOR
 
 from ..published import SPEC, generator_weights, tiny_emotion2vec, tiny_store

@@ -155,7 +155,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=word):
             ListenerConfig.load(path)
-    from mien.engines.device import training_device
+    from mien.utils.device import training_device
 
     assert training_device("cpu").type == "cpu"
     with pytest.raises(InputError, match="Valid: auto"):

@@ -55,7 +55,7 @@ def features(
 
 def _latents(videos: Path, output: Path, side: int, device: str) -> None:
     from mien.datasets.svd_latents import ClipReader, cache_clips
-    from mien.engines.device import torch_device
+    from mien.utils.device import torch_device
     from mien.weights.store import Store
 
     reader = ClipReader.open(Store(), side, torch_device(device))

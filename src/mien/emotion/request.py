@@ -73,7 +73,7 @@ class Emotion:
     Attributes:
         labels: emotions (``NAMES``) and how strong each is.
         units: action units added on top, as names of ``ACTION_UNITS`` or without side.
-        looks: expressions out of voices and faces (``mien.emotion.resolve_mesh``), and how strong each is.
+        looks: expressions out of voices and faces, and how strong each is.
         intensity: factor on all of it, 0..1.5.
     """
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mien.engines.base import Motion
-from mien.engines.device import out_of_memory, torch_device, working_dtype
 from mien.engines.edtalk.encoder import Coefficients
 from mien.engines.edtalk.generator import EDTalk, Source
 from mien.engines.edtalk.keys import fold
@@ -20,6 +19,7 @@ from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.edtalk.spec import EDTalkSpec
 from mien.errors import MienError
 from mien.media.frame import RGBImage
+from mien.utils.device import out_of_memory, torch_device, working_dtype
 from mien.weights.convert import load
 
 Codes = npt.NDArray[np.float32]

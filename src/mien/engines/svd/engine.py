@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.device import out_of_memory, torch_device, working_dtype
 from mien.engines.svd.cost import Cost, cost, seconds, within
 from mien.engines.svd.load import load_nets
 from mien.engines.svd.nets import Nets
@@ -26,6 +25,7 @@ from mien.engines.svd.windows import even_pad
 from mien.errors import InputError, MienError
 from mien.media.audio import Samples
 from mien.media.frame import RGBImage
+from mien.utils.device import out_of_memory, torch_device, working_dtype
 from mien.weights.store import Store
 
 _LONG: Final = 120.0

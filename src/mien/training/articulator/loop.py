@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.device import training_device
 from mien.errors import InputError
 from mien.training.articulator.config import ArticulatorConfig
 from mien.training.articulator.material import Array, TalkingClip, read_clips
@@ -26,6 +25,7 @@ from mien.training.articulator.phones_loop import learn_phones
 from mien.training.articulator.sampling import TalkSampler
 from mien.training.checkpoint import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.training.schedule import warmed_cosine
+from mien.utils.device import training_device
 
 _WARM_UP: Final = 50
 _PEOPLE: Final = ("obama", "andrew", "feifeili", "reagan", "kristinoem", "alexandria", "may_")

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.device import training_device
 from mien.training.articulator.config import ArticulatorConfig
 from mien.training.articulator.net import ArticulatorNet, ArticulatorSpec
 from mien.training.articulator.phones import PhoneSampler
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.schedule import warmed_cosine
+from mien.utils.device import training_device
 
 _WARM_UP: Final = 100
 _DROPOUT: Final = 0.2

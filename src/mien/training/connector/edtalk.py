@@ -16,12 +16,12 @@ from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.losses import LossWeights
 from mien.datasets.mead import TEST_PEOPLE, TRAIN_PEOPLE
 from mien.datasets.mead_features import MeadSampler, read_features
-from mien.engines.device import training_device
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.config import part_of, read_settings
 from mien.training.connector.objective import Losses, both_ways
+from mien.utils.device import training_device
 
 
 @dataclass(frozen=True, slots=True)

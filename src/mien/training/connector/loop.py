@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from mien.cmet.connector import Connector, ConnectorSpec
-from mien.engines.device import training_device
 from mien.face.openface import UNITS
 from mien.training.checkpoint import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.training.connector.config import ConnectorConfig
@@ -22,6 +21,7 @@ from mien.training.connector.measure import FaceSpace, cases, measure, predictor
 from mien.training.connector.objective import Losses, both_ways
 from mien.training.connector.ridge import draw_line
 from mien.training.connector.voices import load_pairs
+from mien.utils.device import training_device
 
 _WARM_UP: Final = 50
 _LONGEST_GRADIENT: Final = 1.0

@@ -14,13 +14,13 @@ from torch.nn import functional as F  # noqa: N812
 from mien.dicetalk.bank import BankSpec, perplexity
 from mien.dicetalk.decoder import MeshDice, MeshDiceSpec
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
-from mien.engines.device import training_device
 from mien.training.checkpoint import save_weights
 from mien.training.connector.config import ConnectorConfig
 from mien.training.connector.voices import load_pairs
 from mien.training.emotion_prior.config import DiceConfig
 from mien.training.emotion_prior.material import FACE_GAIN, Array, Felt, face_tokens, felt_of
 from mien.training.schedule import warmed_cosine
+from mien.utils.device import training_device
 
 Say = Callable[[str], None]
 

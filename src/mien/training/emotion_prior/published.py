@@ -21,12 +21,12 @@ from mien.datasets.clip_cache import CLASSES, LEVELS, NEUTRAL, ClipLabel, find_c
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
 from mien.dicetalk.embedder_file import save_embedder
-from mien.engines.device import training_device
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.config import read_settings
 from mien.training.schedule import warmed_cosine
+from mien.utils.device import training_device
 
 _WARM_UP: Final = 50
 _RAMP: Final = 3

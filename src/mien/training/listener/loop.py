@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.engines.device import training_device
 from mien.errors import InputError
 from mien.training.checkpoint import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.training.listener.augment import augment
@@ -27,6 +26,7 @@ from mien.training.listener.measure import measure
 from mien.training.listener.net import ListenerNet, ListenerSpec
 from mien.training.listener.sampling import Batch, Excerpts, Sampler, stack
 from mien.training.schedule import warmed_cosine
+from mien.utils.device import training_device
 
 _WARM_UP: Final = 100
 _LONGEST_GRADIENT: Final = 5.0

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from mien.dicetalk.bank import Discriminator
-from mien.engines.device import training_device
 from mien.engines.svd.load import fresh_nets, load_nets
 from mien.engines.svd.nets import Nets
 from mien.errors import MissingExtraError
@@ -23,6 +22,7 @@ from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.svd.config import DiffusionConfig
 from mien.training.svd.objective import LOSSES, Draw, Trainee
 from mien.training.svd.windows import Window, WindowSampler, prior_size
+from mien.utils.device import training_device
 from mien.weights.store import Store
 
 _MEASURE: Final = 1

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien.engines.device import training_device
 from mien.errors import InputError
 from mien.training.checkpoint import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.training.schedule import warmed_cosine
@@ -25,6 +24,7 @@ from mien.training.tracker.detection import DetectorTask
 from mien.training.tracker.export import load_face_net
 from mien.training.tracker.landmarks import Batch, LandmarkTask
 from mien.training.tracker.material import load_material
+from mien.utils.device import training_device
 
 _WARM_UP: Final = 100
 """Steps, or a tenth of a short run."""

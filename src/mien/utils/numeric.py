@@ -1,0 +1,30 @@
+"""Curves that several modules need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def smoothstep(x: Any) -> Any:  # noqa: ANN401 - a number or an array, returned as such
+    """The cubic ``3x² - 2x³``, which rises from 0 to 1 with flat ends; ``x`` within 0..1."""
+    return x * x * (3 - 2 * x)
+
+
+def interpolate_rows(times: Floats, known: Floats, values: Floats) -> npt.NDArray[np.float32]:
+    """Interpolate every column of a table linearly; the first and last rows hold beyond the ends.
+
+    Args:
+        times: where to read the table, ``(K,)``.
+        known: where its rows lie, rising, ``(N,)``.
+        values: the table, ``(N, D)``.
+
+    Returns:
+        ``float32 (K, D)``.
+    """
+    columns = [np.interp(times, known, column) for column in values.T]
+    return np.stack(columns, axis=-1).astype(np.float32)
