@@ -1,42 +1,62 @@
-# Everything here sets up its own .venv first; nothing but Python >= 3.11 and make is needed.
+# Every target sets up its own .venv first; Python >= 3.11 and make are all that is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# A release whose Linux wheel is small enough for a test machine; any torch >= 2.6 will do.
-TORCH ?= torch==2.13.0
+# Parallel test processes, and the lowest accepted coverage in percent.
+JOBS ?= 2
+COVERAGE ?= 90
 
-.PHONY: demo test lint types parity setup clean
+GOLDEN ?= tests/reference
+SEED ?= 0
 
-demo: $(VENV)/.ready  ## edit the demo faces to every emotion; prints where the results are
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs parity setup constraints release-check clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.ready  ## edit the demo faces to every emotion; results go to demo/
 	$(BIN)/mien demo -o demo --overwrite
 
-test: $(VENV)/.trains  ## all tests
-	$(BIN)/python -m pytest
+# One thread per process: parallel tests would otherwise compete for the same cores.
+test: $(VENV)/.complete  ## all tests in parallel, with the coverage floor
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE)
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready  ## style, formatting and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.trains
+types: $(VENV)/.complete  ## static types (mypy, strict)
 	$(BIN)/mypy
 
-GOLDEN ?= tests/reference
-SEED ?= 0
-parity: $(VENV)/.trains  ## recorded outputs in GOLDEN, with weights and inputs of SEED
+docs: $(VENV)/.complete  ## the documentation site, in build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+parity: $(VENV)/.complete  ## published nets against the recorded outputs in GOLDEN, for SEED
 	$(BIN)/python -m tests.parity $(GOLDEN) --seed $(SEED)
 
-setup: $(VENV)/.trains
+setup: $(VENV)/.complete  ## the development environment, in .venv
 
-$(VENV)/.ready: pyproject.toml
+constraints: $(VENV)/.complete  ## write the versions installed in .venv to constraints.txt
+	sed -n '/^#/p' constraints.txt > constraints.new
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.new
+	mv constraints.new constraints.txt
+
+release-check: $(VENV)/.complete  ## build the distributions and try the wheel in a fresh environment
+	BIN=$(BIN) bash tools/release_check.sh
+
+$(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(PIP) --editable ".[dev]"
 	touch $@
 
-$(VENV)/.trains: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[dev,train,edtalk,svd]"
+$(VENV)/.complete: $(VENV)/.ready
+	$(PIP) torch --editable ".[dev,docs,train,edtalk,svd]"
+	$(BIN)/python -m pip check
 	touch $@
 
-clean:
+clean:  ## remove everything that make writes
 	rm -rf $(VENV) demo build dist
