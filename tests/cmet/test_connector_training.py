@@ -15,7 +15,7 @@ from mien.cmet.losses import directional, focal
 from mien.cmet.mesh import Expresser
 from mien.cmet.transfer import transfer
 from mien.errors import InputError, WeightsError
-from mien.face.openface import UNITS
+from mien.face.readers import OPENFACE_UNITS
 from mien.training.connector.config import ConnectorConfig
 from mien.training.connector.data import Pairs, PairSampler, read_faces
 from mien.training.connector.export import export_connector, load_connector
@@ -31,14 +31,14 @@ def made_up(people: int = 6, clips: int = 4) -> Pairs:
     rng = np.random.default_rng(0)
     places = rng.normal(0, 1, (len(EMOTIONS), SIZE + 3)) * 0.3
     places[0] = 0
-    turn = rng.normal(0, 4, (SIZE + 3, len(UNITS)))
+    turn = rng.normal(0, 4, (SIZE + 3, len(OPENFACE_UNITS)))
     rows = []
     for person in range(people):
-        own, plain = rng.normal(0, 0.1, SIZE + 3), rng.uniform(2, 5, len(UNITS))
+        own, plain = rng.normal(0, 0.1, SIZE + 3), rng.uniform(2, 5, len(OPENFACE_UNITS))
         for e, emotion in enumerate(EMOTIONS):
             for _ in range(clips):
                 voice = places[e] + own + rng.normal(0, 0.03, (3, SIZE + 3))
-                face = plain + places[e] @ turn + rng.normal(0, 0.3, len(UNITS))
+                face = plain + places[e] @ turn + rng.normal(0, 0.3, len(OPENFACE_UNITS))
                 rows.append((voice, face, f"p{person}", emotion, person < people - 2))
     voices, faces, speaker, emotion, train = zip(*rows, strict=True)
     return Pairs(

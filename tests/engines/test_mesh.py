@@ -12,7 +12,7 @@ from mien.engines.mesh.warp import Region, motion_field, warp
 from mien.face.canonical import canonical_face
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression
 from mien.face.pose import head_pose
-from mien.face.reading import read_expression
+from mien.face.readers import read_expression
 from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP
 from mien.face.types import Face
 

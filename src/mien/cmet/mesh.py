@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ from mien.cmet.sharpen import clarify
 from mien.cmet.transfer import Codes, transfer
 from mien.errors import WeightsError
 from mien.face.facs import ACTION_UNITS, Expression
-from mien.weights.bundled import open_arrays, open_net
+from mien.weights.bundled import open_net
 
 _SETTLE: Final = 10
 """Frames a face is held so that the connector settles: two windows."""
@@ -24,17 +23,6 @@ MOST: Final = 1.6
 """Largest strength of an action unit."""
 
 Array = npt.NDArray[np.float32]
-
-
-@lru_cache(maxsize=1)
-def unit_decoder() -> Array:
-    """Code units to rig action units, ``float32 (17, D)``; linear, loaded once.
-
-    Raises:
-        WeightsError: when the file is missing.
-    """
-    out: Array = open_arrays("connector.npz")["decoder"]
-    return out
 
 
 class Expresser:
@@ -63,7 +51,7 @@ class Expresser:
             raise WeightsError("connector.npz does not fit this version; install mien again.")
 
     def difference(self, vector: Vector, face: Array | None = None) -> Array:
-        """How a face changes: code units ``float32 (17,)`` of :mod:`mien.face.openface`.
+        """How a face changes: code units ``float32 (17,)`` of :mod:`mien.face.readers`.
 
         Args:
             vector: emotion semantic vector.

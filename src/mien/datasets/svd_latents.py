@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mien.datasets.videos import each_video
 from mien.errors import FaceNotFoundError, InputError, MienError
 from mien.face.pose import head_pose
-from mien.face.reading import read_expression
+from mien.face.readers import read_expression
 from mien.face.tracker import FaceTracker
 from mien.media.audio import Samples, has_sound, read_speech
 from mien.media.frame import RGBImage

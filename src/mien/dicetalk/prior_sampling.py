@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.cmet.mesh import unit_decoder
 from mien.face.facs import INDEX, Expression
+from mien.face.readers import openface_to_rig
 from mien.weights.bundled import open_arrays, open_net
 
 Array = npt.NDArray[np.float32]
@@ -69,7 +69,7 @@ def faces_of(samples: Array) -> Array:
     """What samples ``(N, width)`` do to a face: rig action units ``float32 (N, D)``."""
     net = open_net("dice.onnx")
     change = net.run(None, {"prior": np.ascontiguousarray(samples, np.float32)})[0]
-    out: Array = (change @ unit_decoder()).astype(np.float32)
+    out: Array = (change @ openface_to_rig()).astype(np.float32)
     out[:, [INDEX[name] for name in _SPEECH]] = 0
     return out
 

@@ -190,7 +190,7 @@ def _pictures(path: Path) -> list[npt.NDArray[np.uint8]]:
 
 def _reading(landmarks: npt.NDArray[np.float32]) -> Expression:
     from mien.face.pose import head_pose
-    from mien.face.reading import read_expression
+    from mien.face.readers import read_expression
 
     return read_expression(head_pose(landmarks).to_head(landmarks))
 

@@ -18,7 +18,7 @@ from mien.engines.mesh.warp import Map, Points, Region, motion_field, region_of,
 from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.facs import ACTION_UNITS, Expression
 from mien.face.pose import HeadPose, head_pose
-from mien.face.reading import read_expression
+from mien.face.readers import read_expression
 from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
 from mien.face.types import LANDMARK_COUNT, Face
 from mien.media.frame import RGBImage

@@ -18,7 +18,7 @@ from mien.cmet.connector import WINDOW
 from mien.cmet.semantic import Voice, semantic_vector
 from mien.datasets.manifest import Utterance
 from mien.errors import InputError
-from mien.face.openface import COLUMNS, PER_INTENSITY, UNITS
+from mien.face.readers import CODE_UNITS_PER_INTENSITY, OPENFACE_COLUMNS, OPENFACE_UNITS
 from mien.training.connector.config import ConnectorConfig
 
 _CLIPS: Final = (1, 1, 2, 4)
@@ -82,7 +82,7 @@ class Pairs:
                 )
         out = {name: np.mean(values, 0).astype(np.float32) for name, values in differences.items()}
         for name, units in (("contempt", _CONTEMPT), ("bored", _BORED)):
-            out[name] = np.array([units.get(unit, 0.0) for unit in UNITS], np.float32)
+            out[name] = np.array([units.get(unit, 0.0) for unit in OPENFACE_UNITS], np.float32)
         return out
 
 
@@ -98,14 +98,16 @@ def read_faces(path: str | Path, utterances: list[Utterance]) -> Array:
     with path.open(newline="", encoding="utf-8") as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
     first = next(iter(rows.values()), {})
-    missing = [name for name in COLUMNS if name not in first]
+    missing = [name for name in OPENFACE_COLUMNS if name not in first]
     if missing:
         raise InputError(f"The table {path} lacks the column(s) {', '.join(missing)}.")
-    out = np.full((len(utterances), len(UNITS)), np.nan, np.float32)
+    out = np.full((len(utterances), len(OPENFACE_UNITS)), np.nan, np.float32)
     for i, item in enumerate(utterances):
         name = f"{item.path.parent.name}/{item.path.name}"
         if name in rows:
-            out[i] = [float(rows[name][column]) * PER_INTENSITY for column in COLUMNS]
+            out[i] = [
+                float(rows[name][column]) * CODE_UNITS_PER_INTENSITY for column in OPENFACE_COLUMNS
+            ]
     return out
 
 

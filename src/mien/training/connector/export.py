@@ -16,7 +16,7 @@ from mien.cmet.semantic import Voice, semantic_vector
 from mien.cmet.sharpen import clarify
 from mien.emotion.expression_track import PRESETS
 from mien.face.facs import RECIPES, expression
-from mien.face.openface import UNITS
+from mien.face.readers import OPENFACE_UNITS
 from mien.media.output import whole_file
 from mien.training.checkpoint import load_weights
 from mien.training.connector.data import Array, Pairs
@@ -170,10 +170,10 @@ def decoder_of(pairs: Pairs, predict: Predict, common: Array, neutral: Voice) ->
     counts = Counter(names)
     weights = np.array([1 / counts[name] for name in names])
     weights /= weights.mean()
-    silent = np.array([0.0 if unit in _SPEAKING else 1.0 for unit in UNITS])
+    silent = np.array([0.0 if unit in _SPEAKING else 1.0 for unit in OPENFACE_UNITS])
     table = np.stack(inputs) * silent
     recipes = np.stack([_recipe(name) for name in names])
-    inner = (table * weights[:, None]).T @ table + _RIDGE * len(table) * np.eye(len(UNITS))
+    inner = (table * weights[:, None]).T @ table + _RIDGE * len(table) * np.eye(len(OPENFACE_UNITS))
     decoder = np.linalg.solve(inner, (table * weights[:, None]).T @ recipes)
     return (silent[:, None] * decoder).astype(np.float32)
 

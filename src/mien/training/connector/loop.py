@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mien.cmet.connector import Connector, ConnectorSpec
-from mien.face.openface import UNITS
+from mien.face.readers import OPENFACE_UNITS
 from mien.training.checkpoint import average_into, load_checkpoint, save_checkpoint, save_weights
 from mien.training.connector.config import ConnectorConfig
 from mien.training.connector.data import Pairs, PairSampler
@@ -117,7 +117,7 @@ class _Run:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
         spec = ConnectorSpec(
-            expression=len(UNITS),
+            expression=len(OPENFACE_UNITS),
             speech=pairs.voices.shape[2],
             width=config.width,
             layers=config.layers,
