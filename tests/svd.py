@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from mien.dicetalk.bank import BankSpec, EmotionBank
-from mien.dicetalk.tokens import TokenNet
+from mien.dicetalk.bank import BankSpec, EmotionBank, TokenNet
 from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd import specs
 from mien.engines.svd.pose_guider import PoseGuider

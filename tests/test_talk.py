@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mien.api import talk
-from mien.dicetalk.prior_sampling import Variety, priors
+from mien.dicetalk.prior_sampling import PriorSampler, emotion_gaussians
 from mien.emotion.request import Emotion
 from mien.engines.mesh.idle_motion import Idle
 from mien.engines.mesh.portrait import Portrait
@@ -215,17 +215,17 @@ def test_people_blink_and_hardly_turn() -> None:
 
 
 def test_emotions_vary_and_stay_themselves() -> None:
-    assert "happy" in priors().names
+    assert "happy" in emotion_gaussians().names
     for name in ("happy", "sad", "angry"):
         base = Emotion.parse(name).expression_at()
-        changes = [Variety(1.0, seed).change(base, 4.0) for seed in range(4)]
-        assert np.allclose(changes[0], Variety(1.0, 0).change(base, 4.0))
+        changes = [PriorSampler(1.0, seed).change(base, 4.0) for seed in range(4)]
+        assert np.allclose(changes[0], PriorSampler(1.0, 0).change(base, 4.0))
         assert all(np.linalg.norm(c) <= 0.51 * np.linalg.norm(base) for c in changes)
         assert np.linalg.norm(changes[0] - changes[1]) > 0.02
         assert not any(c[INDEX["26"]] for c in changes), "speech is not varied"
-    assert not Variety(0.0, 0).change(base, 1.0).any()
-    assert not Variety(1.0, 0).change(np.zeros_like(base), 1.0).any()
-    course = [Variety(1.0, 2).change(base, t) for t in np.arange(0, 4, 0.04)]
+    assert not PriorSampler(0.0, 0).change(base, 1.0).any()
+    assert not PriorSampler(1.0, 0).change(np.zeros_like(base), 1.0).any()
+    course = [PriorSampler(1.0, 2).change(base, t) for t in np.arange(0, 4, 0.04)]
     steps = np.linalg.norm(np.diff(course, axis=0), axis=1)
     assert steps.max() < 0.2 * np.linalg.norm(base)
 

@@ -1,4 +1,4 @@
-"""Embedder, bank and decoder: what holds for every size."""
+"""Emotion bank, embedder, and the training of the mesh decoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL = BankSpec(
 )
 
 
-def test_the_bank_answers_the_nearest_entry_or_all() -> None:
+def test_bank_attends_to_the_nearest_entry_or_to_all() -> None:
     torch.manual_seed(0)
     bank = EmotionBank(SMALL).eval()
     priors = torch.randn(6, 8)
@@ -37,14 +37,14 @@ def test_the_bank_answers_the_nearest_entry_or_all() -> None:
     assert torch.allclose(single, every.tokens, atol=1e-6)
 
 
-def test_a_dropped_prior_says_nothing() -> None:
+def test_a_dropped_prior_equals_a_zero_prior() -> None:
     torch.manual_seed(0)
     bank = EmotionBank(SMALL).eval()
     priors = torch.randn(2, 8)
     dropped = torch.tensor([True, False])
-    told = bank(priors, dropped=dropped).tokens
-    assert torch.allclose(told[0], bank(torch.zeros(1, 8)).tokens[0], atol=1e-6)
-    assert torch.allclose(told[1], bank(priors).tokens[1], atol=1e-6)
+    tokens = bank(priors, dropped=dropped).tokens
+    assert torch.allclose(tokens[0], bank(torch.zeros(1, 8)).tokens[0], atol=1e-6)
+    assert torch.allclose(tokens[1], bank(priors).tokens[1], atol=1e-6)
 
 
 def test_gradients_reach_the_prior_through_the_quantiser() -> None:
@@ -55,12 +55,12 @@ def test_gradients_reach_the_prior_through_the_quantiser() -> None:
     assert prior.grad.abs().sum() > 0
 
 
-def test_perplexity_counts_entries_in_use() -> None:
+def test_perplexity_is_the_number_of_entries_in_use() -> None:
     assert perplexity(torch.tensor([0, 1, 2, 3]), 8) == pytest.approx(4)
     assert perplexity(torch.tensor([2, 2, 2]), 8) == pytest.approx(1)
 
 
-def test_the_embedder_takes_either_modality() -> None:
+def test_embedder_accepts_either_modality() -> None:
     torch.manual_seed(0)
     net = EmotionEmbedder(EmbedderSpec(6, 5, width=16, heads=2, emotions=4, people=3)).eval()
     audio, face = torch.randn(4, 7, 6), torch.randn(4, 2, 5)
@@ -69,43 +69,43 @@ def test_the_embedder_takes_either_modality() -> None:
     assert not torch.allclose(found[0].mean, found[1].mean)
     none = net(audio, face, keep_face=torch.zeros(4, dtype=torch.bool))
     other = net(audio, torch.randn(4, 2, 5), keep_face=torch.zeros(4, dtype=torch.bool))
-    assert torch.allclose(none.mean, other.mean), "a dropped face is not seen"
+    assert torch.allclose(none.mean, other.mean), "a dropped face has no effect"
     with pytest.raises(ValueError, match="voice or a face"):
         net(None, None)
 
 
-def test_a_gaussian_samples_and_diverges() -> None:
+def test_gaussian_samples_and_divergence() -> None:
     gaussian = Gaussian(torch.zeros(2, 3), torch.zeros(2, 3))
     assert gaussian.divergence() == pytest.approx(0)
     assert torch.equal(gaussian.sample(torch.ones(2, 3)), torch.ones(2, 3))
     assert Gaussian(torch.ones(2, 3), torch.zeros(2, 3)).divergence() == pytest.approx(0.5)
 
 
-def test_the_adversarys_gradient_is_turned_round() -> None:
+def test_gradient_reversal() -> None:
     x = torch.ones(3, requires_grad=True)
     reverse(x, 0.5).sum().backward()
     assert torch.equal(x.grad, torch.full((3,), -0.5))
 
 
-def test_contrast_pulls_other_people_of_the_same_emotion_together() -> None:
+def test_contrast_prefers_emotions_over_people() -> None:
     emotion, person = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     together = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
     by_person = torch.tensor([[1.0, 0], [0, 1], [1, 0.1], [0.1, 1]])
     assert contrast(together, emotion, person) < contrast(by_person, emotion, person)
     alone = contrast(together, emotion, torch.zeros(4, dtype=torch.long))
-    assert alone == 0, "the same person's recordings are no positives"
+    assert alone == 0, "recordings of one person are not positives"
 
 
 def toy(seed: int = 0) -> Felt:
-    """Faces and voices that are an emotion, a person and noise."""
+    """Synthetic faces and voices: emotion plus person plus noise."""
     rng = np.random.default_rng(seed)
     emotions, people, each = ("angry", "happy", "neutral", "sad"), 6, 12
     shapes, identities = rng.normal(size=(4, 17)), rng.normal(size=(people, 17))
-    heard, timbre = rng.normal(size=(4, 20)), rng.normal(size=(people, 20))
+    tone, timbre = rng.normal(size=(4, 20)), rng.normal(size=(people, 20))
     emotion = np.tile(np.repeat(np.arange(4), each), people)
     person = np.repeat(np.arange(people), 4 * each)
     face = shapes[emotion] + 0.6 * identities[person] + 0.3 * rng.normal(size=(len(emotion), 17))
-    audio = heard[emotion] + 0.6 * timbre[person] + 0.3 * rng.normal(size=(len(emotion), 20))
+    audio = tone[emotion] + 0.6 * timbre[person] + 0.3 * rng.normal(size=(len(emotion), 20))
     return Felt(
         np.repeat(audio[:, None], 2, 1).astype(np.float32),
         face.astype(np.float32),
@@ -152,7 +152,7 @@ def test_tokens_and_probes() -> None:
     assert probe(points[:100], labels[:100], points[100:], labels[100:]) > 0.95
 
 
-def test_settings_are_read(tmp_path: Path) -> None:
+def test_settings_file(tmp_path: Path) -> None:
     path = tmp_path / "d.toml"
     path.write_text('manifest = "m.csv"\naction_units = "a.csv"\nentries = 8\n')
     assert DiceConfig.load(path).entries == 8

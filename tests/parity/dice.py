@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mien.dicetalk.bank import BankSpec, EmotionBank
-from mien.dicetalk.tokens import TokenNet
+from mien.dicetalk.bank import BankSpec, EmotionBank, TokenNet
 from mien.engines.svd.attention import AdapterAttention, PlainAdapterAttention
 from mien.engines.svd.conditioning import Conditioning, Stream
 from mien.engines.svd.guidance import Guidance

@@ -1,1 +1,1 @@
-"""DICE-Talk's ideas (arXiv 2504.18087): embedder, emotion bank, discriminator; at any size."""
+"""DICE-Talk's emotion model (arXiv 2504.18087) at any size: embedder, bank, discriminator."""

@@ -1,7 +1,8 @@
-"""The emotion bank: emotions in relation to each other (dicetalk.md section 3).
+"""The emotion bank (DICE-Talk, arXiv 2504.18087) and the mesh engine's decoder on top of it.
 
-A prior asks, 64 learned entries answer. Retrieval takes the nearest entry (vector quantisation);
-otherwise attention runs over all of them.
+An emotion prior is turned into tokens by 64 learned entries. Retrieval uses the nearest entry
+(vector quantisation); otherwise the prior attends to all entries. Attribute names of the modules
+are the keys of the published weights.
 """
 
 from __future__ import annotations
@@ -13,24 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mien.dicetalk.tokens import TokenNet
-
 _COMMITMENT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class BankSpec:
-    """Sizes; the defaults are the published ones.
+    """Sizes of the bank and its discriminator; the defaults are the published ones.
 
     Attributes:
         prior: size of an emotion prior.
-        width: of tokens and entries.
-        tokens: per vector.
-        entries: of the bank.
-        heads: of the attention.
-        feature: channels the discriminator sees; 0 for none.
-        hidden: of the discriminator.
-        classes: the discriminator tells apart (seven emotions at three levels, and neutral).
+        width: channels of tokens and entries.
+        tokens: tokens per vector.
+        entries: entries of the bank.
+        heads: attention heads.
+        feature: channels of the discriminator's input; 0 for no discriminator.
+        hidden: sizes of the discriminator's hidden layers.
+        classes: classes of the discriminator (seven emotions at three levels, and neutral).
     """
 
     prior: int = 256
@@ -43,15 +42,30 @@ class BankSpec:
     classes: int = 22
 
     def to_dict(self) -> dict[str, Any]:
-        """The sizes in plain values."""
+        """Return the sizes as plain values."""
         return asdict(self)
 
 
-class Quantised(NamedTuple):
-    """What the quantiser finds.
+class TokenNet(nn.Module):
+    """Project vectors ``(..., inputs)`` to tokens ``(..., tokens, width)``."""
 
-    ``value (..., width)`` with straight-through gradient, ``codes`` of the entries, its ``loss``.
-    """
+    def __init__(self, inputs: int, width: int = 1024, tokens: int = 32) -> None:
+        super().__init__()
+        self.proj1 = nn.Linear(inputs, width)
+        self.proj2 = nn.Linear(width, width)
+        self.proj3 = nn.Linear(width, tokens * width)
+        self.norm = nn.LayerNorm(width)
+        self.tokens = tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute tokens ``(..., tokens, width)``."""
+        y = self.proj3(F.relu(self.proj2(F.relu(self.proj1(x)))))
+        out: Tensor = self.norm(y.reshape(*x.shape[:-1], self.tokens, -1))
+        return out
+
+
+class Quantised(NamedTuple):
+    """Nearest entries: straight-through ``value (..., width)``, their ``codes``, and ``loss``."""
 
     value: Tensor
     codes: Tensor
@@ -59,7 +73,7 @@ class Quantised(NamedTuple):
 
 
 class Codebook(nn.Module):
-    """Nearest entries by squared distance; names are the published ones."""
+    """The bank's entries, looked up by squared distance."""
 
     def __init__(self, spec: BankSpec) -> None:
         super().__init__()
@@ -68,18 +82,18 @@ class Codebook(nn.Module):
         nn.init.uniform_(self.codebook.weight, -1 / spec.entries, 1 / spec.entries)
 
     def forward(self, prior: Tensor) -> Quantised:
-        """Entries nearest to priors ``(..., prior)``."""
+        """Find the entries nearest to priors ``(..., prior)``."""
         z = self.fc(prior)
-        flat, rows = z.reshape(-1, z.shape[-1]), self.codebook.weight
-        gaps = flat.square().sum(1, keepdim=True) - 2 * flat @ rows.T + rows.square().sum(1)
+        flat, entries = z.reshape(-1, z.shape[-1]), self.codebook.weight
+        gaps = flat.square().sum(1, keepdim=True) - 2 * flat @ entries.T + entries.square().sum(1)
         codes = gaps.argmin(1)
-        value = rows[codes].reshape(z.shape)
+        value = entries[codes].reshape(z.shape)
         loss = F.mse_loss(value, z.detach()) + _COMMITMENT * F.mse_loss(value.detach(), z)
         return Quantised(z + (value - z).detach(), codes, loss)
 
 
 class _Attention(nn.Module):
-    """Attention without output projection, residual or norm."""
+    """Multi-head attention without output projection, residual or norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -89,20 +103,16 @@ class _Attention(nn.Module):
         self.heads = heads
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        q, k, v = self._split(self.fc_q(query)), *self.keys(source)
+        q, k, v = (
+            x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
+            for x in (self.fc_q(query), self.fc_k(source), self.fc_v(source))
+        )
         y = F.scaled_dot_product_attention(q, k, v)
         return y.transpose(-3, -2).flatten(-2)
 
-    def keys(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of a source; the same for every query of a clip."""
-        return self._split(self.fc_k(source)), self._split(self.fc_v(source))
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
-
-
-class Told(NamedTuple):
-    """What the bank tells: ``tokens (..., T, width)``, and the quantiser's part."""
+class EmotionTokens(NamedTuple):
+    """Output of the bank: ``tokens (..., T, width)``, the quantiser's result, the ``loss``."""
 
     tokens: Tensor
     quantised: Quantised
@@ -110,7 +120,7 @@ class Told(NamedTuple):
 
 
 class EmotionBank(nn.Module):
-    """Priors to emotion tokens, and the discriminator that keeps features true to an emotion."""
+    """Map emotion priors to tokens; the classifier is the discriminator used in training."""
 
     def __init__(self, spec: BankSpec) -> None:
         super().__init__()
@@ -123,15 +133,14 @@ class EmotionBank(nn.Module):
 
     def forward(
         self, prior: Tensor, *, retrieval: bool = False, dropped: Tensor | None = None
-    ) -> Told:
-        """Emotion tokens of priors ``(..., prior)``.
+    ) -> EmotionTokens:
+        """Compute emotion tokens of priors ``(..., prior)``.
 
         Args:
             prior: means (or samples) of the emotion's Gaussian.
-            retrieval: ask the nearest entry instead of all of them; the quantiser's loss counts
-                only then.
-            dropped: ``bool (...)``: priors to be left out, as for guidance. The quantiser still
-                sees them.
+            retrieval: attend to the nearest entry instead of all; the loss is zero otherwise.
+            dropped: ``bool (...)``, priors replaced by zeros, as for classifier-free guidance. The
+                quantiser still sees them.
         """
         quantised = self.codebook(prior)
         value = quantised.value
@@ -141,19 +150,15 @@ class EmotionBank(nn.Module):
         query = self.emo_linear(prior)
         if retrieval:
             source = self.kv_tokens_linear(value)
-        else:
-            source = self.everything().expand(*query.shape[:-2], -1, -1)
-        zero = quantised.loss.new_zeros(())
-        loss = quantised.loss if retrieval else zero
-        return Told(self.attention(query, source), quantised, loss)
-
-    def everything(self) -> Tensor:
-        """Tokens of all entries ``(entries * T, width)``; they depend on weights alone."""
-        return self.kv_tokens_linear(self.codebook.codebook.weight).flatten(0, 1)
+        else:  # tokens of all entries, (entries * T, width), depend on the weights alone
+            source = self.kv_tokens_linear(self.codebook.codebook.weight).flatten(0, 1)
+            source = source.expand(*query.shape[:-2], -1, -1)
+        loss = quantised.loss if retrieval else quantised.loss.new_zeros(())
+        return EmotionTokens(self.attention(query, source), quantised, loss)
 
 
 class Discriminator(nn.Module):
-    """Which emotion a feature map ``(B, C, ...)`` shows: logits ``(B, classes)``."""
+    """Classify the emotion of a feature map ``(B, C, ...)``: logits ``(B, classes)``."""
 
     def __init__(self, spec: BankSpec) -> None:
         super().__init__()
@@ -164,7 +169,7 @@ class Discriminator(nn.Module):
         self.drop = nn.Dropout(0.1)
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Logits of features, averaged over whatever axes follow the channels."""
+        """Compute logits; axes after the channels are averaged."""
         pooled = feature.flatten(2).mean(2) if feature.ndim > 2 else feature
         y = self.drop(F.relu(self.fc1(pooled)))
         out: Tensor = self.fc3(self.drop(F.relu(self.fc2(y))))
@@ -172,7 +177,57 @@ class Discriminator(nn.Module):
 
 
 def perplexity(codes: Tensor, entries: int) -> float:
-    """How many entries of the bank are in use, 1 .. ``entries``."""
+    """Compute the effective number of entries in use, 1 .. ``entries``."""
     share = torch.bincount(codes.flatten(), minlength=entries).double()
     share = share / share.sum().clamp(min=1)
     return float(torch.exp(-(share * torch.log(share.clamp(min=1e-12))).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class MeshDiceSpec:
+    """Sizes of bank and decoder at mesh scale.
+
+    Attributes:
+        bank: sizes of the bank; its ``feature`` is the decoder's hidden size.
+        units: OpenFace action units in the output.
+    """
+
+    bank: BankSpec
+    units: int = 17
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sizes as plain values."""
+        return asdict(self)
+
+
+class Decoded(NamedTuple):
+    """Output of :class:`MeshDice`.
+
+    ``face (B, units)``, the change in code units; ``feature (B, hidden)`` for the discriminator;
+    the quantiser's ``loss`` and ``codes``.
+    """
+
+    face: Tensor
+    feature: Tensor
+    loss: Tensor
+    codes: Tensor
+
+
+class MeshDice(nn.Module):
+    """Decode priors ``(B, prior)`` through a bank to changes of OpenFace action units."""
+
+    def __init__(self, spec: MeshDiceSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        bank = spec.bank
+        self.bank = EmotionBank(bank)
+        self.hidden = nn.Sequential(
+            nn.Linear(bank.tokens * bank.width, bank.feature), nn.GELU(), nn.Dropout(0.1)
+        )
+        self.face = nn.Linear(bank.feature, spec.units)
+
+    def forward(self, prior: Tensor, *, retrieval: bool = False) -> Decoded:
+        """Compute the changes of the face."""
+        emotion = self.bank(prior, retrieval=retrieval)
+        feature = self.hidden(emotion.tokens.flatten(1))
+        return Decoded(self.face(feature), feature, emotion.loss, emotion.quantised.codes)

@@ -1,30 +1,37 @@
-"""The emotion embedder: a voice and a face to an identity-free Gaussian (dicetalk.md section 8).
+"""The emotion embedder: audio and face features to an identity-free Gaussian emotion prior.
 
-The paper's text leaves the network open; this design is ours. Tokens of both modalities look at
-each other (two layers of attention in both directions), attention pools them, and two linear layers
-give mean and log variance. Either modality may be missing.
+The paper (DICE-Talk, arXiv 2504.18087) leaves the network open; this design is mien's. The tokens
+of both modalities attend to each other (layers of cross attention both ways), attention pooling
+makes one vector, and two linear layers give mean and log variance. Either modality may be missing.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from mien.errors import InputError
+from mien.media.output import whole_file
+from mien.weights.convert import load
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedderSpec:
-    """Sizes.
+    """Sizes of the embedder.
 
     Attributes:
         audio: size of an audio frame's feature.
         face: size of a face frame's feature.
-        width: of tokens and of the Gaussian.
+        width: size of tokens and of the Gaussian.
         heads, layers: of the attention.
-        emotions, people: classes of the two heads that training needs.
+        dropout: dropout rate in training.
+        emotions, people: classes of the two heads used in training.
     """
 
     audio: int = 1024
@@ -37,37 +44,36 @@ class EmbedderSpec:
     people: int = 47
 
     def to_dict(self) -> dict[str, Any]:
-        """The sizes in plain values."""
+        """Return the sizes as plain values."""
         return asdict(self)
 
 
 class Gaussian(NamedTuple):
-    """``mean`` and ``log_variance`` ``(B, width)``."""
+    """``mean`` and ``log_variance``, both ``(B, width)``."""
 
     mean: Tensor
     log_variance: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """A draw with standard normal ``noise`` ``(B, width)``."""
+        """Return a sample for standard normal ``noise`` ``(B, width)``."""
         return self.mean + noise * torch.exp(0.5 * self.log_variance)
 
     def divergence(self) -> Tensor:
-        """Mean Kullback-Leibler divergence to the standard normal distribution, per dimension."""
-        spread = self.log_variance.exp()
-        return 0.5 * (self.mean.square() + spread - 1 - self.log_variance).mean()
+        """Compute the mean Kullback-Leibler divergence to a standard normal, per dimension."""
+        variance = self.log_variance.exp()
+        return 0.5 * (self.mean.square() + variance - 1 - self.log_variance).mean()
 
 
-class _Cross(nn.Module):
-    """Each modality looks at the other, then at itself through a feed-forward layer."""
+class _CrossAttention(nn.Module):
+    """Attention between the modalities, then a feed-forward layer for each."""
 
     def __init__(self, spec: EmbedderSpec) -> None:
         super().__init__()
         width = spec.width
-
-        def look() -> nn.MultiheadAttention:
-            return nn.MultiheadAttention(width, spec.heads, spec.dropout, batch_first=True)
-
-        self.audio_looks, self.face_looks = look(), look()
+        self.audio_looks, self.face_looks = (
+            nn.MultiheadAttention(width, spec.heads, spec.dropout, batch_first=True)
+            for _ in range(2)
+        )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
         self.feed = nn.ModuleList(
             nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
@@ -75,15 +81,15 @@ class _Cross(nn.Module):
         )
 
     def forward(self, audio: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
-        heard, _ = self.audio_looks(audio, face, face, need_weights=False)
-        seen, _ = self.face_looks(face, audio, audio, need_weights=False)
-        audio, face = self.norms[0](audio + heard), self.norms[1](face + seen)
+        from_face, _ = self.audio_looks(audio, face, face, need_weights=False)
+        from_audio, _ = self.face_looks(face, audio, audio, need_weights=False)
+        audio, face = self.norms[0](audio + from_face), self.norms[1](face + from_audio)
         audio = self.norms[2](audio + self.feed[0](audio))
         return audio, self.norms[3](face + self.feed[1](face))
 
 
 class EmotionEmbedder(nn.Module):
-    """Audio frames ``(B, Ta, audio)`` and face frames ``(B, Tv, face)`` to a Gaussian."""
+    """Embed audio frames ``(B, Ta, audio)`` and face frames ``(B, Tv, face)`` as a Gaussian."""
 
     def __init__(self, spec: EmbedderSpec) -> None:
         super().__init__()
@@ -92,7 +98,7 @@ class EmotionEmbedder(nn.Module):
         self.audio_in, self.face_in = nn.Linear(spec.audio, width), nn.Linear(spec.face, width)
         self.no_audio = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.no_face = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.cross = nn.ModuleList(_Cross(spec) for _ in range(spec.layers))
+        self.cross = nn.ModuleList(_CrossAttention(spec) for _ in range(spec.layers))
         self.pool = nn.Linear(width, 1)
         self.drop = nn.Dropout(spec.dropout)
         self.mean, self.log_variance = nn.Linear(width, width), nn.Linear(width, width)
@@ -109,16 +115,16 @@ class EmotionEmbedder(nn.Module):
         keep_audio: Tensor | None = None,
         keep_face: Tensor | None = None,
     ) -> Gaussian:
-        """The Gaussian of what is heard and seen.
+        """Compute the Gaussian of an audio clip, a face, or both.
 
         Args:
             audio: None where there is no voice.
             face: None where there is no face.
-            keep_audio: ``bool (B,)``: rows whose voice counts (training drops some).
+            keep_audio: ``bool (B,)``, rows whose audio is used (training drops some).
             keep_face: the same for faces.
 
         Raises:
-            ValueError: without either.
+            ValueError: when both are None.
         """
         given = audio if audio is not None else face
         if given is None:
@@ -138,9 +144,34 @@ class EmotionEmbedder(nn.Module):
         return Gaussian(self.mean(pooled), self.log_variance(pooled).clamp(-6, 2))
 
 
-class _Reversed(torch.autograd.Function):
-    """Identity whose gradient is turned round (Ganin & Lempitsky 2015)."""
+def load_embedder(path: Path) -> EmotionEmbedder:
+    """Read ``embedder.safetensors`` as written by ``mien train dice-embedder``.
 
+    Raises:
+        InputError: when there is no such file.
+        WeightsError: when it is damaged.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"There is no embedder file {path}. Make one with `mien train dice-embedder`."
+        )
+    tensors, spec = load(path)
+    net = EmotionEmbedder(EmbedderSpec(**spec))
+    net.load_state_dict(tensors)
+    return net.eval()
+
+
+def save_embedder(net: EmotionEmbedder, path: Path) -> None:
+    """Write an embedder and its sizes for :func:`load_embedder`."""
+    from safetensors.torch import save_file
+
+    tensors = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
+    metadata = {"mien": json.dumps({"spec": net.spec.to_dict(), "about": {"name": "embedder"}})}
+    with whole_file(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+class _GradientReversal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:  # noqa: ANN401
         ctx.weight = weight
@@ -152,13 +183,13 @@ class _Reversed(torch.autograd.Function):
 
 
 def reverse(x: Tensor, weight: float) -> Tensor:
-    """``x``; whoever learns from it downstream makes what is upstream forget."""
-    out: Tensor = _Reversed.apply(x, weight)  # type: ignore[no-untyped-call]
+    """Return ``x``; its gradient is multiplied by ``-weight`` (Ganin & Lempitsky 2015)."""
+    out: Tensor = _GradientReversal.apply(x, weight)  # type: ignore[no-untyped-call]
     return out
 
 
 def contrast(mean: Tensor, emotion: Tensor, person: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrast: the same emotion of *another* person is alike.
+    """Compute the supervised contrastive loss; positives share the emotion, not the person.
 
     Args:
         mean: ``(B, width)``.
@@ -170,7 +201,7 @@ def contrast(mean: Tensor, emotion: Tensor, person: Tensor, temperature: float =
     logits = z @ z.T / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     alike = (emotion[:, None] == emotion[None]) & (person[:, None] != person[None])
-    # The same person with the same emotion is neither alike nor different.
+    # The same person with the same emotion is neither a positive nor a negative.
     other = ~itself & ((emotion[:, None] != emotion[None]) | alike)
     logits = logits - logits.max(1, keepdim=True).values.detach()
     total = (logits.exp() * other).sum(1, keepdim=True)

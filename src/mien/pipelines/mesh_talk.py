@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.dicetalk.prior_sampling import Variety
+from mien.dicetalk.prior_sampling import PriorSampler
 from mien.emotion.request import Request
 from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.engines.mesh.idle_motion import Idle, Moment
@@ -169,7 +169,7 @@ class _Scene:
             Idle(settings.seed * 1000 + i, settings.liveliness) for i, _ in enumerate(faces)
         ]
         self._varieties = [
-            Variety(settings.variety, settings.seed * 1000 + i) for i, _ in enumerate(faces)
+            PriorSampler(settings.variety, settings.seed * 1000 + i) for i, _ in enumerate(faces)
         ]
         rows = features(samples)
         self._codes = Articulator().follow(rows)

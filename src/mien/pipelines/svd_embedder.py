@@ -34,7 +34,7 @@ def embedder_of(path: Path, store: Store, size: int) -> Embed:
     """
     import torch
 
-    from mien.dicetalk.embedder_file import load_embedder
+    from mien.dicetalk.embedder import load_embedder
 
     net = load_embedder(path)
     if net.spec.width != size:

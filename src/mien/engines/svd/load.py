@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mien.dicetalk.bank import BankSpec, EmotionBank
-from mien.dicetalk.tokens import TokenNet
+from mien.dicetalk.bank import BankSpec, EmotionBank, TokenNet
 from mien.engines.svd import specs
 from mien.engines.svd.nets import Nets
 from mien.engines.svd.pose_guider import PoseGuider

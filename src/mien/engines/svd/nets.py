@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from mien.dicetalk.bank import EmotionBank
-from mien.dicetalk.tokens import TokenNet
+from mien.dicetalk.bank import EmotionBank, TokenNet
 from mien.engines.svd.conditioning import Conditioning
 from mien.engines.svd.pose_guider import PoseGuider
 from mien.engines.svd.rife import FlowNet

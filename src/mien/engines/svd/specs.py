@@ -13,8 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from mien.dicetalk.bank import BankSpec, EmotionBank
-from mien.dicetalk.tokens import TokenNet
+from mien.dicetalk.bank import BankSpec, EmotionBank, TokenNet
 from mien.engines.svd.attention import AdapterAttention
 from mien.engines.svd.pose_guider import PoseGuider
 from mien.engines.svd.rife import FlowNet

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien.dicetalk.bank import BankSpec
-from mien.dicetalk.decoder import MeshDice, MeshDiceSpec
+from mien.dicetalk.bank import BankSpec, MeshDice, MeshDiceSpec
 from mien.media.output import whole_file
 from mien.training.checkpoint import load_weights
 from mien.training.emotion_prior.material import FACE_GAIN

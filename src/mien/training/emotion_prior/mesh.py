@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.dicetalk.bank import BankSpec, perplexity
-from mien.dicetalk.decoder import MeshDice, MeshDiceSpec
+from mien.dicetalk.bank import BankSpec, MeshDice, MeshDiceSpec, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
 from mien.training.checkpoint import save_weights
 from mien.training.connector.config import ConnectorConfig

@@ -19,8 +19,14 @@ from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.clip_cache import CLASSES, LEVELS, NEUTRAL, ClipLabel, find_clips, load_parts
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE
-from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
-from mien.dicetalk.embedder_file import save_embedder
+from mien.dicetalk.embedder import (
+    EmbedderSpec,
+    EmotionEmbedder,
+    Gaussian,
+    contrast,
+    reverse,
+    save_embedder,
+)
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.checkpoint import load_checkpoint, save_checkpoint

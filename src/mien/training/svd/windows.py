@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from mien.datasets.clip_cache import LEVELS, NEUTRAL, UNKNOWN, ClipLabel, find_clips, load_parts
-from mien.dicetalk.embedder import EmotionEmbedder
-from mien.dicetalk.embedder_file import load_embedder
+from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
 from mien.engines.svd.nets import SCALING
 from mien.engines.svd.voice import windows
 from mien.errors import InputError
