@@ -1,25 +1,27 @@
-"""The papers' protocols with tiny metric networks."""
+"""The papers' evaluation protocols with tiny metric networks."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from mien.errors import InputError, WeightsError
-from mien.evaluation.frechet import Moments, frechet_distance
-from mien.evaluation.networks import MetricNet
-from mien.evaluation.pairs import crema_pairs, mead_pairs, read_pairs, write_pairs
+from mien.cli.app import app
+from mien.errors import InputError, MienError, WeightsError
+from mien.evaluation.metrics import MetricNet, Moments, frechet_distance, lip_sync, mfcc
+from mien.evaluation.pairs import Pair, crema_pairs, mead_pairs, read_pairs, write_pairs
 from mien.evaluation.score import Networks, face_crops, render, score
-from mien.evaluation.sync import lip_sync, mfcc
 from mien.training.onnx_export import write_onnx
 
-from .speech.voices import buzz
+from .speech.voices import buzz, write_sound
 
 
 def touch(path: Path) -> Path:
@@ -93,12 +95,12 @@ class _Mean(torch.nn.Module):
         return values.mean(self.axes) * self.gain
 
 
-def net(path: Path, module: torch.nn.Module, shape: tuple[int, ...]) -> Path:
+def write_net(path: Path, module: torch.nn.Module, shape: tuple[int, ...]) -> Path:
     write_onnx(module.eval(), (torch.zeros(shape),), path, ["values"], ["out"])
     return path
 
 
-def test_lips_in_time_have_their_best_offset_at_nothing(tmp_path: Path) -> None:
+def test_lip_sync_finds_the_offset(tmp_path: Path) -> None:
     class Loudness(torch.nn.Module):
         def forward(self, values: torch.Tensor) -> torch.Tensor:
             return (values[:, 0, :1].mean(2) - 12) * 1.5
@@ -107,8 +109,8 @@ def test_lips_in_time_have_their_best_offset_at_nothing(tmp_path: Path) -> None:
         def forward(self, values: torch.Tensor) -> torch.Tensor:
             return values.mean((1, 2, 3, 4))[:, None] / 10
 
-    eyes = MetricNet(net(tmp_path / "v.onnx", Brightness(), (1, 3, 5, 16, 16)), "net", 5)
-    ears = MetricNet(net(tmp_path / "a.onnx", Loudness(), (1, 1, 13, 20)), "net", 4)
+    video = MetricNet(write_net(tmp_path / "v.onnx", Brightness(), (1, 3, 5, 16, 16)), "net", 5)
+    audio = MetricNet(write_net(tmp_path / "a.onnx", Loudness(), (1, 1, 13, 20)), "net", 4)
     rng = np.random.default_rng(0)
     sound = rng.normal(size=64_000) * np.repeat(rng.uniform(0.001, 0.5, 100), 640)
     level = mfcc(sound.astype(np.float32))[:, 0]
@@ -116,40 +118,41 @@ def test_lips_in_time_have_their_best_offset_at_nothing(tmp_path: Path) -> None:
         steps = [max(0, 4 * (i - late)) for i in range(98)]
         shades = [int(np.clip(15 * (level[k : k + 4].mean() - 12), 0, 255)) for k in steps]
         images = [np.full((16, 16, 3), shade, np.uint8) for shade in shades]
-        found = lip_sync(images, sound.astype(np.float32), eyes, ears)
+        found = lip_sync(images, sound.astype(np.float32), video, audio)
         assert abs(found.offset) == late
         assert found.confidence > 0
-    assert np.isnan(lip_sync(images[:2], sound.astype(np.float32), eyes, ears).distance)
+    assert np.isnan(lip_sync(images[:2], sound.astype(np.float32), video, audio).distance)
+
+
+def make_pairs(clip: Path, folder: Path) -> list[Pair]:
+    """One pair in MEAD's folders: the demo clip as its own ground truth."""
+    root = folder / "mead"
+    for emotion in ("neutral", "happy"):
+        place = root / "M003" / "front" / emotion / "level_1" / "001.mp4"
+        place.parent.mkdir(parents=True)
+        shutil.copy(clip, place)
+    voice = write_sound(folder / "voice.wav", buzz(2.0, 240))
+    return [replace(pair, voices=(voice,), neutral=()) for pair in mead_pairs(root)]
 
 
 def test_rendering_and_scoring(demo_clip: Path, tmp_path: Path) -> None:
-    root = tmp_path / "mead"
-    for emotion, level in (("neutral", "level_1"), ("happy", "level_1")):
-        place = root / "M003" / "front" / emotion / level / "001.mp4"
-        place.parent.mkdir(parents=True)
-        shutil.copy(demo_clip, place)
-    from .speech.voices import write_sound
-
-    voice = write_sound(tmp_path / "voice.wav", buzz(2.0, 240))
-    from dataclasses import replace
-
-    pairs = [replace(p, voices=(voice,), neutral=()) for p in mead_pairs(root)]
-    out = tmp_path / "made"
+    pairs = make_pairs(demo_clip, tmp_path)
+    out = tmp_path / "rendered"
     seconds = render(pairs, out, "mesh")
     assert seconds > 0
     made = out / f"{pairs[0].name}.mp4"
     stamp = made.stat().st_mtime_ns
     assert render(pairs, out, "mesh") == seconds
-    assert made.stat().st_mtime_ns == stamp, "what is there is left"
+    assert made.stat().st_mtime_ns == stamp, "finished videos are kept"
     assert len(face_crops(made)) == 100
     nets = Networks(
-        classifier=net(tmp_path / "c.onnx", _Mean((2, 3)), (1, 3, 32, 32)),
+        classifier=write_net(tmp_path / "c.onnx", _Mean((2, 3)), (1, 3, 32, 32)),
         classes=("happy", "sad", "angry"),
-        inception=net(tmp_path / "i.onnx", _Mean((2, 3)), (1, 3, 32, 32)),
-        video=net(tmp_path / "f.onnx", _Mean((2, 3, 4)), (1, 3, 16, 32, 32)),
+        inception=write_net(tmp_path / "i.onnx", _Mean((2, 3)), (1, 3, 32, 32)),
+        video=write_net(tmp_path / "f.onnx", _Mean((2, 3, 4)), (1, 3, 16, 32, 32)),
     )
     found = score(pairs, out, nets)
-    assert found.accuracy == 1.0, "skin is red, and red is called happy"
+    assert found.accuracy == 1.0, "skin is reddest, and the first class is happy"
     assert found.fid is not None
     assert 0 < found.fid < 0.1
     assert found.fvd is not None
@@ -170,3 +173,37 @@ def test_rendering_and_scoring(demo_clip: Path, tmp_path: Path) -> None:
     made.unlink()
     with pytest.raises(InputError, match="lacks 1 of 1"):
         score(pairs, out, nets)
+
+
+def test_command_line(demo_clip: Path, tmp_path: Path) -> None:
+    def evaluate(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+        if isinstance(result.exception, MienError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    pairs = make_pairs(demo_clip, tmp_path)
+    root, table, videos = tmp_path / "mead", tmp_path / "pairs.csv", tmp_path / "videos"
+    assert "1 pairs" in evaluate("pairs", "mead", root, "-o", table)
+    assert [(pair.name, pair.truth) for pair in read_pairs(table)] == [
+        (pair.name, pair.truth) for pair in pairs
+    ]
+    with pytest.raises(InputError, match="ACTOR_SENTENCE"):
+        evaluate("pairs", "crema-d", root, "-o", table)
+    write_pairs(table, pairs)
+    assert "1 videos" in evaluate("render", table, "-o", videos, "--engine", "mesh")
+    with pytest.raises(InputError, match="--engine edtalk"):
+        evaluate("render", table, "-o", videos, "--engine", "mesh", "--dtype", "bf16")
+    with pytest.raises(InputError, match="No metric network"):
+        evaluate("score", table, videos)
+    net = write_net(tmp_path / "c.onnx", _Mean((2, 3)), (1, 3, 32, 32))
+    scores = tmp_path / "scores.json"
+    output = evaluate(
+        "score", table, videos, "--classifier", net, "--classes", "happy, sad,angry", "-o", scores
+    )
+    assert output.splitlines() == ["videos: 1", "accuracy: 1"]
+    assert json.loads(scores.read_text()) == {
+        "videos": 1, "accuracy": 1.0, "fid": None, "fvd": None, "sync_distance": None,
+        "sync_confidence": None,
+    }  # fmt: skip

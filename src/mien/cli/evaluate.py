@@ -14,16 +14,16 @@ from mien.cli.progress import progress_bar
 from mien.media.output import whole_file
 
 evaluate = typer.Typer(
-    help="The papers' protocols: pairs, render, score with your metric networks.",
+    help="Run the papers' evaluation protocols: pairs, render, score.",
     no_args_is_help=True,
 )
 
 _Pairs = Annotated[Path, typer.Argument(help="Table of pairs (CSV).", metavar="PAIRS")]
-_Net = typer.Option(help="ONNX file.", metavar="FILE")
+_Net = typer.Option(help="Metric network (ONNX).", metavar="FILE")
 
 
 class Corpus(StrEnum):
-    """What pairs are made of."""
+    """Corpora with an evaluation protocol."""
 
     mead = "mead"
     crema = "crema-d"
@@ -31,12 +31,12 @@ class Corpus(StrEnum):
 
 @evaluate.command()
 def pairs(
-    corpus: Annotated[Corpus, typer.Argument(help="Which data.")],
-    root: Annotated[Path, typer.Argument(help="Its folder.", metavar="DIR")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="CSV.", metavar="FILE")],
+    corpus: Annotated[Corpus, typer.Argument(help="Corpus.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the corpus.", metavar="DIR")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="CSV to write.", metavar="FILE")],
     debug: Debug = False,
 ) -> None:
-    """List what is driven to which emotion."""
+    """List which clip is edited to which emotion."""
     from mien.evaluation.pairs import crema_pairs, mead_pairs, write_pairs
 
     found = mead_pairs(root.resolve()) if corpus is Corpus.mead else crema_pairs(root.resolve())
@@ -47,14 +47,16 @@ def pairs(
 @evaluate.command()
 def render(
     table: _Pairs,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder.", metavar="DIR")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write to.", metavar="DIR")
+    ],
     engine: Annotated[str, typer.Option("--engine", help="mesh or edtalk.")] = "edtalk",
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     debug: Debug = False,
 ) -> None:
-    """Make every pair's video; goes on where it was interrupted."""
+    """Render the video of every pair; an interrupted run continues where it stopped."""
     from mien.evaluation.pairs import read_pairs
     from mien.evaluation.score import render as run
 
@@ -71,18 +73,18 @@ def score(
     videos: Annotated[Path, typer.Argument(help="Folder of videos.", metavar="DIR")],
     classifier: Annotated[Path | None, _Net] = None,
     classes: Annotated[
-        str, typer.Option("--classes", help="Names of the classifier's outputs, by commas.")
+        str, typer.Option("--classes", help="Names of the classifier's outputs: happy,sad,...")
     ] = "",
     inception: Annotated[Path | None, _Net] = None,
     video: Annotated[Path | None, _Net] = None,
     sync_video: Annotated[Path | None, _Net] = None,
     sync_audio: Annotated[Path | None, _Net] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="JSON.", metavar="FILE")
+        Path | None, typer.Option("-o", "--output", help="JSON to write.", metavar="FILE")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Acc_emo, FID, FVD and sync of rendered videos."""
+    """Measure rendered videos: emotion accuracy, FID, FVD and lip sync."""
     from mien.evaluation.pairs import read_pairs
     from mien.evaluation.score import Networks
     from mien.evaluation.score import score as run
@@ -91,10 +93,10 @@ def score(
     networks = Networks(classifier, names, inception, video, sync_video, sync_audio)
     found = read_pairs(table)
     with progress_bar("Scoring") as progress:
-        scores = run(found, videos, networks, progress)
-    for name, value in scores.to_dict().items():
+        scores = run(found, videos, networks, progress).to_dict()
+    for name, value in scores.items():
         if value is not None:
             typer.echo(f"{name}: {value:.4g}")
     if output is not None:
         with whole_file(output) as part:
-            part.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
+            part.write_text(json.dumps(scores, indent=1), encoding="utf-8")

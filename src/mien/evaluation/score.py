@@ -16,21 +16,27 @@ from mien.api import edit
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.errors import InputError
-from mien.evaluation.frechet import Moments, frechet_distance
-from mien.evaluation.networks import MetricNet, pictures
+from mien.evaluation.metrics import (
+    FRAMES_PER_SECOND,
+    MetricNet,
+    Moments,
+    Sync,
+    frechet_distance,
+    lip_sync,
+    stack_images,
+)
 from mien.evaluation.pairs import Pair
-from mien.evaluation.sync import RATE, Sync, lip_sync
 from mien.face.tracker import FaceTracker
 from mien.media.audio import has_sound, read_speech
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
 from mien.media.read import VideoReader
 
-_CROP: Final = 256
-_CLIP: Final = 16
-"""Frames that a video network sees at once."""
+_CROP_SIDE: Final = 256
+_CLIP_FRAMES: Final = 16
+"""Frames that a video network takes at once."""
 
-_TIMES: Final = "seconds.json"
+_TIMES_FILE: Final = "seconds.json"
 
 Progress = Callable[[int, int | None], None]
 
@@ -42,14 +48,14 @@ def render(
     options: EDTalkSettings | None = None,
     progress: Progress | None = None,
 ) -> float:
-    """Make every pair's video in ``folder``; those that are there already are left.
+    """Render the video of every pair into ``folder``; finished videos are kept.
 
     Returns:
         Mean seconds per video (AITV), everything included.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    notes = folder / _TIMES
-    times = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
+    log = folder / _TIMES_FILE
+    times = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else {}
     for i, pair in enumerate(pairs, 1):
         out = folder / f"{pair.name}.mp4"
         if not out.exists() or pair.name not in times:
@@ -64,7 +70,7 @@ def render(
                 overwrite=True,
             )
             times[pair.name] = perf_counter() - start
-            with whole_file(notes) as part:
+            with whole_file(log) as part:
                 part.write_text(json.dumps(times, indent=1), encoding="utf-8")
         if progress is not None:
             progress(i, len(pairs))
@@ -73,14 +79,14 @@ def render(
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Files of the metric networks; what is None is not measured.
+    """Files of the metric networks; a metric without its network is not measured.
 
     Attributes:
         classifier: ``(N, 3, S, S)`` RGB in 0..1 to ``(N, classes)``.
-        classes: names of its outputs.
-        inception: ``(N, 3, S, S)`` RGB in -1..1 to features ``(N, D)``: FID.
-        video: ``(N, 3, 16, S, S)`` RGB in -1..1 to features ``(N, D)``: FVD.
-        sync_video, sync_audio: see :func:`mien.evaluation.sync.lip_sync`.
+        classes: names of the classifier's outputs.
+        inception: ``(N, 3, S, S)`` RGB in -1..1 to features ``(N, D)``, for FID.
+        video: ``(N, 3, 16, S, S)`` RGB in -1..1 to features ``(N, D)``, for FVD.
+        sync_video, sync_audio: see :func:`mien.evaluation.metrics.lip_sync`.
     """
 
     classifier: Path | None = None
@@ -93,10 +99,15 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Measures over all pairs; None where no network was given.
+    """Scores over all pairs; None where no network was given.
 
-    ``accuracy`` share of videos whose mean output is largest for the emotion asked for; ``fid`` and
-    ``fvd`` between made and true videos; ``sync_distance`` LSE-D, ``sync_confidence`` LSE-C.
+    Attributes:
+        videos: number of videos.
+        accuracy: share of videos whose mean output is largest for the requested emotion.
+        fid: Fréchet distance of frames of rendered and real videos.
+        fvd: Fréchet distance of their clips.
+        sync_distance: LSE-D.
+        sync_confidence: LSE-C.
     """
 
     videos: int
@@ -107,7 +118,7 @@ class Scores:
     sync_confidence: float | None
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The record in plain values."""
+        """Return the scores as plain values."""
         return asdict(self)
 
 
@@ -120,70 +131,71 @@ class _Scorer:
         self.video = MetricNet(n.video, "video net", 5) if n.video else None
         self.sync: tuple[MetricNet, MetricNet] | None = None
         if n.sync_video and n.sync_audio:
-            eyes = MetricNet(n.sync_video, "sync net for pictures", 5)
-            self.sync = eyes, MetricNet(n.sync_audio, "sync net for sound", 4)
+            video = MetricNet(n.sync_video, "sync net for pictures", 5)
+            self.sync = video, MetricNet(n.sync_audio, "sync net for sound", 4)
         elif n.sync_video or n.sync_audio:
             raise InputError("Sync needs both nets, for pictures and for sound.")
         if self.classifier is not None and not self.classes:
             raise InputError("A classifier needs the names of its outputs (--classes).")
         self.frames = Moments(), Moments()
         self.clips = Moments(), Moments()
-        self.right: list[bool] = []
+        self.correct: list[bool] = []
         self.synced: list[Sync] = []
 
-    def add(self, pair: Pair, made: Path) -> None:
-        """Measure one video beside its truth."""
-        for which, path in enumerate((made, pair.truth)):
+    def add(self, pair: Pair, rendered: Path) -> None:
+        """Measure a rendered video and the real one."""
+        for i, path in enumerate((rendered, pair.truth)):
             images = face_crops(path)
             if not images:
                 continue
             if self.inception is not None:
                 side = self.inception.side(299)
-                values = self.inception(pictures(images, side, -1, 1))
-                self.frames[which].add(values.reshape(len(images), -1))
-            if self.video is not None and len(images) >= _CLIP:
-                stack = pictures(images, self.video.side(224), -1, 1)
-                starts = range(0, len(stack) - _CLIP + 1, _CLIP)
-                clips = np.stack([stack[i : i + _CLIP].transpose(1, 0, 2, 3) for i in starts])
-                self.clips[which].add(self.video(clips).reshape(len(clips), -1))
-            if which == 0:
-                self._judge(pair, made, images)
+                features = self.inception(stack_images(images, side, -1, 1))
+                self.frames[i].add(features.reshape(len(images), -1))
+            if self.video is not None and len(images) >= _CLIP_FRAMES:
+                stack = stack_images(images, self.video.side(224), -1, 1)
+                starts = range(0, len(stack) - _CLIP_FRAMES + 1, _CLIP_FRAMES)
+                clips = [stack[k : k + _CLIP_FRAMES].transpose(1, 0, 2, 3) for k in starts]
+                self.clips[i].add(self.video(np.stack(clips)).reshape(len(clips), -1))
+            if i == 0:
+                self._add_accuracy_and_sync(pair, rendered, images)
 
-    def _judge(self, pair: Pair, made: Path, images: list[RGBImage]) -> None:
+    def _add_accuracy_and_sync(self, pair: Pair, video: Path, images: list[RGBImage]) -> None:
         if self.classifier is not None:
-            said = self.classifier(pictures(images, self.classifier.side(224), 0, 1)).mean(0)
-            self.right.append(self.classes[int(said.argmax())] == pair.emotion)
-        if self.sync is not None and has_sound(made):
-            self.synced.append(lip_sync(images, read_speech(made), *self.sync))
+            stack = stack_images(images, self.classifier.side(224), 0, 1)
+            best = int(self.classifier(stack).mean(0).argmax())
+            self.correct.append(self.classes[best] == pair.emotion)
+        if self.sync is not None and has_sound(video):
+            self.synced.append(lip_sync(images, read_speech(video), *self.sync))
 
     def scores(self, count: int) -> Scores:
-        """Everything that was measured."""
+        """Return what was measured over ``count`` videos."""
         synced = np.array([(s.distance, s.confidence) for s in self.synced]).reshape(-1, 2)
         means = np.nanmean(synced, 0).tolist() if len(synced) else [None, None]
         return Scores(
             count,
-            float(np.mean(self.right)) if self.right else None,
+            float(np.mean(self.correct)) if self.correct else None,
             frechet_distance(*self.frames) if self.inception is not None else None,
             frechet_distance(*self.clips) if self.video is not None else None,
-            means[0],
-            means[1],
+            *means,
         )
 
 
 def score(
     pairs: list[Pair], folder: Path, networks: Networks, progress: Progress | None = None
 ) -> Scores:
-    """Measure the videos that :func:`render` (or another system) made.
+    """Measure the videos that :func:`render` or another system made.
 
     Raises:
         InputError: when videos or networks are missing.
     """
     missing = [pair.name for pair in pairs if not (folder / f"{pair.name}.mp4").is_file()]
     if missing:
-        raise InputError(f"{folder} lacks {len(missing)} of {len(pairs)} videos, such as "
-                         f"{missing[0]}.mp4; make them with mien evaluate render.")  # fmt: skip
-    if not any((networks.classifier, networks.inception, networks.video, networks.sync_video,
-                networks.sync_audio)):  # fmt: skip
+        raise InputError(
+            f"{folder} lacks {len(missing)} of {len(pairs)} videos, such as {missing[0]}.mp4; "
+            "make them with mien evaluate render."
+        )
+    if networks == Networks(classes=networks.classes):
         raise InputError("No metric network was given; see docs/published.md for what they are.")
     scorer = _Scorer(networks)
     for i, pair in enumerate(pairs, 1):
@@ -194,9 +206,9 @@ def score(
 
 
 def face_crops(path: Path) -> list[RGBImage]:
-    """The largest face of a clip at 25 frames per second, in the training framing.
+    """Return the largest face of a clip at 25 frames per second, in EDTalk's training framing.
 
-    Pictures without a face are left out.
+    Frames without a face are left out.
     """
     out: list[RGBImage] = []
     shown = 0
@@ -204,9 +216,9 @@ def face_crops(path: Path) -> list[RGBImage]:
         step = 1 / reader.info.rate
         for frame in reader:
             found = tracker(frame.image)
-            until = int((frame.time + step) * RATE + step / 1000)
+            until = int((frame.time + step) * FRAMES_PER_SECOND + step / 1000)
             if found and until > shown:
-                crop = training_crop(found[0]).cut(frame.image, _CROP, stretched=True)
+                crop = training_crop(found[0]).cut(frame.image, _CROP_SIDE, stretched=True)
                 out += [crop] * (until - shown)
             shown = max(shown, until)
     return out
