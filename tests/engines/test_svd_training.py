@@ -16,8 +16,14 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import mien as package
-from mien.datasets.clip_cache import CLASSES, PARTS, find_clips, load_parts
-from mien.datasets.svd_latents import ClipReader, cache_clips
+from mien.datasets.svd_clips import (
+    ARRAYS,
+    CLASSES,
+    ClipEncoder,
+    cache_clips,
+    find_clips,
+    load_arrays,
+)
 from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.load import load_nets
 from mien.errors import InputError
@@ -60,9 +66,9 @@ def cached(folder: Path, people: int = 3) -> Path:
         mask = np.zeros((64, 64), np.uint8)
         mask[16:48, 16:48] = 255
         np.savez(
-            path, latents=latents.astype(np.float16), at=np.array([0, 8]), mask=mask,
-            clips=rng.normal(size=(2, 64)).astype(np.float16),
-            heard=rng.normal(size=(36, 5, 64)).astype(np.float16),
+            path, latents=latents.astype(np.float16), reference_frames=np.array([0, 8]), mask=mask,
+            clip_tokens=rng.normal(size=(2, 64)).astype(np.float16),
+            whisper=rng.normal(size=(36, 5, 64)).astype(np.float16),
             face=face.astype(np.float32), voice=voice.astype(np.float32),
         )  # fmt: skip
 
@@ -132,14 +138,14 @@ def test_folders_say_who_feels_what(clips: Path, tmp_path: Path) -> None:
     assert CLASSES == 22
     assert [one.label for one in find_clips(clips / "hdtf")] == [-1]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no cached clip"):
+    with pytest.raises(InputError, match="cached clip"):
         find_clips(tmp_path / "empty")
     bad = clips / "hdtf" / "bad.npz"
     np.savez(bad, latents=np.full(3, np.nan, np.float32))
-    with pytest.raises(InputError, match="no numbers"):
-        load_parts(bad, "latents")
-    with pytest.raises(InputError, match="no cached clip"):
-        load_parts(bad, "face")
+    with pytest.raises(InputError, match="not finite"):
+        load_arrays(bad, "latents")
+    with pytest.raises(InputError, match="cached clip"):
+        load_arrays(bad, "face")
 
 
 def test_stage_one_keeps_the_feeling_and_resumes_exactly(clips: Path, tmp_path: Path) -> None:
@@ -291,15 +297,15 @@ def test_from_videos_to_training_by_command(
             place.mkdir(parents=True)
             package.talk(demo_face, voice, place / "001.mp4", name)
     (tmp_path / "videos" / "M001" / "broken.mp4").write_bytes(b"nothing")
-    told: list[str] = []
-    reader = ClipReader.open(store, 64, torch.device("cpu"))
-    count = cache_clips(tmp_path / "videos", tmp_path / "cache", reader, say=told.append)
+    logged: list[str] = []
+    encoder = ClipEncoder.open(store, 64, torch.device("cpu"))
+    count = cache_clips(tmp_path / "videos", tmp_path / "cache", encoder, log=logged.append)
     assert count == 4
-    assert any("broken.mp4" in line for line in told)
+    assert any("broken.mp4" in line for line in logged)
     one = find_clips(tmp_path / "cache")[0]
-    parts = load_parts(one.path, *PARTS)
+    parts = load_arrays(one.path, *ARRAYS)
     assert parts["latents"].shape == (8, 4, 8, 8), "0.6 s at 12.5 frames a second"
-    assert parts["heard"].shape[1:] == (5, 64)
+    assert parts["whisper"].shape[1:] == (5, 64)
     assert len(parts["face"]) == len(parts["latents"])
     assert 0 < parts["mask"].mean() < 255
     again = mien(

@@ -11,7 +11,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mien.datasets.corpora import paper_split, read_corpus
 from mien.datasets.manifest import read_manifest
 from mien.errors import InputError
 from mien.speech.listener import Listener
@@ -21,7 +20,7 @@ from mien.training.listener.export import export_listener, load_net
 from mien.training.listener.loop import train_listener
 from mien.training.listener.losses import SpeakerAdversary, contrast, distil
 
-from .voices import buzz, write_corpus, write_sound
+from .voices import buzz, write_corpus
 
 SETTINGS = """
 manifest = "manifest.csv"
@@ -173,40 +172,6 @@ def test_a_speaker_is_on_one_side(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace("a,happy,2,0,train", "a,happy,2,0,val"))
     with pytest.raises(InputError, match="both splits"):
         read_manifest(manifest)
-
-
-def test_published_layouts_are_read(tmp_path: Path) -> None:
-    names = {
-        "mead": [
-            "M003/audio/angry/level_3/001.wav",
-            "W011/audio/neutral/level_1/030.wav",
-            "M026-2/front/happy/level_2/007.wav",
-            "W011/left_30/happy/level_2/007.wav",
-            "X999/audio/angry/level_3/001.wav",
-        ],
-        "cremad": ["AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1002_TAI_HAP_HI.wav", "readme.wav"],
-        "ravdess": ["Actor_02/03-01-05-02-01-01-02.wav", "Actor_24/03-01-01-01-02-01-24.wav"],
-    }
-    for corpus, files in names.items():
-        for name in files:
-            (tmp_path / corpus / name).parent.mkdir(parents=True, exist_ok=True)
-            write_sound(tmp_path / corpus / name, buzz(0.2))
-    mead = {u.speaker: u for u in read_corpus("mead", tmp_path / "mead")}
-    assert set(mead) == {"mead_M003", "mead_W011", "mead_M026"}
-    assert (mead["mead_M003"].emotion, mead["mead_M003"].intensity) == ("angry", 3)
-    assert [mead[f"mead_{n}"].split for n in ("M003", "W011", "M026")] == ["val", "train", "train"]
-    cremad = read_corpus("cremad", tmp_path / "cremad")
-    assert [(u.emotion, u.intensity) for u in cremad] == [("angry", None), ("happy", 3)]
-    assert [paper_split(u) for u in cremad] == ["train", "test"]
-    ravdess = read_corpus("ravdess", tmp_path / "ravdess")
-    assert [(u.emotion, u.intensity, u.split) for u in ravdess] == [
-        ("angry", 3, "train"),
-        ("neutral", None, "val"),
-    ]
-    with pytest.raises(InputError, match="mead, cremad, ravdess"):
-        read_corpus("other", tmp_path)
-    with pytest.raises(InputError, match="layout"):
-        read_corpus("mead", tmp_path / "ravdess")
 
 
 def test_what_belongs_to_a_voice_is_varied_alike() -> None:

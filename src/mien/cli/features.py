@@ -13,21 +13,21 @@ from mien.errors import InputError
 
 
 def features(
-    videos: Annotated[Path, typer.Argument(help="Folder of videos (MEAD).", metavar="DIR")],
+    videos: Annotated[Path, typer.Argument(help="Folder of videos, e.g. MEAD.", metavar="DIR")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="OUT")],
     engine: Annotated[
-        str, typer.Option("--engine", help="What they are for: edtalk or svd.")
+        str, typer.Option("--engine", help="Whose training: edtalk or svd.")
     ] = "edtalk",
     side: Annotated[
-        int | None, typer.Option("--side", help="svd: pixels of the crops; usually 512.")
+        int | None, typer.Option("--side", help="Side of the crops in pixels (svd; default 512).")
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     debug: Debug = False,
 ) -> None:
-    """What published engines train on: features of many videos, or their latents."""
-    from mien.datasets.edtalk_features import extract
+    """Read a folder of videos into what the published engines' nets are trained on."""
+    from mien.datasets.edtalk_features import extract_features
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.pipelines.edtalk import Published
 
@@ -35,7 +35,6 @@ def features(
         raise InputError(f"There is no folder {videos}.")
     if engine not in ("edtalk", "svd"):
         raise InputError(f"There is no engine {engine!r} here. Valid: edtalk, svd.")
-
     if engine == "svd":
         if dtype != "auto" or compile:
             raise InputError("--dtype and --compile belong to --engine edtalk.")
@@ -43,26 +42,22 @@ def features(
         return
     if side is not None:
         raise InputError("--side belongs to --engine svd.")
-    nets = Published.open(EDTalkSettings(device, dtype, compile))
-
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
+    models = Published.open(EDTalkSettings(device, dtype, compile))
     with progress_bar("Reading") as progress:
-        done = extract(videos, output, nets, say=say, progress=progress)
+        done = extract_features(videos, output, models, log=_log, progress=progress)
     typer.echo(f"{output}: features of {done} videos")
 
 
 def _latents(videos: Path, output: Path, side: int, device: str) -> None:
-    from mien.datasets.svd_latents import ClipReader, cache_clips
+    from mien.datasets.svd_clips import ClipEncoder, cache_clips
     from mien.utils.device import torch_device
     from mien.weights.store import Store
 
-    reader = ClipReader.open(Store(), side, torch_device(device))
-
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
+    encoder = ClipEncoder.open(Store(), side, torch_device(device))
     with progress_bar("Reading") as progress:
-        done = cache_clips(videos, output, reader, say=say, progress=progress)
+        done = cache_clips(videos, output, encoder, log=_log, progress=progress)
     typer.echo(f"{output}: {done} cached clips")
+
+
+def _log(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,51 +1,119 @@
-"""Features of many videos for the training of the published connector."""
+"""Features for the training of the published connector: EDTalk's expressions, emotion2vec's voices.
+
+Beside every video's place in MEAD's folders (:mod:`mien.datasets.mead`) there are
+``NNN_ED_exp.npy``, expression coefficients ``float32 (L, 10)`` at 25 frames per second, and
+``emotion2vec+large_features/NNN.npy``, the speech embedding ``float32 (1024,)``: the layout that
+C-MET published (arXiv 2604.07786, section 3.4). ``mien features`` writes both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.datasets.mead import EXPRESSION_SUFFIX, SPEECH_FOLDER
-from mien.datasets.videos import each_video
+from mien.datasets.mead import find_files
+from mien.datasets.videos import process_videos, speech_of
 from mien.emotion.resolve_edtalk import Voices
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.mel import RATE
-from mien.errors import MienError
+from mien.errors import InputError, MienError
 from mien.face.tracker import FaceTracker
-from mien.media.audio import has_sound
 from mien.media.output import whole_file
 from mien.media.read import VideoReader
+from mien.utils.numeric import interpolate_rows
 
 if TYPE_CHECKING:
     from mien.pipelines.edtalk import Published
 
-_AT_ONCE: Final = 8
+EXPRESSION_SUFFIX: Final = "_ED_exp.npy"
+SPEECH_FOLDER: Final = "emotion2vec+large_features"
+
+_BATCH: Final = 8
+_LISTED: Final = 5
+"""Missing files that an error lists."""
+
+Array = npt.NDArray[np.float32]
 
 
-def extract(
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A video's features.
+
+    Attributes:
+        person, emotion: as in :class:`mien.datasets.mead.MeadFile`.
+        level: 1 to 3.
+        sentence: its number.
+        expression: ``float32 (L, D)``.
+        voice: ``float32 (S,)``.
+    """
+
+    person: str
+    emotion: str
+    level: int
+    sentence: int
+    expression: Array
+    voice: Array
+
+
+def read_features(folder: Path, people: Sequence[str]) -> list[Recording]:
+    """Read the features of some people, in order of their paths.
+
+    Raises:
+        InputError: when there are none, or when some lack a voice, naming them.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder of features {folder}; make it with mien features.")
+    out, missing = [], []
+    for file in find_files(folder, (EXPRESSION_SUFFIX,)):
+        if file.person not in people:
+            continue
+        name = file.path.name.removesuffix(EXPRESSION_SUFFIX)
+        voice = file.path.parent / SPEECH_FOLDER / f"{name}.npy"
+        if not voice.is_file() or not name.isdigit():
+            missing.append(str(voice))
+            continue
+        code = np.load(file.path, allow_pickle=False).astype(np.float32)
+        if code.ndim != 2 or len(code) < 1 or not np.isfinite(code).all():
+            raise InputError(
+                f"{file.path} should hold finite coefficients (L, D); its shape is {code.shape}."
+            )
+        embedding = np.load(voice, allow_pickle=False).astype(np.float32).reshape(-1)
+        out.append(Recording(file.person, file.emotion, file.level, int(name), code, embedding))
+    if missing:
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise InputError(f"Features are missing: {', '.join(missing[:_LISTED])}{more}.")
+    if not out:
+        raise InputError(
+            f"{folder} holds no <ID>/front/<emotion>/<level_N>/NNN{EXPRESSION_SUFFIX} of the "
+            f"{len(people)} people asked for."
+        )
+    return out
+
+
+def extract_features(
     root: Path,
     output: Path,
-    nets: Published,
+    models: Published,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
 ) -> int:
     """Write expression coefficients and speech embeddings of every video under ``root``.
 
-    ``OUTPUT/<same path>/NAME_ED_exp.npy`` is ``float32 (L, D)`` at 25 frames per second,
-    ``.../emotion2vec+large_features/NAME.npy`` the embedding of its sound. What is there already is
-    left: an interrupted run goes on.
+    Existing files are kept, so that an interrupted run continues.
 
     Args:
         root: folder of videos, MEAD's for instance.
-        output: folder to write.
-        nets: engine and listener.
-        say: told of videos without a face or sound.
+        output: folder to write, with the same subfolders.
+        models: engine and emotion2vec.
+        log: called with a line per video without a face or sound.
         progress: called with (videos done, videos).
 
     Returns:
@@ -55,60 +123,52 @@ def extract(
         InputError: when there is no video under ``root``.
     """
 
-    def read(path: Path) -> bool:
+    def extract(path: Path) -> bool:
         place = output / path.parent.relative_to(root)
         face = place / f"{path.stem}{EXPRESSION_SUFFIX}"
         voice = place / SPEECH_FOLDER / f"{path.stem}.npy"
         if not face.exists():
-            _save(face, expression_of(path, nets))
-        if not voice.exists() and has_sound(path):
-            _save(voice, Voices(nets.listener, path).hear(path))
+            _save(face, read_expressions(path, models))
+        speech = None if voice.exists() else speech_of(path)
+        if speech is not None:
+            _save(voice, Voices(models.listener, speech).hear(speech))
         return face.exists()
 
-    return each_video(root, read, say=say, progress=progress)
+    return process_videos(root, extract, log=log, progress=progress)
 
 
-def expression_of(path: Path, nets: Published) -> npt.NDArray[np.float32]:
-    """Expression coefficients of a clip's largest face at 25 frames per second, ``(L, D)``.
+def read_expressions(path: Path, models: Published) -> Array:
+    """Read the expression coefficients of a clip's largest face, ``float32 (L, D)``, 25 per second.
 
-    Moments without a face are bridged by line.
+    Gaps without a face are interpolated linearly.
 
     Raises:
         MienError: when there is no face in it.
     """
     times: list[float] = []
-    codes: list[npt.NDArray[np.float32]] = []
     end = 0.0
+
+    def crops(reader: VideoReader, tracker: FaceTracker) -> Iterator[npt.NDArray[np.uint8]]:
+        nonlocal end
+        for frame in reader:
+            end = float(frame.time)
+            found = tracker(frame.image)
+            if found:
+                times.append(end)
+                yield training_crop(found[0]).cut(frame.image, models.engine.pixels, stretched=True)
+
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         step = float(1 / reader.info.rate)
-
-        def crops() -> Iterator[npt.NDArray[np.uint8]]:
-            nonlocal end
-            for frame in reader:
-                end = float(frame.time)
-                found = tracker(frame.image)
-                if found:
-                    times.append(end)
-                    crop = training_crop(found[0])
-                    yield crop.cut(frame.image, nets.engine.pixels, stretched=True)
-
-        waiting: list[npt.NDArray[np.uint8]] = []
-        for crop in crops():
-            waiting.append(crop)
-            if len(waiting) == _AT_ONCE:
-                codes += [m.expression for m in nets.engine.motion(np.stack(waiting))]
-                waiting = []
-        if waiting:
-            codes += [m.expression for m in nets.engine.motion(np.stack(waiting))]
+        stream, codes = crops(reader, tracker), list[Array]()
+        while some := list(islice(stream, _BATCH)):
+            codes += [motion.expression for motion in models.engine.motion(np.stack(some))]
     if not codes:
         raise MienError(f"No usable face was found in {path}.")
     grid = np.arange(max(1, round((end + step) * RATE))) / RATE
-    table = np.stack(codes)
-    columns = [np.interp(grid, times, column) for column in table.T]
-    return np.stack(columns, 1).astype(np.float32)
+    return interpolate_rows(grid, np.array(times), np.stack(codes))
 
 
-def _save(path: Path, values: npt.NDArray[np.float32]) -> None:
+def _save(path: Path, values: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part, part.open("wb") as file:
         np.save(file, values)

@@ -1,4 +1,4 @@
-"""Emotional speech to train on: one list of utterances out of a manifest or a corpus's folders."""
+"""Recordings of emotional speech and the manifest (CSV) that lists them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Utterance:
     """One recording.
 
     Attributes:
-        path: sound file.
+        path: sound file, or film with sound.
         corpus: name of the collection.
-        speaker: name that no other corpus uses.
-        emotion: label (``mien.speech.labels``), or one that only has features to be learned from.
-        intensity: 1 (weak) .. 3 (strong); None where the corpus does not say.
-        sentence: same words, same name within a corpus; blank where unknown.
+        speaker: name that is unique across corpora.
+        emotion: label of :mod:`mien.speech.labels`, or another one that only has teacher features.
+        intensity: 1 (weak) to 3 (strong); None where the corpus does not say.
+        sentence: name of the words, unique within a corpus; blank where unknown.
         split: ``"train"`` or ``"val"``; never both for one speaker.
     """
 
@@ -37,12 +37,12 @@ class Utterance:
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
-    """Read a table of recordings: ``file,corpus,speaker,emotion,intensity,sentence,split``.
+    """Read a table ``file,corpus,speaker,emotion,intensity,sentence,split``.
 
-    Files are relative to the manifest.
+    Paths in it are relative to the table.
 
     Raises:
-        InputError: when the table is missing or lacks a column, or a speaker is on both sides.
+        InputError: when the table is missing or lacks a column, or a speaker is in both splits.
     """
     path = Path(path).resolve()
     if not path.is_file():
@@ -69,7 +69,11 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
 
 def check_split(utterances: Iterable[Utterance]) -> None:
-    """Raise ``InputError`` when a speaker is both trained on and held out."""
+    """Refuse speakers who are in both splits.
+
+    Raises:
+        InputError: naming the first of them.
+    """
     sides: dict[str, str] = {}
     for item in utterances:
         if sides.setdefault(item.speaker, item.split) != item.split:
@@ -77,7 +81,7 @@ def check_split(utterances: Iterable[Utterance]) -> None:
 
 
 def present(utterances: Iterable[Utterance]) -> tuple[list[Utterance], list[Path]]:
-    """Utterances whose file exists and is not empty, and the files that are missing."""
+    """Separate utterances whose file exists and is not empty from the paths of the others."""
     good, bad = [], []
     for item in utterances:
         if item.path.is_file() and item.path.stat().st_size:

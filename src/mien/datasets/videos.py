@@ -1,28 +1,30 @@
-"""Folders of videos, one after the other."""
+"""Folders of videos, processed one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from mien.datasets.mead import sound_beside
 from mien.errors import InputError, MienError
+from mien.media.audio import has_sound
 from mien.media.output import VIDEO_SUFFIXES
-from mien.pipelines.report import Progress
 
 
-def each_video(
+def process_videos(
     root: Path,
-    work: Callable[[Path], bool],
+    process: Callable[[Path], bool],
     *,
-    say: Callable[[str], None],
-    progress: Progress | None = None,
+    log: Callable[[str], None],
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> int:
-    """Do ``work`` on every video under ``root``; how often it answered yes.
+    """Process every video under ``root`` and count the successes.
 
     Args:
         root: folder of videos.
-        work: told of a video; what it raises is said, and the next one's turn comes.
-        say: told of videos that were left out.
+        process: called with each path; returns whether there is a result. A video for which it
+            raises a ``MienError`` is logged and skipped.
+        log: called with a line per skipped video.
         progress: called with (videos done, videos).
 
     Raises:
@@ -34,9 +36,14 @@ def each_video(
     done = 0
     for number, path in enumerate(videos, 1):
         try:
-            done += work(path)
+            done += process(path)
         except MienError as error:
-            say(f"left out: {error}")
+            log(f"left out: {error}")
         if progress is not None:
             progress(number, len(videos))
     return done
+
+
+def speech_of(video: Path) -> Path | None:
+    """Return the file with a video's speech: itself or MEAD's sound file beside it; else None."""
+    return video if has_sound(video) else sound_beside(video)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from mien.datasets.mead import EMOTIONS, TEST_PEOPLE
+from mien.datasets.corpora import CREMAD_TEST_SENTENCES, read_cremad_name
+from mien.datasets.mead import (
+    EMOTIONS,
+    LEVELS,
+    NEUTRAL,
+    TEST_PEOPLE,
+    find_files,
+    sound_beside,
+)
 from mien.errors import InputError
 from mien.media.output import whole_file
 
-_LEVELS: Final = ("level_1", "level_2", "level_3")
 _SAME: Final = range(1, 4)
 _SHIFTED: Final = range(20, 31)
 _SHIFT: Final = 10
@@ -21,10 +28,6 @@ _SHIFT: Final = 10
 _VOICES: Final = 10
 """Recordings of an emotion that are averaged."""
 
-_CREMA_SENTENCES: Final = ("TAI", "IOM", "IWL")
-_CREMA: Final = {
-    "ANG": "angry", "DIS": "disgusted", "FEA": "fear", "HAP": "happy", "SAD": "sad",
-}  # fmt: skip
 _SEPARATOR: Final = "|"
 
 
@@ -50,26 +53,28 @@ class Pair:
 
 
 def mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
-    """Every pair of MEAD (front view) whose two videos are there.
+    """List the pairs of MEAD (front view) whose two videos are there.
 
     Raises:
         InputError: when there is none.
     """
+    films: dict[tuple[str, str, int], dict[str, Path]] = {}
+    for film in find_files(root, (".mp4",)):
+        films.setdefault((film.person, film.emotion, film.level), {})[film.path.stem] = film.path
     out = []
     for person in people:
-        front = root / person / "front"
-        plain = _some(front / "neutral" / "level_1")
+        neutral = films.get((person, NEUTRAL, 1), {})
         for emotion in EMOTIONS:
-            for level in _LEVELS if emotion != "neutral" else ():
-                folder = front / emotion / level
+            for level in range(1, LEVELS + 1) if emotion != NEUTRAL else ():
+                emotional = films.get((person, emotion, level), {})
                 for number in (*_SAME, *_SHIFTED):
-                    truth = folder / f"{number:03d}.mp4"
+                    truth = emotional.get(f"{number:03d}")
                     shift = _SHIFT if number in _SHIFTED else 0
-                    source = front / "neutral" / "level_1" / f"{number + shift:03d}.mp4"
-                    if truth.is_file() and source.is_file():
-                        name = f"{person}_{emotion}_{level}_{number:03d}"
-                        voices = _some(folder, without=truth)
-                        out.append(Pair(name, source, emotion, truth, voices, plain))
+                    source = neutral.get(f"{number + shift:03d}")
+                    if truth is not None and source is not None:
+                        name = f"{person}_{emotion}_level_{level}_{number:03d}"
+                        voices = _voices(emotional, without=truth)
+                        out.append(Pair(name, source, emotion, truth, voices, _voices(neutral)))
     if not out:
         raise InputError(
             f"{root} holds no pair of <ID>/front/neutral/level_1/NNN.mp4 and "
@@ -79,37 +84,36 @@ def mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
 
 
 def crema_pairs(root: Path) -> list[Pair]:
-    """Every pair of CREMA-D's test sentences, ``ACTOR_SENTENCE_EMOTION_LEVEL.*``.
+    """List the pairs of CREMA-D's test sentences, ``ACTOR_SENTENCE_EMOTION_LEVEL.*``.
 
     Raises:
         InputError: when there is none.
     """
-    found: dict[tuple[str, str, str], list[Path]] = {}
-    for path in sorted(root.rglob("*_*_*_*.*")):
-        actor, sentence, emotion = path.stem.split("_")[:3]
-        if path.suffix.lower() in (".mp4", ".flv", ".avi"):
-            found.setdefault((actor, sentence, emotion), []).append(path)
+    films: dict[tuple[str, str], list[tuple[str, Path]]] = {}
+    for path in sorted(root.rglob("*.*")):
+        name = read_cremad_name(path)
+        if name is not None and path.suffix.lower() in (".mp4", ".flv", ".avi"):
+            films.setdefault((name.actor, name.emotion), []).append((name.sentence, path))
     out = []
-    for (actor, sentence, code), truths in found.items():
-        sources = found.get((actor, sentence, "NEU"), [])
-        if sentence not in _CREMA_SENTENCES or code not in _CREMA or not sources:
-            continue
-        for truth in truths:
-            own = [p for (a, _, e), ps in found.items() if a == actor and e == code for p in ps]
-            others = tuple(p for p in own if p != truth)[:_VOICES] or (truth,)
-            plain = [p for (a, _, e), ps in found.items() if a == actor and e == "NEU" for p in ps]
-            out.append(
-                Pair(truth.stem, sources[0], _CREMA[code], truth, others, tuple(plain[:_VOICES]))
-            )
+    for (actor, emotion), emotional in films.items():
+        neutral = films.get((actor, NEUTRAL), []) if emotion != NEUTRAL else []
+        for sentence, truth in emotional:
+            source = next((path for name, path in neutral if name == sentence), None)
+            if sentence not in CREMAD_TEST_SENTENCES or source is None:
+                continue
+            voices = [path for _, path in emotional if path != truth][:_VOICES] or [truth]
+            plain = tuple(path for _, path in neutral[:_VOICES])
+            out.append(Pair(truth.stem, source, emotion, truth, tuple(voices), plain))
     if not out:
         raise InputError(f"{root} holds no pair of ACTOR_SENTENCE_NEU_XX and ACTOR_SENTENCE_ANG….")
     return out
 
 
-def _some(folder: Path, without: Path | None = None) -> tuple[Path, ...]:
-    every = sorted(folder.glob("*.mp4"))
-    others = [path for path in every if path != without]
-    return tuple(others[:_VOICES] or every)
+def _voices(films: Mapping[str, Path], without: Path | None = None) -> tuple[Path, ...]:
+    """Sounds of some films: the files beside them, or the films themselves."""
+    every = sorted(films.values())
+    some = [path for path in every if path != without][:_VOICES] or every
+    return tuple(sound_beside(path) or path for path in some)
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:

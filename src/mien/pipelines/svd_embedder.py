@@ -5,19 +5,33 @@ from __future__ import annotations
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from mien.datasets.svd_latents import felt_frames, followed, seen_frames
+import numpy as np
+import numpy.typing as npt
+
 from mien.emotion.resolve_svd import Embed, Prior
 from mien.errors import FaceNotFoundError, InputError
+from mien.face.pose import head_pose
+from mien.face.readers import read_expression
 from mien.face.tracker import FaceTracker
-from mien.media.audio import has_sound, read_speech
+from mien.media.audio import Samples, has_sound, read_speech
+from mien.media.frame import RGBImage
+from mien.media.read import VideoReader
 from mien.media.still import is_still, read_still
 from mien.pipelines.edtalk import open_ears
 from mien.weights.store import Store
 
 if TYPE_CHECKING:
     from mien.speech.emotion2vec import Emotion2vec
+
+LONGEST_SECONDS: Final = 60.0
+"""What is read of a clip."""
+
+_POOLED: Final = 10
+"""Frames of emotion2vec, 50 per second, that are averaged."""
+
+Array = npt.NDArray[Any]
 
 
 def embedder_of(path: Path, store: Store, size: int) -> Embed:
@@ -51,7 +65,7 @@ def embedder_of(path: Path, store: Store, size: int) -> Embed:
         still = is_still(source)
         voice = None
         if not still and has_sound(source):
-            voice = tensor(felt_frames(ears(), read_speech(source)))
+            voice = tensor(voice_frames(ears(), read_speech(source)))
             if voice.shape[2] != net.spec.audio:
                 raise InputError(f"{path} was trained with another emotion2vec than is here.")
         face = _face(source, voice is not None)
@@ -69,10 +83,55 @@ def _face(source: Path, heard: bool) -> Any:  # noqa: ANN401
             marks = tracker(read_still(source))
         if not marks:
             raise FaceNotFoundError(f"No usable face was found in {source}.")
-        return seen_frames([marks[0]])
+        return face_frames([marks[0]])
     try:
-        return seen_frames(followed(source)[1])
+        return face_frames(track_face(source)[1])
     except (FaceNotFoundError, InputError):
         if heard:
             return None
         raise
+
+
+def voice_frames(net: Emotion2vec, samples: Samples) -> Array:
+    """Return emotion2vec's frames averaged over fifths of a second, ``float32 (V, E)``."""
+    from mien.speech.emotion2vec import frames_of
+
+    frames = frames_of(net, samples)
+    pieces = np.array_split(frames, max(1, len(frames) // _POOLED))
+    return np.stack([piece.mean(0) for piece in pieces])
+
+
+def face_frames(landmarks: list[Array]) -> Array:
+    """Return the action units of faces, ``float32 (T, D)``."""
+    units = [read_expression(head_pose(one).to_head(one)) for one in landmarks]
+    return np.stack(units).astype(np.float32)
+
+
+def track_face(path: Path) -> tuple[list[RGBImage], list[Array]]:
+    """Read a clip's first minute at 12.5 frames per second with the landmarks of its largest face.
+
+    Where no face is found, the last known one is repeated.
+
+    Raises:
+        FaceNotFoundError: when there is no face at all.
+    """
+    from mien.engines.svd.voice import FRAME_RATE
+
+    frames: list[RGBImage] = []
+    found: list[Array | None] = []
+    with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
+        for frame in reader:
+            faces = tracker(frame.image)
+            if frame.time > LONGEST_SECONDS:
+                break
+            if float(frame.time) + 1e-3 >= len(frames) / FRAME_RATE:
+                frames.append(frame.image)
+                found.append(faces[0] if faces else None)
+    known = next((one for one in found if one is not None), None)
+    if known is None:
+        raise FaceNotFoundError(f"No usable face was found in {path}.")
+    landmarks = []
+    for one in found:
+        known = one if one is not None else known
+        landmarks.append(known)
+    return frames, landmarks

@@ -7,21 +7,27 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mien.cmet.connector import Connector, ConnectorSpec
+from mien.cmet.connector import WINDOW, Connector, ConnectorSpec
 from mien.cmet.losses import LossWeights
-from mien.datasets.mead import TEST_PEOPLE, TRAIN_PEOPLE
-from mien.datasets.mead_features import MeadSampler, read_features
+from mien.datasets.edtalk_features import Array, Recording, read_features
+from mien.datasets.mead import EMOTIONS, NEUTRAL, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.config import part_of, read_settings
 from mien.training.connector.objective import Losses, both_ways
 from mien.utils.device import training_device
+
+_AVERAGED: Final = 10
+"""Recordings of an emotion that are averaged, voices and faces alike."""
+
+_SECOND_STRIDE: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +199,111 @@ class _Run:
         alike = torch.nn.functional.cosine_similarity(found, wanted, dim=1).mean()
         error = (found - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
         return {"cosine": float(alike), "relative error": float(error)}
+
+
+def _starts(emotion: str, sentence: int) -> bool:
+    """Whether a video is in the published list of items."""
+    last = range(31, 41) if emotion == NEUTRAL else range(21, 31)
+    return sentence in range(1, 4) or sentence in last
+
+
+def _averaged(emotion: str, sentence: int) -> bool:
+    """Whether a video's face may be averaged."""
+    last = range(31, 41) if emotion == NEUTRAL else range(21, 31)
+    return sentence in range(1, 11) or sentence in last
+
+
+@dataclass(slots=True)
+class MeadSampler:
+    """Draws pairs of two emotions of one person.
+
+    Attributes:
+        recordings: of the people to train on.
+        batch: pairs at once.
+        no_reference: share of pairs whose reference is zero. The published training always gives
+            it, and from the sixth frame on it equals the target: copying is enough.
+    """
+
+    recordings: list[Recording]
+    batch: int
+    no_reference: float = 0.0
+    _items: list[Recording] = field(default_factory=list)
+    _voices: dict[tuple[str, int], Array] = field(default_factory=dict)
+    _faces: dict[tuple[str, str, int], list[Array]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._items = [r for r in self.recordings if _starts(r.emotion, r.sentence)]
+        voices, faces = defaultdict(list), defaultdict(list)
+        for one in self.recordings:
+            voices[one.emotion, one.level].append(one.voice)
+            if _averaged(one.emotion, one.sentence):
+                faces[one.person, one.emotion, one.level].append(one.expression)
+        self._voices = {key: np.stack(values) for key, values in voices.items()}
+        self._faces = dict(faces)
+        self._items = [item for item in self._items if self._others(item)]
+        if not self._items:
+            raise InputError("Nobody in the features shows two emotions at one level.")
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """A batch for :func:`mien.training.connector.objective.both_ways`."""
+        pairs = [self._pair(int(i), rng) for i in rng.integers(len(self._items), size=self.batch)]
+        speech, first, second, direction, reference, label = zip(*pairs, strict=True)
+        return {
+            "reference": torch.from_numpy(np.stack(reference)),
+            "speech": torch.from_numpy(np.stack(speech)[:, None]),
+            "first": torch.from_numpy(np.stack(first)),
+            "second": torch.from_numpy(np.stack(second)),
+            "target": torch.from_numpy(np.stack(direction)),
+            "label": torch.tensor(label),
+        }
+
+    def _others(self, item: Recording) -> list[tuple[str, int]]:
+        """Emotions (with their level) that the person of an item shows besides the item's own."""
+        out = []
+        for emotion in EMOTIONS:
+            level = 1 if emotion == NEUTRAL else item.level
+            if emotion != item.emotion and (item.person, emotion, level) in self._faces:
+                out.append((emotion, level))
+        return out
+
+    def _pair(
+        self, i: int, rng: np.random.Generator
+    ) -> tuple[Array, Array, Array, Array, Array, int]:
+        item = self._items[i]
+        others = self._others(item)
+        emotion, level = others[rng.integers(len(others))]
+        speech = self._voice(emotion, level, i, _SECOND_STRIDE)
+        speech = speech - self._voice(item.emotion, item.level, i, 1)
+        one = self._face(item.person, item.emotion, item.level, rng)
+        two = self._face(item.person, emotion, level, rng)
+        length = min(len(one), len(two))
+        one, two = one[:length], two[:length]
+        direction = (two - one).mean(0)
+        start = int(rng.integers(max(1, length - WINDOW + 1)))
+        before = np.arange(start - WINDOW, start) >= 0
+        if rng.random() < self.no_reference:
+            before[:] = False
+        reference = before[:, None] * direction
+        window = np.minimum(np.arange(start, start + WINDOW), length - 1)
+        target = np.repeat(direction[None], WINDOW, 0)
+        return (
+            speech,
+            one[window],
+            two[window],
+            target,
+            reference.astype(np.float32),
+            EMOTIONS.index(emotion),
+        )
+
+    def _voice(self, emotion: str, level: int, i: int, stride: int) -> Array:
+        pool = self._voices[emotion, level]
+        mean: Array = pool[(i + stride * np.arange(_AVERAGED)) % len(pool)].mean(0)
+        return mean
+
+    def _face(self, person: str, emotion: str, level: int, rng: np.random.Generator) -> Array:
+        clips = self._faces[person, emotion, level]
+        chosen = [clips[j] for j in rng.permutation(len(clips))[:_AVERAGED]]
+        longest = max(map(len, chosen))
+        tiled = [np.resize(clip, (longest, clip.shape[1])) for clip in chosen]
+        mean: Array = np.mean(tiled, 0).astype(np.float32)
+        return mean

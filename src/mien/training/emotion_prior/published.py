@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.datasets.clip_cache import CLASSES, LEVELS, NEUTRAL, ClipLabel, find_clips, load_parts
-from mien.datasets.mead import EMOTIONS, TEST_PEOPLE
+from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, TEST_PEOPLE
+from mien.datasets.svd_clips import CLASSES, CachedClip, find_clips, load_arrays
 from mien.dicetalk.embedder import (
     EmbedderSpec,
     EmotionEmbedder,
@@ -145,8 +145,8 @@ def train_sequences(
     return run.scores(rows, held)
 
 
-def _row(one: ClipLabel, people: Sequence[str]) -> Row:
-    parts = load_parts(one.path, "voice", "face")
+def _row(one: CachedClip, people: Sequence[str]) -> Row:
+    parts = load_arrays(one.path, "voice", "face")
     person = people.index(one.person) if one.person in people else -1
     voice, face = (parts[name].astype(np.float32) for name in ("voice", "face"))
     return Row(voice, face, one.label, person)

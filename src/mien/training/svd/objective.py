@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mien.datasets.clip_cache import UNKNOWN
+from mien.datasets.svd_clips import UNKNOWN
 from mien.engines.svd.conditioning import Stream
 from mien.engines.svd.nets import Nets
 from mien.engines.svd.sampler import TIME_IDS

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.datasets.clip_cache import LEVELS, NEUTRAL, UNKNOWN, ClipLabel, find_clips, load_parts
+from mien.datasets.mead import LEVELS, NEUTRAL
+from mien.datasets.svd_clips import ARRAYS, UNKNOWN, CachedClip, find_clips, load_arrays
 from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
 from mien.engines.svd.nets import SCALING
 from mien.engines.svd.voice import windows
@@ -70,28 +71,28 @@ class WindowSampler:
         clips = self._other if from_other else self._labelled
         return self._window(clips[int(rng.integers(len(clips)))], rng)
 
-    def _window(self, one: ClipLabel, rng: np.random.Generator) -> Window:
-        parts: dict[str, Any] = load_parts(one.path, "latents", "clips", "at", "heard", "mask")
+    def _window(self, one: CachedClip, rng: np.random.Generator) -> Window:
+        parts: dict[str, Any] = load_arrays(one.path, *ARRAYS[:5])
         latents, length = parts["latents"], self._config.frames
         start = int(rng.integers(max(1, len(latents) - length + 1)))
         index = np.minimum(np.arange(start, start + length), len(latents) - 1)
-        which = int(rng.integers(len(parts["at"])))
-        heard = windows(torch.from_numpy(parts["heard"].astype(np.float32)), len(latents))
+        which = int(rng.integers(len(parts["reference_frames"])))
+        heard = windows(torch.from_numpy(parts["whisper"].astype(np.float32)), len(latents))
         mask = torch.from_numpy(parts["mask"].astype(np.float32) / 255)
         return Window(
             latents=_tensor(latents[index]),
-            reference=_tensor(latents[parts["at"][which]])[None] / SCALING,
-            clip=_tensor(parts["clips"][which])[None, None],
+            reference=_tensor(latents[parts["reference_frames"][which]])[None] / SCALING,
+            clip=_tensor(parts["clip_tokens"][which])[None, None],
             voice=heard[index],
             mask=mask[None, None].expand(1, 3, -1, -1),
             prior=torch.from_numpy(self._prior(one, rng)),
             label=one.label,
         )
 
-    def _prior(self, one: ClipLabel, rng: np.random.Generator) -> np.ndarray:
+    def _prior(self, one: CachedClip, rng: np.random.Generator) -> np.ndarray:
         own = rng.random() < self._config.own_prior
         if self._embedder is not None and (own or one.label == UNKNOWN):
-            parts: dict[str, Any] = load_parts(one.path, "voice", "face")
+            parts: dict[str, Any] = load_arrays(one.path, "voice", "face")
             given = (_tensor(parts[name])[None] for name in ("voice", "face"))
             with torch.no_grad():
                 gaussian = self._embedder(*given)
