@@ -32,7 +32,7 @@ from mien.training.connector.measure import (
     typical_of,
 )
 from mien.training.connector.voices import load_pairs
-from mien.training.listener.cache import build_cache
+from mien.training.listener.data import build_cache
 from mien.training.listener.sampling import Excerpts
 
 SEVERAL = 4

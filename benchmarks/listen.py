@@ -1,6 +1,9 @@
 """The shipped listener on voices it was not trained on, beside a linear model; and its speed.
 
-python benchmarks/listen.py --features FOLDER   # where a training kept its features, or a new one
+python benchmarks/listen.py --data DATA --features FOLDER
+
+DATA is the folder of the training data (see configs/listener.toml); FOLDER is where a training kept
+its features, or a new one.
 """
 
 from __future__ import annotations
@@ -17,11 +20,10 @@ from mien.media.audio import SPEECH_RATE
 from mien.speech.features import MELS, RATE
 from mien.speech.labels import HEARD
 from mien.speech.listener import Listener
-from mien.training.listener.cache import SPEEDS
-from mien.training.listener.config import ListenerConfig
-from mien.training.listener.data import SpeechData, load_data
-from mien.training.listener.measure import recall
+from mien.training.listener import ListenerConfig
+from mien.training.listener.data import SPEEDS, SpeechData, load_data
 from mien.training.listener.sampling import Excerpts
+from mien.training.listener.task import recall
 
 CEPSTRA = 30
 VIEWS = [SPEEDS.index(speed) for speed in (1.0, 0.92, 1.09)]
@@ -84,9 +86,11 @@ def baseline(data: SpeechData, excerpts: Excerpts, corpus: str) -> tuple[float, 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True)
     args = parser.parse_args()
-    data = load_data(ListenerConfig.load(ROOT / "configs" / "listener.toml"), args.features)
+    config = ListenerConfig.load(ROOT / "configs" / "listener.toml", data=args.data)
+    data = load_data(config, args.features)
     excerpts = Excerpts(data.cache)
     listener = Listener()
     rng = np.random.default_rng(0)

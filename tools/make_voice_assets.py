@@ -14,7 +14,7 @@ from pathlib import Path
 from mien.training.connector.config import ConnectorConfig
 from mien.training.connector.export import export_connector, load_connector
 from mien.training.connector.voices import load_pairs
-from mien.training.listener.export import export_listener, load_net
+from mien.training.listener.net import export_listener, load_net
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -14,11 +14,17 @@ torch = pytest.importorskip("torch")
 from mien.datasets.manifest import read_manifest
 from mien.errors import InputError
 from mien.speech.listener import Listener
-from mien.training.listener.augment import augment
-from mien.training.listener.config import ListenerConfig
-from mien.training.listener.export import export_listener, load_net
-from mien.training.listener.loop import train_listener
-from mien.training.listener.losses import SpeakerAdversary, contrast, distil
+from mien.training.listener import ListenerConfig
+from mien.training.listener.net import (
+    SpeakerAdversary,
+    contrast,
+    distil,
+    export_listener,
+    load_net,
+)
+from mien.training.listener.sampling import augment
+from mien.training.listener.task import train_listener
+from mien.training.trainer import Trainer
 
 from .voices import buzz, write_corpus
 
@@ -52,7 +58,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     out = tmp_path_factory.mktemp("run")
     lines: list[str] = []
-    train_listener(ListenerConfig.load(toy), out, say=lines.append)
+    train_listener(ListenerConfig.load(toy), Trainer(out, log=lines.append))
     return out, lines
 
 
@@ -72,23 +78,18 @@ def test_training_learns(trained: tuple[Path, list[str]]) -> None:
 
 
 def test_resuming_continues_exactly(
-    toy: Path, trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Path, trained: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    from mien.training.listener import loop
-
     class StopError(Exception):
         pass
 
-    def stop_at_12(self: object) -> None:
-        save(self)
-        raise StopError
+    def stop(line: str) -> None:
+        if line.startswith("step 12"):
+            raise StopError
 
-    save = loop._Run.save
-    monkeypatch.setattr(loop._Run, "save", stop_at_12)
     with pytest.raises(StopError):
-        train_listener(ListenerConfig.load(toy), tmp_path)
-    monkeypatch.setattr(loop._Run, "save", save)
-    train_listener(ListenerConfig.load(toy), tmp_path, resume=True)
+        train_listener(ListenerConfig.load(toy), Trainer(tmp_path, log=stop))
+    train_listener(ListenerConfig.load(toy), Trainer(tmp_path, resume=True))
     one, two = (
         torch.load(p / "listener.pt", weights_only=True)["weights"] for p in (tmp_path, trained[0])
     )
@@ -101,10 +102,10 @@ def test_a_checkpoint_of_other_settings_is_refused(
     from dataclasses import replace
 
     other = replace(ListenerConfig.load(toy), seed=9)
-    with pytest.raises(InputError, match="other settings"):
-        train_listener(other, trained[0], resume=True)
+    with pytest.raises(InputError, match="other settings: seed"):
+        train_listener(other, Trainer(trained[0], resume=True))
     with pytest.raises(InputError, match="no checkpoint"):
-        train_listener(other, tmp_path, resume=True)
+        Trainer(tmp_path, resume=True)
 
 
 def test_what_is_exported_is_what_was_trained(
@@ -119,11 +120,11 @@ def test_what_is_exported_is_what_was_trained(
     with torch.no_grad():
         tensor = torch.from_numpy(rows)[None]
         embedding = net.embedding(tensor, torch.tensor([len(rows)]))
-        said = net.say(embedding, embedding)
+        output = net.classify(embedding, embedding)
     mine = listener.embed([rows])
     assert np.allclose(mine[0, :16] * 2**0.5, embedding[0].numpy(), atol=0.02)
     odds, _ = listener.say(mine)
-    assert np.allclose(odds[0], said.emotion.softmax(1)[0].numpy(), atol=0.05)
+    assert np.allclose(odds[0], output.emotion.softmax(1)[0].numpy(), atol=0.05)
 
 
 def test_files_that_are_missing_or_broken_are_said(toy: Path, tmp_path: Path) -> None:
@@ -133,19 +134,22 @@ def test_files_that_are_missing_or_broken_are_said(toy: Path, tmp_path: Path) ->
     config = tmp_path / "toy.toml"
     config.write_text(SETTINGS.replace("steps = 24", "steps = 2"))
     lines: list[str] = []
-    train_listener(ListenerConfig.load(config), tmp_path / "run", say=lines.append)
+    train_listener(ListenerConfig.load(config), Trainer(tmp_path / "run", log=lines.append))
     left_out = [line for line in lines if "left out" in line]
     assert len(left_out) == 2
     for path in (tmp_path / "toy").iterdir():
         path.unlink()
     with pytest.raises(InputError, match="None of the recordings"):
-        train_listener(ListenerConfig.load(config), tmp_path / "run2")
+        train_listener(ListenerConfig.load(config), Trainer(tmp_path / "run2"))
     assert manifest.exists()
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     for text, word in (
+        ("manifest = 'a'\nsteps = 'many'\n[corpora]\na = 1", "steps must be of type int"),
+        ("manifest = 'a'\nsteps = 0\n[corpora]\na = 1", "steps must be at least 1; got 0"),
+        ("manifest = 'a'\n[corpora]\na = true", "corpora.a must be of type float; got True"),
         ("manifest = 'a'\nwidht = 3\n[corpora]\na = 1", "widht"),
         ("manifest = 'a'", "corpora"),
         ("= 3", "TOML"),

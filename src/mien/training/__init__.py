@@ -1,1 +1,75 @@
-"""Training of the nets: one trainer, and one package per net."""
+"""Training of the nets: one trainer, one package per net, and the table of all trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+
+class Training(NamedTuple):
+    """One training of ``mien train``.
+
+    Attributes:
+        help: what it trains, from which data; shown by ``mien train NAME --help``.
+        config: ``module:class`` of its settings, a :class:`mien.training.config.TrainingConfig`.
+        run: ``module:function``, called with the settings and a trainer; returns scores.
+    """
+
+    help: str
+    config: str
+    run: str
+
+
+TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
+    {
+        "listener": Training(
+            "The listener: a voice to an embedding, emotion labels and an intensity. Needs a "
+            "manifest of labelled speech or the folders of corpora.",
+            "mien.training.listener:ListenerConfig",
+            "mien.training.listener.task:train_listener",
+        ),
+        "articulator": Training(
+            "The articulator: a voice to the movement of a mouth. Needs clips of talking faces "
+            "with landmarks, and speech labelled with phones.",
+            "mien.training.articulator.config:ArticulatorConfig",
+            "mien.training.articulator.loop:train_articulator",
+        ),
+        "tracker": Training(
+            "One net of the face tracker: detector, face, mouth or eye. Needs labelled faces, "
+            "pictures without faces, and clips with landmarks.",
+            "mien.training.tracker.config:FaceNetConfig",
+            "mien.training.tracker.loop:train_face_net",
+        ),
+        "connector": Training(
+            "The mesh engine's connector (C-MET): a voice's emotion to action units. Needs "
+            "RAVDESS with action units; other speech helps.",
+            "mien.training.connector.config:ConnectorConfig",
+            "mien.training.connector.loop:train_connector",
+        ),
+        "connector-edtalk": Training(
+            "The published connector of C-MET for EDTalk. Needs MEAD's features (mien features).",
+            "mien.training.connector.edtalk:PublishedConfig",
+            "mien.training.connector.edtalk:train_published",
+        ),
+        "dice-mesh": Training(
+            "The mesh engine's emotion embedder, emotion bank and decoder (DICE-Talk). Needs "
+            "RAVDESS with action units.",
+            "mien.training.emotion_prior.config:DiceConfig",
+            "mien.training.emotion_prior.mesh:train_dice",
+        ),
+        "dice-embedder": Training(
+            "Stage 1 of DICE-Talk: the emotion embedder. Needs MEAD's cached clips (mien features "
+            "--engine svd).",
+            "mien.training.emotion_prior.published:EmbedderConfig",
+            "mien.training.emotion_prior.published:train_sequences",
+        ),
+        "dice": Training(
+            "Stage 2 of DICE-Talk: adapters, emotion bank and guider of the svd engine. Needs "
+            "cached clips and what stage 1 wrote.",
+            "mien.training.svd.config:DiffusionConfig",
+            "mien.training.svd.loop:train_diffusion",
+        ),
+    }
+)
+"""All trainings, by the name that ``mien train`` knows."""

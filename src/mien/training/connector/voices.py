@@ -20,9 +20,8 @@ from mien.media.output import whole_file
 from mien.speech.listener import Listener
 from mien.training.connector.config import ConnectorConfig
 from mien.training.connector.data import Array, Pairs, read_faces
-from mien.training.listener.augment import augment
-from mien.training.listener.cache import SPEEDS, FeatureCache, build_cache
-from mien.training.listener.sampling import Excerpts, stack
+from mien.training.listener.data import SPEEDS, FeatureCache, build_cache
+from mien.training.listener.sampling import Excerpts, augment, stack
 
 _BATCH: Final = 48
 _LONGEST: Final = 1000

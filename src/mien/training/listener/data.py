@@ -1,10 +1,14 @@
-"""The recordings of a training run, with what is known of each."""
+"""Recordings with their labels, and their features in one memory-mapped file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +17,115 @@ import torch
 from mien.datasets.corpora import read_corpus
 from mien.datasets.manifest import Utterance, check_split, present, read_manifest
 from mien.errors import InputError
+from mien.media.audio import read_speech
+from mien.media.output import whole_file
+from mien.speech.features import FEATURES, features
 from mien.speech.labels import HEARD
-from mien.training.listener.cache import FeatureCache, build_cache
-from mien.training.listener.config import ListenerConfig
-from mien.training.listener.losses import Targets
-from mien.training.listener.sampling import Batch
+from mien.training.listener import ListenerConfig
+from mien.training.listener.net import Targets
 
-_TEACHER = 1024
+SPEEDS: Final = (1.0, 0.84, 0.92, 1.09, 1.2)
+"""Playing faster raises pitch and formants together: to the net it is another speaker."""
+
+_LONGEST_SECONDS: Final = 12.0
+_TEACHER_SIZE: Final = 1024
+_VERSION: Final = 1
+"""Part of a cache's name; raise it when features change."""
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Features by recording and speed.
+
+    Attributes:
+        rows: ``float16 (sum of T, FEATURES)``.
+        offsets: ``int64 (recordings, speeds, 2)``: first row and end.
+        usable: ``bool (recordings,)``; False where the file could not be decoded.
+    """
+
+    rows: npt.NDArray[np.float16]
+    offsets: npt.NDArray[np.int64]
+    usable: npt.NDArray[np.bool_]
+
+    def get(self, index: int, speed: int = 0) -> npt.NDArray[np.float16]:
+        """Return the features of one recording, ``float16 (T, FEATURES)``."""
+        start, stop = self.offsets[index, speed]
+        return self.rows[start:stop]
+
+
+def build_cache(
+    utterances: Sequence[Utterance],
+    folder: Path,
+    *,
+    speeds: Sequence[float] = SPEEDS,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> FeatureCache:
+    """Compute the features of recordings, or open those that were computed before.
+
+    The cache's name follows from the list of files and the speeds, so that a change of either
+    makes a new one. Files that cannot be decoded are marked as not ``usable``.
+
+    Raises:
+        InputError: when no recording can be decoded.
+    """
+    key = json.dumps([_VERSION, list(speeds), [str(item.path) for item in utterances]])
+    stem = folder / f"features-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    data, index = stem.with_suffix(".f16"), stem.with_suffix(".npz")
+    if not (data.exists() and index.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(utterances, speeds, data, index, workers, progress)
+    with np.load(index, allow_pickle=False) as stored:
+        offsets, usable = stored["offsets"], stored["usable"]
+    rows = np.memmap(data, np.float16, "r").reshape(-1, FEATURES)
+    return FeatureCache(rows, offsets, usable)
+
+
+def _write(
+    utterances: Sequence[Utterance],
+    speeds: Sequence[float],
+    data: Path,
+    index: Path,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    offsets = np.zeros((len(utterances), len(speeds), 2), np.int64)
+    usable = np.zeros(len(utterances), bool)
+    at = 0
+    jobs = [(item.path, tuple(speeds)) for item in utterances]
+    with (
+        whole_file(data) as part,
+        part.open("wb") as file,
+        ProcessPoolExecutor(workers) as pool,
+    ):
+        for i, versions in enumerate(pool.map(_features_of, jobs, chunksize=16)):
+            usable[i] = bool(versions)
+            for j, rows in enumerate(versions):
+                offsets[i, j] = at, at + len(rows)
+                at += len(rows)
+                file.write(rows.tobytes())
+            if progress is not None:
+                progress(i + 1, len(utterances))
+    if not usable.any():
+        raise InputError("None of the recordings can be decoded.")
+    with whole_file(index) as part, part.open("wb") as file:
+        np.savez(file, offsets=offsets, usable=usable)
+
+
+def _features_of(job: tuple[Path, tuple[float, ...]]) -> list[npt.NDArray[np.float16]]:
+    """Features at every speed; an empty list for a file that cannot be decoded."""
+    import soxr
+
+    path, speeds = job
+    try:
+        samples = read_speech(path, _LONGEST_SECONDS)
+    except InputError:
+        return []
+    out = []
+    for speed in speeds:
+        played = samples if speed == 1 else soxr.resample(samples, 16_000 * speed, 16_000)
+        out.append(features(played.astype(np.float32)).astype(np.float16))
+    return out
 
 
 @dataclass(frozen=True)
@@ -31,10 +137,10 @@ class SpeechData:
         cache: their features.
         emotion, intensity: per recording, as in :class:`Targets`.
         teacher: ``float32 (N, 1024)``, zeros where unknown; ``teacher_mean (1024,)`` of known ones.
-        speaker: ``int64 (N,)``; ``speakers`` is how many there are.
+        speaker: ``int64 (N,)``; ``speakers`` is their number.
         train, held_out: indices; no speaker is in both, except for held-out files with teacher
             features, which measure the distillation only.
-        missing: files the manifest names that are not there.
+        missing: files that the manifest names and that are not there or cannot be decoded.
     """
 
     utterances: list[Utterance]
@@ -49,17 +155,21 @@ class SpeechData:
     held_out: list[int]
     missing: list[Path]
 
-    def targets(self, batch: Batch, device: torch.device) -> Targets:
-        """What is known of a batch, on a device."""
-        index = batch.index
+    def targets(self, index: npt.NDArray[np.int64], relative: npt.NDArray[np.bool_]) -> Targets:
+        """Return what is known of a batch.
+
+        Args:
+            index: its recordings ``(B,)``.
+            relative: whether the speaker's neutral voice is in the batch ``(B,)``.
+        """
         known = (
             self.emotion[index],
-            batch.neutral >= 0,
+            relative,
             self.intensity[index],
             self.teacher[index],
             self.speaker[index],
         )
-        return Targets(*(torch.from_numpy(values).to(device) for values in known))
+        return Targets(*map(torch.from_numpy, known))
 
 
 def load_data(
@@ -67,17 +177,16 @@ def load_data(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpeechData:
-    """Read the manifest, compute or open the features in ``folder``, split.
+    """Read the manifest, compute or open the features in ``folder``, split by speaker.
 
     Raises:
-        InputError: when nothing is left to train on.
+        InputError: when there is nothing to train or to measure on.
     """
     listed = read_manifest(config.manifest) if config.manifest else []
-    for corpus, folder_of in config.folders.items():
-        listed += read_corpus(corpus, folder_of)
+    for corpus, root in config.folders.items():
+        listed += read_corpus(corpus, root)
     check_split(listed)
-    listed = [item for item in listed if item.corpus in config.corpora]
-    utterances, missing = present(listed)
+    utterances, missing = present([item for item in listed if item.corpus in config.corpora])
     if not utterances:
         raise InputError(
             f"None of the recordings of {', '.join(config.corpora)} is there; see the settings."
@@ -105,7 +214,7 @@ def load_data(
         emotion=np.array(emotion, np.int64),
         intensity=np.array([u.intensity or 0 for u in utterances], np.float32),
         teacher=teacher,
-        teacher_mean=teacher[known].mean(0) if known.any() else np.zeros(_TEACHER, np.float32),
+        teacher_mean=teacher[known].mean(0) if known.any() else np.zeros(_TEACHER_SIZE, np.float32),
         speaker=np.array([place[u.speaker] for u in utterances], np.int64),
         speakers=len(names),
         train=train,
@@ -115,18 +224,13 @@ def load_data(
 
 
 def _teacher(config: ListenerConfig, utterances: list[Utterance]) -> npt.NDArray[np.float32]:
-    out = np.zeros((len(utterances), _TEACHER), np.float32)
+    out = np.zeros((len(utterances), _TEACHER_SIZE), np.float32)
     if config.teacher is None:
         return out
-    path = Path(config.teacher)
-    if not path.is_file():
-        raise InputError(
-            f"There are no teacher features {path}; leave out 'teacher' to do without."
-        )
-    with np.load(path, allow_pickle=False) as stored:
-        features = dict(zip(stored["files"].tolist(), stored["features"], strict=True))
+    with np.load(config.teacher, allow_pickle=False) as stored:
+        vectors = dict(zip(stored["files"].tolist(), stored["features"], strict=True))
     for row, item in zip(out, utterances, strict=True):
         name = f"{item.path.parent.name}/{item.path.name}"
-        if name in features:
-            row[:] = features[name]
+        if name in vectors:
+            row[:] = vectors[name]
     return out

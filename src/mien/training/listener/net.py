@@ -1,16 +1,29 @@
-"""The listener's network: from features of a voice to one embedding and what it says."""
+"""The listener's network, its training objective, and its export to ONNX."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
+from mien.media.output import whole_file
 from mien.speech.features import FEATURES, MELS
 from mien.speech.labels import HEARD
+from mien.training.listener import LossWeights
+from mien.training.onnx_export import halve_weights, write_onnx
+from mien.training.trainer import load_weights
+
+_SCALE: Final = 12.0
+"""The heads get embeddings of this length, so that their weights stay of ordinary size."""
+
+_SMOOTHING: Final = 0.1
+_TEMPERATURE: Final = 0.1
+_EXAMPLE_ROWS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +42,13 @@ class ListenerSpec:
     embedding: int = 256
     teacher: int = 1024
 
-    def to_dict(self) -> dict[str, int]:
-        """The sizes in plain values."""
-        return asdict(self)
 
-
-class Said(NamedTuple):
-    """What a listener says of a batch of ``B`` voices.
+class Output(NamedTuple):
+    """Outputs for a batch of ``B`` voices.
 
     ``embedding (B, E)`` of unit length, ``emotion (B, len(HEARD))`` logits, ``relative``: the same
-    logits when the speaker's neutral voice is known, ``intensity (B,)`` 1..3 in training units,
-    ``teacher (B, teacher)``.
+    logits given the speaker's neutral voice, ``intensity (B,)`` 1..3, ``teacher (B, teacher)``: the
+    teacher's features.
     """
 
     embedding: Tensor
@@ -65,7 +74,7 @@ class _Block2d(nn.Module):
 
 
 class _BlockTime(nn.Module):
-    """Dilated convolution over time, then channels weighted by what the whole voice shows."""
+    """Dilated convolution over time with squeeze-and-excitation (Hu et al. 2018)."""
 
     def __init__(self, width: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -86,9 +95,10 @@ class _BlockTime(nn.Module):
 
 
 class ListenerNet(nn.Module):
-    """Bands by 2-D convolutions, time by dilated ones, attention over time, one embedding.
+    """2-D convolutions over bands, dilated ones over time, attentive pooling, one embedding.
 
-    Input: features ``(B, T, 82)`` and their lengths ``(B,)``. Half the rate inside: 50 Hz.
+    Input: features ``(B, T, 82)``, 100 rows a second, and their lengths ``(B,)``. The layers over
+    time run at 50 Hz.
     """
 
     def __init__(self, spec: ListenerSpec, dropout: float = 0.1) -> None:
@@ -114,17 +124,13 @@ class ListenerNet(nn.Module):
         self.intensity = nn.Linear(spec.embedding, 1)
         self.teacher = nn.Linear(spec.embedding, spec.teacher)
 
-    def forward(self, x: Tensor, lengths: Tensor, neutral: Tensor | None = None) -> Said:
-        """Say what is heard; ``neutral`` are embeddings ``(B, E)`` of the speakers' plain voices.
-
-        Without ``neutral`` the ``relative`` logits are those of a speaker who differs from
-        neutral by nothing and mean nothing.
-        """
-        e = self.embedding(x, lengths)
-        return self.say(e, e if neutral is None else neutral)
+    def forward(self, x: Tensor, lengths: Tensor) -> Output:
+        """Return the outputs for voices without a neutral one: ``relative`` means nothing."""
+        embedding = self.embedding(x, lengths)
+        return self.classify(embedding, embedding)
 
     def embedding(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Unit embeddings ``(B, E)`` of features ``(B, T, 82)``."""
+        """Return unit embeddings ``(B, E)`` of features ``(B, T, 82)``."""
         bands = x[..., :MELS].transpose(1, 2)[:, None]
         y = self.bands(bands.contiguous(memory_format=torch.channels_last))
         pitch = x[..., MELS:]
@@ -144,11 +150,11 @@ class ListenerNet(nn.Module):
         pooled = self.dropout(self.norm_pool(torch.cat([mean, spread], 1)))
         return F.normalize(self.embed(pooled).float(), dim=1)
 
-    def say(self, embedding: Tensor, neutral: Tensor) -> Said:
-        """What embeddings mean, beside those of the speakers' neutral voices."""
-        scaled = embedding * SCALE
-        both = torch.cat([scaled, scaled - neutral * SCALE], 1)
-        return Said(
+    def classify(self, embedding: Tensor, neutral: Tensor) -> Output:
+        """Return the outputs for embeddings, given those of the speakers' neutral voices."""
+        scaled = embedding * _SCALE
+        both = torch.cat([scaled, scaled - neutral * _SCALE], 1)
+        return Output(
             embedding,
             self.emotion(scaled),
             self.relative(both),
@@ -157,5 +163,177 @@ class ListenerNet(nn.Module):
         )
 
 
-SCALE = 12.0
-"""Heads see embeddings of this length, so that their weights stay of ordinary size."""
+class Targets(NamedTuple):
+    """Labels of a batch of ``B`` voices.
+
+    Attributes:
+        emotion: ``int64 (B,)``, index into ``HEARD``; -1 for another label.
+        relative: ``bool (B,)``: the speaker's neutral voice is in the batch.
+        intensity: ``float32 (B,)``, 1..3; 0 where unknown.
+        teacher: ``float32 (B, 1024)``; zeros where unknown.
+        speaker: ``int64 (B,)``.
+    """
+
+    emotion: Tensor
+    relative: Tensor
+    intensity: Tensor
+    teacher: Tensor
+    speaker: Tensor
+
+
+class _Reverse(torch.autograd.Function):
+    """Identity whose gradient is reversed (Ganin & Lempitsky 2015)."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> Tensor:
+        return -grads[0]
+
+
+class SpeakerAdversary(nn.Module):
+    """Recognises the speaker from an embedding; its reversed gradient makes that impossible."""
+
+    def __init__(self, embedding: int, speakers: int) -> None:
+        super().__init__()
+        self.guess = nn.Sequential(
+            nn.Linear(embedding, embedding), nn.ReLU(), nn.Linear(embedding, speakers)
+        )
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return logits ``(B, speakers)``; the gradient into ``embedding`` is reversed."""
+        reverse: Callable[[Tensor], Tensor] = _Reverse.apply
+        return self.guess(reverse(embedding * _SCALE))
+
+
+def contrast(embedding: Tensor, label: Tensor) -> Tensor:
+    """Return the supervised contrast (Khosla et al. 2020) of unit embeddings ``(B, E)``.
+
+    Batches hold several emotions of one speaker, often in the same words, and the same emotion of
+    other speakers. Voices labelled -1 only serve as negatives.
+    """
+    itself = torch.eye(len(embedding), dtype=torch.bool, device=embedding.device)
+    similar = (embedding @ embedding.T / _TEMPERATURE).masked_fill(itself, -1e4)
+    known = label >= 0
+    same = (label[:, None] == label[None]) & ~itself & known[:, None] & known[None]
+    log_share = similar - similar.logsumexp(1, keepdim=True)
+    count = same.sum(1)
+    each = (log_share * same).sum(1) / count.clamp_min(1)
+    return -each[count > 0].mean() if bool((count > 0).any()) else embedding.sum() * 0
+
+
+def distil(output: Tensor, teacher: Tensor, mean: Tensor) -> Tensor:
+    """Return one minus the cosine to the teacher's features, raw plus without their mean."""
+    known = teacher.abs().sum(1) > 0
+    if not bool(known.any()):
+        return output.sum() * 0
+    output, teacher = output[known], teacher[known]
+    raw = F.cosine_similarity(output, teacher, dim=1)
+    centred = F.cosine_similarity(output - mean, teacher - mean, dim=1)
+    return (2 - raw - centred).mean()
+
+
+def objective(
+    output: Output,
+    targets: Targets,
+    adversary: SpeakerAdversary,
+    teacher_mean: Tensor,
+    weights: LossWeights,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the weighted sum of the losses, and its parts by name, not weighted."""
+    known = targets.emotion >= 0
+    beside = known & targets.relative
+    rated = targets.intensity > 0
+    nothing = output.embedding.sum() * 0
+
+    def cross_entropy(logits: Tensor, where: Tensor) -> Tensor:
+        if not bool(where.any()):
+            return nothing
+        return F.cross_entropy(logits[where], targets.emotion[where], label_smoothing=_SMOOTHING)
+
+    intensity = nothing
+    if bool(rated.any()):
+        intensity = F.mse_loss(output.intensity[rated], targets.intensity[rated])
+    parts = {
+        "emotion": cross_entropy(output.emotion, known),
+        "relative": cross_entropy(output.relative, beside),
+        "teacher": distil(output.teacher, targets.teacher, teacher_mean),
+        "intensity": intensity,
+        "contrast": contrast(output.embedding, targets.emotion),
+        "speaker": F.cross_entropy(adversary(output.embedding), targets.speaker),
+    }
+    total = sum((getattr(weights, name) * part for name, part in parts.items()), nothing)
+    return total, parts
+
+
+class _Embed(nn.Module):
+    """Concatenates the embeddings of several nets to one of unit length."""
+
+    def __init__(self, nets: Sequence[ListenerNet]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        parts = [net.embedding(rows, lengths) for net in self.nets]  # type: ignore[operator]
+        return torch.cat(parts, 1) / len(parts) ** 0.5
+
+
+class _Classify(nn.Module):
+    """Averages the outputs of several nets for their parts of the embedding."""
+
+    def __init__(self, nets: Sequence[ListenerNet]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, embedding: Tensor, neutral: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        count = len(self.nets)
+        scale = count**0.5
+        parts = zip(self.nets, embedding.chunk(count, 1), neutral.chunk(count, 1), strict=True)
+        outputs = [net.classify(own * scale, plain * scale) for net, own, plain in parts]  # type: ignore[operator]
+        emotion, relative, intensity = (
+            torch.stack([getattr(output, name) for output in outputs]).mean(0)
+            for name in ("emotion", "relative", "intensity")
+        )
+        return emotion, relative, intensity
+
+
+def load_net(path: Path) -> ListenerNet:
+    """Read the ``listener.pt`` of a training.
+
+    Raises:
+        InputError: when it is not there.
+    """
+    spec, weights = load_weights(path)
+    net = ListenerNet(ListenerSpec(**spec))
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def export_listener(nets: Sequence[ListenerNet], folder: Path) -> None:
+    """Write ``listener.onnx`` and ``listener_says.onnx``, weights in half precision.
+
+    Args:
+        nets: one or several trained nets, which become one.
+        folder: where the files go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = torch.zeros(2, _EXAMPLE_ROWS, FEATURES)
+    lengths = torch.tensor([_EXAMPLE_ROWS, 80])
+    size = sum(net.spec.embedding for net in nets)
+    both = F.normalize(torch.randn(2, size), dim=1)
+    graphs = (
+        ("listener.onnx", _Embed(nets), (rows, lengths), ["rows", "lengths"], ["embedding"]),
+        (
+            "listener_says.onnx",
+            _Classify(nets),
+            (both, both),
+            ["embedding", "neutral"],
+            ["emotion", "relative", "intensity"],
+        ),
+    )
+    for name, module, example, inputs, outputs in graphs:
+        with whole_file(folder / name) as part:
+            write_onnx(module.eval(), example, part, inputs, outputs, times=("rows",))
+            halve_weights(part)

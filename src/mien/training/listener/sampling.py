@@ -1,48 +1,50 @@
-"""Which recordings make a batch, and their features cut and varied."""
+"""Batches of recordings: which ones, which excerpts of them, and how they are varied."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.manifest import Utterance
 from mien.speech.features import FEATURES, MELS
 from mien.speech.trim import speech_span
-from mien.training.listener.cache import FeatureCache
+from mien.training.listener.data import FeatureCache
 
-SILENCE: Final = -2.0
-"""Bands of the rows after a recording's end."""
+_SILENCE: Final = -2.0
+"""Value of the bands after a recording's end."""
 
 _FEW: Final = 16
 """Speakers with fewer recordings share their groups with others of the corpus."""
 
 _SLOWEST, _FASTEST = 0.85, 1.18
-_SHORTEST_CUT: Final = 120
+_SHORTEST_CUT_ROWS: Final = 120
 
+_GAIN: Final = 0.25
+"""Spread of the level of a voice: 4.3 dB."""
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch of excerpts.
+_DISTANCE: Final = 0.06
+"""Spread of the level within a voice: 1 dB."""
 
-    Attributes:
-        rows: ``float32 (B, T, FEATURES)``.
-        lengths: ``int64 (B,)``.
-        index: which recordings, ``int64 (B,)``.
-        neutral: position in the batch of the speaker's neutral recording; -1 where there is none.
-        voice: which group of the batch, ``int64 (B,)``. A group is one voice in one room: what is
-            varied of these is varied alike, so that a neutral recording stays a yardstick.
-    """
+_EQUALISER: Final = 0.22
+"""Spread of a voice's tone colour at six points over the bands: 3.8 dB."""
 
-    rows: npt.NDArray[np.float32]
-    lengths: npt.NDArray[np.int64]
-    index: npt.NDArray[np.int64]
-    neutral: npt.NDArray[np.int64]
-    voice: npt.NDArray[np.int64]
+_QUIETEST_DB, _LOUDEST_DB = 3.0, 40.0
+"""Range of signal-to-noise ratios."""
+
+_WARP: Final = 0.1
+"""Largest share by which bands move up or down: a shorter or longer vocal tract."""
+
+_MASKED_BANDS: Final = 14
+_MASKED_ROWS: Final = 25
+_NO_PITCH: Final = 0.15
+"""Share of recordings without pitch and voicing."""
 
 
 class Excerpts:
@@ -53,7 +55,7 @@ class Excerpts:
         self._spans: dict[tuple[int, int], tuple[int, int]] = {}
 
     def get(self, index: int, speed: int = 0) -> npt.NDArray[np.float16]:
-        """Features of one recording at one speed, ``float16 (T, FEATURES)``."""
+        """Return the features of one recording at one speed, ``float16 (T, FEATURES)``."""
         rows = self._cache.get(index, speed)
         span = self._spans.get((index, speed))
         if span is None:
@@ -63,7 +65,7 @@ class Excerpts:
     def varied(
         self, index: int, speed: int, longest: int, rng: np.random.Generator
     ) -> npt.NDArray[np.float16]:
-        """An excerpt at a random tempo and place."""
+        """Return an excerpt of at most ``longest`` rows at a random tempo and place."""
         rows = self.get(index, speed)
         if rng.random() < 0.5:
             tempo = rng.uniform(_SLOWEST, _FASTEST)
@@ -72,7 +74,7 @@ class Excerpts:
         if len(rows) > longest:
             start = int(rng.integers(len(rows) - longest + 1))
             rows = rows[start : start + longest]
-        elif rng.random() < 0.3 and len(rows) > _SHORTEST_CUT:
+        elif rng.random() < 0.3 and len(rows) > _SHORTEST_CUT_ROWS:
             length = int(len(rows) * rng.uniform(0.7, 1))
             start = int(rng.integers(len(rows) - length + 1))
             rows = rows[start : start + length]
@@ -80,7 +82,14 @@ class Excerpts:
 
 
 class Sampler:
-    """Draws batches: some speakers, several emotions of each, one neutral recording beside them."""
+    """Draws batches: some speakers, with several emotions and one neutral recording of each.
+
+    Args:
+        utterances: all recordings.
+        chosen: indices of those to draw from.
+        shares: share of the batches by corpus.
+        groups, group: speakers per batch, and recordings of each.
+    """
 
     def __init__(
         self,
@@ -109,8 +118,13 @@ class Sampler:
         share = np.array([shares[n] for n in names])
         self._names, self._share = names, share / share.sum()
 
-    def draw(self, rng: np.random.Generator) -> tuple[list[int], list[int], list[int]]:
-        """Indices of recordings; for each the position of its neutral one or -1; its group."""
+    def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], ...]:
+        """Draw a batch of ``B`` recordings.
+
+        Returns:
+            Their indices; for each the position in the batch of its speaker's neutral recording,
+            -1 for none; and its group. ``int64 (B,)`` each.
+        """
         index: list[int] = []
         neutral: list[int] = []
         voice: list[int] = []
@@ -127,7 +141,7 @@ class Sampler:
                 index.append(int(items[rng.integers(len(items))]))
                 neutral.append(at)
             voice += [number] * (len(index) - len(voice))
-        return index, neutral, voice
+        return np.array(index), np.array(neutral), np.array(voice)
 
     def _speaker(self, rng: np.random.Generator) -> tuple[dict[str, list[int]], bool]:
         name = self._names[rng.choice(len(self._names), p=self._share)]
@@ -142,10 +156,85 @@ class Sampler:
 def stack(
     pieces: Sequence[npt.NDArray[np.float16]],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Excerpts as one array ``float32 (B, T, FEATURES)`` and their lengths ``int64 (B,)``."""
+    """Pad excerpts to one array ``float32 (B, T, FEATURES)``; also their lengths ``int64 (B,)``."""
     lengths = np.array([len(piece) for piece in pieces], np.int64)
     rows = np.zeros((len(pieces), int(lengths.max()), FEATURES), np.float32)
-    rows[..., :MELS] = SILENCE
+    rows[..., :MELS] = _SILENCE
     for row, piece in zip(rows, pieces, strict=True):
         row[: len(piece)] = piece
     return rows, lengths
+
+
+def augment(rows: Tensor, lengths: Tensor, voice: Tensor, generator: torch.Generator) -> Tensor:
+    """Vary vocal tract, level, tone colour and noise; mask as SpecAugment does (Park et al. 2019).
+
+    Args:
+        rows: ``float32 (B, T, FEATURES)``.
+        lengths: ``(B,)``.
+        voice: group ``(B,)``, 0 .. G - 1: one voice in one room, varied alike, so that its neutral
+            recording remains a fair reference.
+        generator: source of all random numbers.
+    """
+    count, groups = rows.shape[0], int(voice.max()) + 1
+    bands = _warp(rows[..., :MELS], voice, generator)
+    gain = _GAIN * torch.randn(groups, 1, 1, generator=generator)[voice]
+    gain = gain + _DISTANCE * torch.randn(count, 1, 1, generator=generator)
+    points = _EQUALISER * torch.randn(groups, 1, 6, generator=generator)[voice]
+    bands = bands + gain + F.interpolate(points, MELS, mode="linear", align_corners=True)
+    bands = _noise(bands, generator)
+    bands = _mask(bands, lengths, generator)
+    keep = torch.rand(count, 1, 1, generator=generator) > _NO_PITCH
+    return torch.cat([bands, rows[..., MELS:] * keep], 2)
+
+
+def _warp(bands: Tensor, voice: Tensor, generator: torch.Generator) -> Tensor:
+    """Stretch the bands of every second voice (after Jaitly & Hinton 2013)."""
+    groups = int(voice.max()) + 1
+    share = (torch.rand(groups, 1, generator=generator) * 2 - 1) * _WARP
+    share = (share * (torch.rand(groups, 1, generator=generator) < 0.5))[voice]
+    at = (torch.arange(MELS)[None] * (1 + share)).clamp(0, MELS - 1)
+    low = at.long()
+    high = (low + 1).clamp_max(MELS - 1)
+    part = (at - low)[:, None]
+    low, high = (i[:, None].expand_as(bands) for i in (low, high))
+    return bands.gather(2, low) * (1 - part) + bands.gather(2, high) * part
+
+
+def _noise(bands: Tensor, generator: torch.Generator) -> Tensor:
+    """Add steady coloured noise to every second recording, as powers."""
+    count, rows, _ = bands.shape
+    noisy = torch.nonzero(torch.rand(count, generator=generator) < 0.5)[:, 0]
+    if not len(noisy):
+        return bands
+    power = torch.exp(bands[noisy] * 4 - 8)
+    level = power.mean((1, 2), keepdim=True)
+    ratio = torch.rand(len(noisy), 1, 1, generator=generator)
+    ratio = ratio * (_LOUDEST_DB - _QUIETEST_DB) + _QUIETEST_DB
+    points = torch.randn(len(noisy), 1, 5, generator=generator)
+    tilt = F.interpolate(points, MELS, mode="linear", align_corners=True)
+    colour = torch.exp(tilt - torch.linspace(0, 2, MELS))
+    colour = colour / colour.mean(2, keepdim=True)
+    grain = torch.rand(len(noisy), rows, MELS, generator=generator).clamp_min_(1e-6).log_().neg_()
+    power += level * 10 ** (-ratio / 10) * colour * grain
+    out = bands.clone()
+    out[noisy] = (torch.log(power + 1e-7) + 8) / 4
+    return out
+
+
+def _mask(bands: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+    """Replace two spans of bands and two of rows by the mean."""
+    count, rows, _ = bands.shape
+    mean = bands.mean((1, 2), keepdim=True)
+    hidden = torch.zeros(bands.shape, dtype=torch.bool)
+    spans = (
+        (torch.arange(MELS)[None, None], torch.full((count,), MELS), _MASKED_BANDS),
+        (torch.arange(rows)[None, :, None], lengths, _MASKED_ROWS),
+    )
+    for places, size, widest in spans:
+        for _ in range(2):
+            width = torch.randint(0, widest, (count,), generator=generator)
+            room = (size - width).clamp_min(0)
+            start = (torch.rand(count, generator=generator) * room).long()
+            begin, end = start[:, None, None], (start + width)[:, None, None]
+            hidden |= (places >= begin) & (places < end)
+    return torch.where(hidden, mean, bands)
