@@ -26,6 +26,7 @@ PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CITATION.cff": "CITATION.cff",
     "LICENSE": "LICENSE.txt",
     "NOTICE": "NOTICE.txt",
     "examples/timeline.json": "timeline.json",

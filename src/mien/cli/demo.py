@@ -26,7 +26,7 @@ _CAPTION: Final = 34
 
 @contextmanager
 def demo_picture(name: str) -> Iterator[Path]:
-    """A file of the demo material that ships with mien."""
+    """Open a file of the demo material that ships with mien."""
     with as_file(files("mien") / "assets" / "demo" / name) as path:
         if not path.exists():
             raise InputError(f"The demo file {name} is missing from this installation.")
@@ -41,7 +41,7 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace an earlier demo.")
     ] = False,
 ) -> None:
-    """Show every emotion on faces that ship with mien, an edited clip, and a face that talks."""
+    """Make a contact sheet of all emotions, an edited clip and a talking face from demo material."""
     from mien.api import edit, talk
     from mien.face.facs import RECIPES
 
@@ -49,11 +49,11 @@ def demo(
     wanted = [output / name for name in names]
     for path in wanted:
         if path.exists() and not overwrite:
-            raise InputError(f"{path} exists already; use --overwrite, or -o with another folder.")
+            raise InputError(f"{path} exists already; use --overwrite, or another folder with -o.")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {output} cannot be made ({error.strerror}).") from error
+        raise InputError(f"The folder {output} cannot be created ({error.strerror}).") from error
     _write_sheet(wanted[0], list(RECIPES))
     with demo_picture(DEMO_CLIP) as clip:
         shutil.copyfile(clip, wanted[1])
@@ -67,15 +67,17 @@ def demo(
         demo_picture(DEMO_SPEECH) as speech,
         progress_bar("Talking") as progress,
     ):
-        said = talk(face, speech, wanted[3], "happy:0.6", overwrite=True, progress=progress)
+        talking = talk(face, speech, wanted[3], "happy:0.6", overwrite=True, progress=progress)
     typer.echo(f"{wanted[0]}: every emotion on three average faces")
     typer.echo(f"{wanted[1]}: a clip, and {wanted[2]}: the same clip through its emotions")
     typer.echo(f"({report.frames} frames edited at {report.frames_per_second:.0f} frames/s)")
-    typer.echo(f"{wanted[3]}: an average face that talks ({said.frames_per_second:.0f} frames/s)")
+    typer.echo(
+        f"{wanted[3]}: an average face that talks ({talking.frames_per_second:.0f} frames/s)"
+    )
 
 
 def _write_sheet(path: Path, names: list[str]) -> None:
-    """Contact sheet: a row per demo face, a column per emotion."""
+    """Write a contact sheet: a row per demo face, a column per emotion."""
     import tempfile
 
     import cv2
