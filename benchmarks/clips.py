@@ -1,4 +1,4 @@
-"""Long clips out of short ones, for benchmarks."""
+"""Make long clips from short ones, for benchmarks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import av
 
 
 def loop(source: Path, target: Path, seconds: float) -> Path:
-    """Repeat the picture of ``source`` without encoding it anew until ``seconds`` are full."""
+    """Repeat the video of ``source``, without re-encoding, up to ``seconds``."""
     with av.open(str(target), "w") as out:
         stream, base = None, 0
         while True:

@@ -1,6 +1,6 @@
-"""The connector on actors it was not trained on: beside ridge, trees and recipes, ablated, zero-shot.
+"""Evaluate the connector on held-out actors: baselines, ablation, zero-shot.
 
-python benchmarks/connect.py --run FOLDER    # of ``mien train connector``; trees need scikit-learn
+python benchmarks/connect.py --run FOLDER    # a run of ``mien train connector``; trees need scikit-learn
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HEAD_SHOTS = (
 
 
 def voice_statistics(config: ConnectorConfig, run: Path) -> np.ndarray:
-    """Simple statistics of the recordings that have a face, in the pairs' order."""
+    """Return simple statistics of the recordings that have a face, in the order of the pairs."""
     utterances, _ = present(read_manifest(config.manifest))
     excerpts = Excerpts(build_cache(utterances, run / "features"))
     known = np.isfinite(read_faces(config.action_units, utterances)).all(1)
@@ -54,7 +54,7 @@ def voice_statistics(config: ConnectorConfig, run: Path) -> np.ndarray:
 
 
 def simple_rows(pairs: Pairs, values: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Differences of voice statistics and of faces to the speaker's neutral."""
+    """Return differences of voice statistics and of faces to the speaker's neutral."""
     seen = np.flatnonzero(pairs.seen)
     x, y = [], []
     for person in np.unique(pairs.speaker[seen]):
@@ -69,7 +69,7 @@ def simple_rows(pairs: Pairs, values: np.ndarray, train: bool) -> tuple[np.ndarr
 
 
 def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Ridge regression with a constant."""
+    """Predict by ridge regression with a constant."""
     mean, centre = x.mean(0), y.mean(0)
     inner = (x - mean).T @ (x - mean) + penalty * np.eye(x.shape[1])
     weights = np.linalg.solve(inner, (x - mean).T @ (y - centre))
@@ -77,7 +77,7 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> Callable[[np.ndarray]
 
 
 def yardsticks(config: ConnectorConfig, pairs: Pairs, run: Path) -> list[list[object]]:
-    """Ridge and trees on simple statistics, and the mean face of the true label."""
+    """Evaluate ridge and trees on simple statistics, and the mean face of the true label."""
     values = voice_statistics(config, run)
     train = pairs.train[pairs.seen]
     values = (values - values[train].mean(0)) / (values[train].std(0) + 1e-6)
@@ -94,7 +94,7 @@ def yardsticks(config: ConnectorConfig, pairs: Pairs, run: Path) -> list[list[ob
         trees = ExtraTreesRegressor(300, min_samples_leaf=3, max_features=0.33, random_state=0)
         rows.append(["extra trees on the same", *correlations(trees.fit(x, y).predict(new), true)])
     except ImportError:
-        print("scikit-learn is not here: no trees")
+        print("scikit-learn is not installed: trees are left out")
     typical = pairs.typical()
     some = cases(pairs)
     label = np.stack([typical[case.emotion] for case in some])
@@ -104,7 +104,7 @@ def yardsticks(config: ConnectorConfig, pairs: Pairs, run: Path) -> list[list[ob
 
 
 def zero_shot(config: ConnectorConfig, pairs: Pairs) -> list[list[object]]:
-    """Train without each emotion in turn; its rank among seven by what its voices predict."""
+    """Hold out each emotion in turn and rank its real face among seven by the prediction."""
     some = cases(pairs)
     typical = typical_of(some)
     rows: list[list[object]] = []
@@ -126,7 +126,7 @@ def zero_shot(config: ConnectorConfig, pairs: Pairs) -> list[list[object]]:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Speed of the engine edtalk against the straightforward per-frame formulation.
+"""Compare the speed of the engine edtalk with the direct per-frame formulation.
 
 python benchmarks/edtalk.py [--frames 8] [--compile] [--device cpu]
 
@@ -47,7 +47,7 @@ def keep_memory() -> None:
 
 
 def milliseconds(run: Callable[[], object], count: int, device: str) -> float:
-    """Median time of ``run`` after one to warm up."""
+    """Return the median time of ``run`` after one warm-up call."""
     run()
     times = []
     for _ in range(count):
@@ -63,7 +63,7 @@ def milliseconds(run: Callable[[], object], count: int, device: str) -> float:
 
 @torch.inference_mode()
 def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, object]]:
-    """Rows of the table."""
+    """Return the rows of the table."""
     raw = state_dict(SPEC, 0)
     weights = {name: torch.from_numpy(np.asarray(value)) for name, value in raw.items()}
     there = {name: value.to(device) for name, value in weights.items()}
@@ -127,7 +127,7 @@ def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, objec
 
 
 def batches(net, seen, lip, poses, moved, name, frames, device) -> list[dict[str, object]]:  # noqa: ANN001
-    """Larger batches on a GPU."""
+    """Measure larger batches on a GPU."""
     out = []
     for size in (4, 8, 16, 32):
         some = Coefficients(
@@ -141,7 +141,7 @@ def batches(net, seen, lip, poses, moved, name, frames, device) -> list[dict[str
 
 
 def main() -> None:
-    """Run it, with both allocators where there are two."""
+    """Run the benchmark, with both allocators on Linux."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--device", default="cpu")

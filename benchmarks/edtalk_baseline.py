@@ -1,4 +1,4 @@
-"""BASELINE for benchmarks and tests only: the generator in its straightforward formulation.
+"""Baseline for benchmarks and tests only: the generator in its direct formulation.
 
 Everything is computed for every frame as the paper writes it: the source is encoded again, scales are
 taken at run time, modulated convolutions use one group per sample, both branches of the expression
@@ -44,7 +44,7 @@ def _fir(x: Tensor, kernel: Tensor, pad: tuple[int, int], up: int = 1) -> Tensor
 
 
 def encode(w: Weights, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Style and feature maps, coarse to fine."""
+    """Return the style and the feature maps, coarse to fine."""
     base = "enc.net_app.convs"
     x = _activate(_conv(w, f"{base}.0.0", x), w[f"{base}.0.1.bias"])
     maps = [x]
@@ -60,7 +60,7 @@ def encode(w: Weights, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def motion(w: Weights, style: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lip, pose and expression coefficients."""
+    """Return the lip, pose and expression coefficients."""
     for i in range(4):
         style = _linear(w, f"fc.{i}", style)
     out = []
@@ -121,7 +121,7 @@ def _express(w: Weights, name: str, x: Tensor, style: Tensor) -> Tensor:
 
 
 def draw(w: Weights, source: Tensor, lip: Tensor, pose_frame: Tensor, expression: Tensor) -> Tensor:
-    """One picture per row: source, lip and expression coefficients, and a frame for the pose."""
+    """Draw one image per row: source, lip and expression coefficients, and a frame for the pose."""
     style, maps = encode(w, source)
     pose = motion(w, encode(w, pose_frame)[0])[1]
     latent = style + torch.cat([lip, pose, expression], 1) @ _directions(w).T

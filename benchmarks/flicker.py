@@ -1,6 +1,6 @@
-"""Does the edit tremble? Second difference over time of the motion that the edit adds.
+"""Measure flicker: the second difference over time of the motion that the edit adds.
 
-Compared with the same request on a static head (one picture repeated), tracked in the same way.
+The comparison is the same request on a static head (one picture repeated).
 
     python benchmarks/flicker.py
 """
@@ -28,7 +28,7 @@ STEADY = [
 
 
 def added(frames: list[Frame], emotion: str) -> np.ndarray:
-    """Motion ``(T, N, 2)`` added away from the lips, head frame, 1/1000 eye distances."""
+    """Return the motion ``(T, N, 2)`` added away from the lips, head frame, 1/1000 eye distances."""
     delta = RECIPES[emotion].expression()
     out = []
     with closing(FaceTracker(max_faces=1)) as tracker:
@@ -43,7 +43,7 @@ def added(frames: list[Frame], emotion: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     rows = []
     clips = {}
     for name in CLIPS:

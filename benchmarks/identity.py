@@ -1,4 +1,4 @@
-"""Is it still the same person? Needs a face-recognition network; none ships with mien.
+"""Measure identity after edits with a face-recognition network, which the user brings.
 
 Reads what ``render_faces.py`` wrote. The network is an ONNX file of the ArcFace kind: RGB,
 ``(1, 3, 112, 112)``, (x - 127.5) / 127.5, one embedding out::
@@ -25,7 +25,7 @@ TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70
 
 
 def crop(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The face as recognition networks want it."""
+    """Return the face crop that recognition networks expect."""
     points = np.array([landmarks[[33, 133], :2].mean(0), landmarks[[263, 362], :2].mean(0),
                        landmarks[1, :2], landmarks[61, :2], landmarks[291, :2]])  # fmt: skip
     matrix, _ = cv2.estimateAffinePartial2D(points, TEMPLATE)
@@ -33,13 +33,15 @@ def crop(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     import onnxruntime
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--net", type=Path, required=True)
-    parser.add_argument("--threshold", type=float, required=True, help="least cosine of one person")
+    parser.add_argument(
+        "--threshold", type=float, required=True, help="lowest cosine of one person"
+    )
     args = parser.parse_args()
     session = onnxruntime.InferenceSession(str(args.net))
     entry = session.get_inputs()[0].name

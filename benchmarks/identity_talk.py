@@ -1,11 +1,11 @@
-"""Is a talking portrait still the same person? By dlib's recognition network (public domain).
+"""Measure identity of talking portraits with dlib's recognition network (public domain).
 
 Reads what ``render_talk.py`` wrote; needs ``dlib-bin`` and ``face_recognition_models`` (for the files of
-the network and of the five-point aligner) in an environment of its own::
+the network and of the five-point aligner) in a separate environment::
 
     python benchmarks/identity_talk.py ../shared/media/portraits judge
 
-Distances under 0.6 are one person, as the network's author says.
+The network's author counts distances under 0.6 as one person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST = 512
 
 
 class Recogniser:
-    """Pictures of a face to embeddings of 128 numbers."""
+    """Embeddings of face pictures, 128 numbers each."""
 
     def __init__(self) -> None:
         found = find_spec("face_recognition_models")
@@ -37,7 +37,7 @@ class Recogniser:
         )
 
     def __call__(self, path: Path) -> np.ndarray | None:
-        """Embedding of the largest face."""
+        """Return the embedding of the largest face."""
         image = dlib.load_rgb_image(str(path))
         scale = LONGEST / max(image.shape[:2])
         if scale < 1:
@@ -50,7 +50,7 @@ class Recogniser:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,6 +1,6 @@
-"""Judge (b): does a network that reads blendshapes see the emotion that was asked for?
+"""Judge (b): does a blendshape network see the requested emotion?
 
-Reads what ``render_faces.py`` wrote. Needs an environment of its own with the Tasks API
+Reads what ``render_faces.py`` wrote. Needs a separate environment with the Tasks API
 (``pip install 'mediapipe>=0.10.30'``, without mien) and the model file::
 
     judge/bin/python benchmarks/judge_blendshapes.py OUT --model face_landmarker.task
@@ -39,21 +39,21 @@ Scores = dict[str, float]
 
 
 def value(scores: Scores, name: str) -> float:
-    """A score, both sides averaged."""
+    """Return a score, averaged over both sides."""
     if name in scores:
         return scores[name]
     return (scores[f"{name}Left"] + scores[f"{name}Right"]) / 2
 
 
 def signature(scores: Scores, emotion: str) -> float:
-    """How much of an emotion the scores show."""
+    """Return how strongly the scores show an emotion."""
     if emotion == "contempt":
         return max(abs(scores[f"{n}Left"] - scores[f"{n}Right"]) for n in ONE_SIDED)
     return float(np.mean([max(value(scores, n) for n in part) for part in COMPONENTS[emotion]]))
 
 
 def direction(change: Scores, emotion: str) -> float:
-    """Cosine between a change of all signature scores and an emotion's own."""
+    """Return the cosine between a change of all signature scores and an emotion's own."""
     names = sorted({n for parts in COMPONENTS.values() for part in parts for n in part})
     got = np.array([change[n] for n in names] + [change["contempt"] * 1.4])
     ideal = np.zeros(len(got))
@@ -67,7 +67,7 @@ def direction(change: Scores, emotion: str) -> float:
 
 
 def judge(out: Path, model: str) -> dict[str, dict[str, Scores | None]]:
-    """Scores of every picture, by portrait and emotion."""
+    """Return the scores of every picture, by portrait and emotion."""
     options = vision.FaceLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=model),
         output_face_blendshapes=True,
@@ -86,7 +86,7 @@ def judge(out: Path, model: str) -> dict[str, dict[str, Scores | None]]:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", required=True)

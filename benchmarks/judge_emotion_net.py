@@ -1,12 +1,12 @@
-"""Judge (a): do classifiers trained on human emotion labels read the emotion that was asked for?
+"""Judge (a): do classifiers trained on human labels recognise the requested emotion?
 
-Classifiers of the FER2013 kind: three small CNNs on 48 x 48 grey aligned faces. They are trained
+Classifiers like those of FER2013: three small CNNs on 48 x 48 grey aligned faces. They are trained
 here, on ``FACES/crops.tar`` and the human labels in ``FACES/labels.npz``, in three folds by person:
 each net is tested on the third of the people it never saw, so the held-out figures cover the whole
 set. The portraits are judged by the mean of the three. Labels: happy, sad, angry, surprised,
-neutral, disgusted; the classes are balanced in training, so the judge expects none more than others.
+neutral, disgusted; the classes are balanced in training, so the judge favours none.
 
-Run ``render_faces.py`` first. This script has an environment of its own, without mien::
+Run ``render_faces.py`` first. This script has a separate environment, without mien::
 
     python3 -m venv fer && fer/bin/pip install torch==2.13.0 numpy opencv-python-headless
     fer/bin/python benchmarks/judge_emotion_net.py OUT --faces ../shared/data/faces
@@ -31,13 +31,13 @@ LABELS = ("happy", "sad", "angry", "surprised", "neutral", "disgusted")
 JUDGED = ("happy", "sad", "angry", "surprised")
 SIDE = 48
 _MARGIN = 8
-"""Pixels around a stored crop, so that shifts and turns bring in picture and no black."""
+"""Margin of a stored crop in pixels, so that shifts and rotations show picture, not black."""
 _FOLDS = 3
 _WHOLE = SIDE + 2 * _MARGIN
 
 
 def aligned(grey: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Upright face with the eyes at fixed places, ``uint8 (64, 64)``; landmarks ``(478, 3)``."""
+    """Return the aligned face, ``uint8 (64, 64)``, from landmarks ``(478, 3)``."""
     left, right = (landmarks[list(p), :2].astype(float).mean(0) for p in ((33, 133), (362, 263)))
     middle, across = (left + right) / 2, right - left
     # A turned face has a short eye line; its height (brow to chin) does not shrink with the turn.
@@ -47,7 +47,7 @@ def aligned(grey: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     scale = SIDE / (2.45 * unit)
     matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), angle, scale)
     matrix[:, 2] += np.array([_WHOLE / 2, _MARGIN + SIDE * 0.34]) - middle
-    if scale < 0.5:  # no aliasing
+    if scale < 0.5:  # against aliasing
         grey = cv2.GaussianBlur(grey, (0, 0), 0.35 / scale)
     return cv2.warpAffine(
         grey, matrix, (_WHOLE, _WHOLE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -85,7 +85,7 @@ def load_faces(folder: Path) -> Faces:
 
 
 class Net(nn.Module):
-    """Three stages of two convolutions each, then the mean over the picture."""
+    """Three stages of two convolutions each, then a mean over the picture."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Net(nn.Module):
                 before = stage
             layers += [nn.MaxPool2d(2), nn.Dropout2d(0.1)]
         self.body = nn.Sequential(*layers)
-        # 3 x 3 places are kept: where a line is decides what it means.
+        # 3 x 3 positions are kept: the position of a crease decides what it means.
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(3),
             nn.Flatten(),
@@ -112,13 +112,13 @@ class Net(nn.Module):
 
 
 def normalised(pictures: Tensor) -> Tensor:
-    """Zero mean and unit contrast per picture."""
+    """Normalise every picture to zero mean and unit contrast."""
     mean, std = pictures.mean((2, 3), keepdim=True), pictures.std((2, 3), keepdim=True)
     return (pictures - mean) / (std + 8)
 
 
 def augmented(pictures: Tensor) -> Tensor:
-    """Mirrored, turned, shifted, scaled, blurred, other contrast and noise; cut to 48 x 48."""
+    """Augment (mirror, rotate, shift, scale, blur, contrast, noise) and crop to 48 x 48."""
     count = len(pictures)
     turn = (torch.rand(count) - 0.5) * 0.45
     scale = (1 + (torch.rand(count) - 0.5) * 0.24) * SIDE / _WHOLE
@@ -129,8 +129,8 @@ def augmented(pictures: Tensor) -> Tensor:
     theta[:, :, 2] = (torch.rand(count, 2) - 0.5) * 0.22
     grid = nn.functional.affine_grid(theta, [count, 1, SIDE, SIDE], align_corners=False)
     out = nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-    # Half of the set is sharp and half is soft, not evenly over the classes: sharpness must tell
-    # the net nothing.
+    # Half of the set is sharp and half is soft, not evenly over the classes: sharpness must
+    # carry no information.
     soft = nn.functional.avg_pool2d(out, 3, 1, 1, count_include_pad=False)
     out = out + torch.rand(count, 1, 1, 1) * (soft - out)
     gamma = torch.exp((torch.rand(count, 1, 1, 1) - 0.5) * 0.8)
@@ -139,7 +139,7 @@ def augmented(pictures: Tensor) -> Tensor:
 
 
 def centre(pictures: np.ndarray) -> Tensor:
-    """The middle of stored crops as float ``(N, 1, 48, 48)``."""
+    """Return the middle of stored crops as float ``(N, 1, 48, 48)``."""
     cut = pictures[:, _MARGIN : _MARGIN + SIDE, _MARGIN : _MARGIN + SIDE]
     return torch.from_numpy(np.ascontiguousarray(cut)).float()[:, None]
 
@@ -167,7 +167,7 @@ def train(faces: Faces, chosen: np.ndarray, steps: int, seed: int) -> Net:
 
 @torch.no_grad()
 def probabilities(nets: list[Net], pictures: np.ndarray) -> np.ndarray:
-    """Mean over nets and mirror images, ``float (N, 6)``, of stored crops."""
+    """Return probabilities ``float (N, 6)`` of stored crops, averaged over nets and mirror images."""
     inputs = normalised(centre(pictures))
     total = torch.zeros(len(pictures), len(LABELS))
     for net in nets:
@@ -197,7 +197,7 @@ def cross_train(faces: Faces, steps: int) -> tuple[list[Net], np.ndarray]:
 
 
 def load_or_train(args: argparse.Namespace) -> tuple[list[Net], np.ndarray]:
-    """The nets and their held-out confusion, from ``--weights`` when it is there."""
+    """Return the nets and their held-out confusion, from ``--weights`` if the file exists."""
     if args.weights.exists():
         data = torch.load(args.weights, weights_only=True)
         nets = [Net() for _ in data["nets"]]
@@ -212,7 +212,7 @@ def load_or_train(args: argparse.Namespace) -> tuple[list[Net], np.ndarray]:
 
 
 def portraits(folder: Path, emotion: str) -> np.ndarray:
-    """Aligned crops of one rendered emotion, of every portrait."""
+    """Return aligned crops of one rendered emotion of every portrait."""
     out = []
     for place in sorted(p.parent for p in folder.glob("*/landmarks.npy")):
         grey = cv2.imread(str(place / f"{emotion}.png"), cv2.IMREAD_GRAYSCALE)

@@ -1,7 +1,7 @@
-"""Judge (b) for talking portraits: the emotion seen in the mean over talking frames.
+"""Judge (b) for talking portraits: the emotion in the mean over talking frames.
 
-Reads what ``render_talk.py`` wrote; environment and model as for ``judge_blendshapes.py``. What an
-emotion changes is counted from the same portrait saying the same with a neutral face.
+Reads what ``render_talk.py`` wrote; environment and model as for ``judge_blendshapes.py``. Changes are
+measured from the same portrait saying the same with a neutral face.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from record import table, write_section
 
 
 def mean_scores(landmarker: vision.FaceLandmarker, folder: Path) -> Scores | None:
-    """Mean scores over the pictures of a clip; contempt is the mean of the frames' own."""
+    """Return mean scores over the frames of a clip; contempt is averaged frame by frame."""
     found = []
     for path in sorted(folder.glob("*.png")):
         shapes = landmarker.detect(mp.Image.create_from_file(str(path))).face_blendshapes
@@ -29,7 +29,7 @@ def mean_scores(landmarker: vision.FaceLandmarker, folder: Path) -> Scores | Non
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", required=True)

@@ -1,4 +1,4 @@
-"""Is the emotion of a voice seen on the face it was put on? Reads what ``render_voices.py`` wrote.
+"""Judge whether faces show the emotion of the voice, on output of ``render_voices.py``.
 
 Needs the environment of ``judge_blendshapes.py``::
 
@@ -19,7 +19,7 @@ from record import table, write_section
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", required=True)

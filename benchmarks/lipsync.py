@@ -1,4 +1,4 @@
-"""Do lips keep saying what they said? Mouth opening before and after, tracked in both clips.
+"""Measure whether edits keep speech: the mouth opening, tracked before and after.
 
 python benchmarks/lipsync.py [CLIP ...]
 """
@@ -24,7 +24,7 @@ DEFAULT = ("hdtf_512_25fps.mp4", "mead_w009_neutral_256_25fps.mp4", "speech_450_
 
 
 def openings(path: Path) -> np.ndarray:
-    """Lip gap of every frame in eye distances, NaN without a face; no smoothing."""
+    """Return the unsmoothed lip gap per frame in eye distances, NaN without a face."""
     out = []
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         for frame in reader:
@@ -39,7 +39,7 @@ def openings(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path, nargs="*")
     args = parser.parse_args()

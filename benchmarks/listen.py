@@ -1,4 +1,4 @@
-"""The shipped listener on voices it was not trained on, beside a linear model; and its speed.
+"""Evaluate the bundled listener on held-out speakers, beside a linear model; measure speed.
 
 python benchmarks/listen.py --data DATA --features FOLDER
 
@@ -31,7 +31,7 @@ DRAWS = 4
 
 
 def statistics(rows: np.ndarray) -> np.ndarray:
-    """Means, spreads and quantiles of cepstra and pitch: what the linear model sees."""
+    """Return means, spreads and quantiles of cepstra and pitch for the linear model."""
     rows = rows.astype(np.float32)
     band = np.arange(MELS)[:, None] + 0.5
     cosines = np.cos(np.pi * band * np.arange(CEPSTRA)[None] / MELS) * np.sqrt(2 / MELS)
@@ -49,7 +49,7 @@ def statistics(rows: np.ndarray) -> np.ndarray:
 
 
 def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Multinomial logistic regression, labels predicted for ``test``."""
+    """Predict the labels of ``test`` by multinomial logistic regression."""
     x, y = torch.tensor(train, dtype=torch.float32), torch.tensor(labels)
     weights = torch.zeros(x.shape[1], len(HEARD), requires_grad=True)
     bias = torch.zeros(len(HEARD), requires_grad=True)
@@ -67,7 +67,7 @@ def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarra
 
 
 def baseline(data: SpeechData, excerpts: Excerpts, corpus: str) -> tuple[float, float]:
-    """Accuracy of the linear model alone and with the speakers' neutral statistics taken away."""
+    """Return the linear model's accuracy, alone and minus the speaker's neutral statistics."""
     some = [i for i, u in enumerate(data.utterances) if u.corpus == corpus and data.emotion[i] >= 0]
     values = np.stack([statistics(excerpts.get(i)) for i in some])
     truth, speaker = data.emotion[some], data.speaker[some]
@@ -84,7 +84,7 @@ def baseline(data: SpeechData, excerpts: Excerpts, corpus: str) -> tuple[float, 
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True)
@@ -124,7 +124,7 @@ def main() -> None:
                      recall(np.array(alone), truth), float(np.mean(beside)), *simple])  # fmt: skip
         print(rows[-1], flush=True)
     head = ["corpus", "held-out speakers", "clips", "classes", "listener alone",
-            "beside one neutral clip", "linear alone", "linear, neutral taken away"]  # fmt: skip
+            "beside one neutral clip", "linear alone", "linear, minus neutral"]  # fmt: skip
     single = Listener(threads=1)
     sound = np.tile(np.random.default_rng(0).standard_normal(SPEECH_RATE * 10) * 0.05, 6)
     single.listen(sound.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Peak memory of editing a long clip.
+"""Measure the peak memory of editing a long clip.
 
 python benchmarks/memory.py [--minutes 10]
 """
@@ -17,7 +17,7 @@ from record import MEDIA, table, write_section
 
 
 def peak(clip: Path, out: Path) -> float:
-    """Peak resident memory of one edit, MB."""
+    """Return the peak resident memory of one edit in MB."""
     command = [sys.executable, "-m", "mien", "edit", str(clip), "-o", str(out), "-e", "sad"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -27,7 +27,7 @@ def peak(clip: Path, out: Path) -> float:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     args = parser.parse_args()

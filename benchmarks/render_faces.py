@@ -1,4 +1,4 @@
-"""Edit every portrait of a folder to every emotion, for the judges and for the eye.
+"""Edit every portrait of a folder to every emotion, for the judges and for inspection.
 
 Writes ``OUT/<portrait>/<emotion>.png`` beside ``input.png`` and its landmarks, and ``OUT/sheet.png``.
 
@@ -23,7 +23,7 @@ TILE = 256
 
 
 def tile(image: np.ndarray) -> np.ndarray:
-    """Picture fitted into a square."""
+    """Fit the picture into a square."""
     scale = TILE / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     bottom, right = TILE - small.shape[0], TILE - small.shape[1]
@@ -31,7 +31,7 @@ def tile(image: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,4 +1,4 @@
-"""Let every portrait of a folder talk with every emotion, for the judge and for the eye; and the speed.
+"""Make every portrait of a folder talk with every emotion; measure the speed.
 
 Writes ``OUT/<portrait>/<emotion>/NN.png`` (every fourth frame), ``neutral`` among the emotions.
 
@@ -26,19 +26,19 @@ EVERY = 4
 
 
 def frames(path: Path) -> list[np.ndarray]:
-    """Every picture of a clip."""
+    """Read every frame of a clip."""
     with VideoReader(path) as reader:
         return [frame.image for frame in reader]
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("portraits", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=384)
-    parser.add_argument("--speed", action="store_true", help="measure the speed and nothing else")
+    parser.add_argument("--speed", action="store_true", help="measure only the speed")
     args = parser.parse_args()
     sources = sorted(p for p in args.portraits.iterdir() if p.is_file())
     with tempfile.TemporaryDirectory() as folder:

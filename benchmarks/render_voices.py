@@ -1,4 +1,4 @@
-"""Portraits made to look like held-out voices, for the judge and for the eye.
+"""Edit portraits to the emotion of held-out voices, for the judge and for inspection.
 
 Writes ``OUT/<portrait>.png``, ``OUT/<portrait>__<clip>.png``, ``OUT/cases.json`` and sheets.
 
@@ -31,7 +31,7 @@ PORTRAITS = (
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,4 +1,4 @@
-"""Speed of the whole chain: H.264 file in, H.264 file out, everything included.
+"""Measure the speed of a whole edit, from H.264 file to H.264 file, start-up included.
 
 python benchmarks/speed.py [--seconds 24]
 """
@@ -23,7 +23,7 @@ CLIPS = {
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=24.0)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What ``import mien`` and ``mien --help`` cost.
+"""Measure the time of ``import mien`` and ``mien --help``.
 
 python benchmarks/startup.py
 """
@@ -14,7 +14,7 @@ from record import table, write_section
 
 
 def seconds(*args: str) -> float:
-    """Median of 9 runs of a Python process."""
+    """Return the median time of 9 runs of a Python process."""
     times = []
     for _ in range(9):
         start = perf_counter()
@@ -24,7 +24,7 @@ def seconds(*args: str) -> float:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     bare = seconds("-c", "pass")
     rows = [
         [

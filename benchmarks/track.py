@@ -1,4 +1,4 @@
-"""How exactly faces are found and followed, against the teacher's landmarks.
+"""Measure detection and tracking of faces against the teacher's landmarks.
 
 python tools/label_clips.py TEACHER.task ../shared/data/talking/video build/teacher
 python tools/label_clips.py TEACHER.task ../shared/media/videos build/teacher-media
@@ -40,18 +40,18 @@ FRONTAL = np.deg2rad(15)
 
 
 def errors(found: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Distance of every point, shares of the eye distance."""
+    """Return the distance of every point as a share of the eye distance."""
     return np.linalg.norm((found - want)[:, :2], axis=1) / eye_distance(want)
 
 
 def nearest(found: list[np.ndarray], want: np.ndarray) -> np.ndarray | None:
-    """The face meant by ``want``."""
+    """Return the face nearest to ``want``."""
     near = min(found, key=lambda points: mesh_distance(want, points), default=None)
     return near if near is not None and mesh_distance(want, near) < 0.5 else None
 
 
 def held_out_stills() -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
-    """Held-out crops with the teacher's landmarks and their source."""
+    """Read held-out crops with the teacher's landmarks and their sources."""
     with np.load(SHARED / "data" / "faces" / "labels.npz") as stored:
         landmarks, split = stored["landmarks"].astype(np.float32), stored["split"]
         source = stored["source"]
@@ -65,7 +65,7 @@ def held_out_stills() -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
 
 
 def summary(rows: list[np.ndarray], frontal: list[bool]) -> list[float]:
-    """Mean over all points; lips and lids of frontal faces; irises."""
+    """Return the mean over all points; over lips and lids of frontal faces; over irises."""
     e, f = np.array(rows), np.array(frontal)
     return [100 * v for v in (e.mean(), e[f][:, FINE].mean(), e[f][:, IRISES].mean())] + [
         100 * float(np.median(e.mean(1)))
@@ -73,12 +73,12 @@ def summary(rows: list[np.ndarray], frontal: list[bool]) -> list[float]:
 
 
 def is_frontal(points: np.ndarray) -> bool:
-    """Whether the face is turned by less than 15 degrees."""
+    """Tell whether the face is turned by less than 15 degrees."""
     return abs(head_pose(points).yaw) < FRONTAL
 
 
 def stills() -> list[list[object]]:
-    """Errors on held-out crops, by kind of source."""
+    """Return the errors on held-out crops, by kind of source."""
     rows, frontal, lost = defaultdict(list), defaultdict(list), defaultdict(int)
     with closing(FaceTracker(still=True)) as tracker:
         for image, want, source in held_out_stills():
@@ -97,14 +97,14 @@ def stills() -> list[list[object]]:
 
 
 def frames(path: Path) -> Iterator[np.ndarray]:
-    """Pictures of a clip."""
+    """Read the frames of a clip."""
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
             yield np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
 
 
 def follow(path: Path, label: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Our landmarks, the teacher's (NaN where there is no face)."""
+    """Return mien's and the teacher's landmarks, NaN where there is no face."""
     with np.load(label) as stored:
         want = stored["landmarks"].astype(np.float32)
         want[stored["missing"]] = np.nan
@@ -120,7 +120,7 @@ def follow(path: Path, label: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def jitter(points: np.ndarray) -> float:
-    """Median size of the second difference over time of rigid points, per mille of the eyes."""
+    """Return the median second difference of rigid points, per mille of the eye distance."""
     rigid = points[:, list(RIGID), :2]
     if not np.isfinite(points).any():
         return float("nan")
@@ -129,12 +129,12 @@ def jitter(points: np.ndarray) -> float:
 
 
 def opening(points: np.ndarray) -> np.ndarray:
-    """Mouth opening of every frame, eye distances."""
+    """Return the mouth opening of every frame in eye distances."""
     return np.array([np.linalg.norm(p[13, :2] - p[14, :2]) / eye_distance(p) for p in points])
 
 
 def clips(labels: Path) -> list[list[object]]:
-    """Errors, openings and jitter on held-out clips."""
+    """Measure errors, openings and jitter on held-out clips."""
     folder = SHARED / "data" / "talking"
     with (folder / "manifest.csv").open(newline="") as file:
         held_out = [r for r in csv.DictReader(file) if r["split"] != "train"]
@@ -156,7 +156,7 @@ def clips(labels: Path) -> list[list[object]]:
 
 
 def media(labels: Path) -> list[list[object]]:
-    """Frames lost in whole clips of every kind."""
+    """Count frames lost in whole clips of every kind."""
     out = []
     for path in sorted((MEDIA / "videos").iterdir()):
         label = labels / f"{path.stem}.npz"
@@ -177,7 +177,7 @@ def media(labels: Path) -> list[list[object]]:
 
 
 def make_static(folder: Path) -> None:
-    """Clips of portraits that do not move, with noise and real compression."""
+    """Write clips of unmoving portraits with noise and real compression."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for name in ("hallo_4", "hallo_6", "liveportrait_s5", "dice-talk_female"):
@@ -194,7 +194,7 @@ def make_static(folder: Path) -> None:
 
 
 def static(folder: Path, labels: Path) -> list[list[object]]:
-    """Jitter where nothing moves."""
+    """Measure jitter where nothing moves."""
     out = []
     for path in sorted(folder.glob("*.mp4")):
         ours, want, _ = follow(path, labels / f"{path.stem}.npz")
@@ -207,19 +207,19 @@ def static(folder: Path, labels: Path) -> list[list[object]]:
 
 
 def smoothed(points: np.ndarray) -> np.ndarray:
-    """As the editor sees them, at 25 frames per second."""
+    """Smooth landmarks as the editor does, at 25 frames per second."""
     filtered = OneEuro()
     return np.array([filtered(p, 1 / 25) if np.isfinite(p).all() else p for p in points])
 
 
 def spread(points: np.ndarray) -> float:
-    """Standard deviation of all points over time, per mille of the eye distance."""
+    """Return the standard deviation of all points over time, per mille of the eye distance."""
     size = float(np.nanmean([eye_distance(p) for p in points]))
     return 1000 * float(np.sqrt(np.nanvar(points[..., :2], axis=0).mean())) / size
 
 
 def speed() -> list[list[object]]:
-    """Milliseconds for one followed face, at several sizes of the frame, and for loading."""
+    """Measure milliseconds per tracked face at several frame sizes, and for loading."""
     image = read_still(MEDIA / "portraits" / "hallo_4.jpg")
     start = perf_counter()
     tracker = FaceTracker()
@@ -248,7 +248,7 @@ def speed() -> list[list[object]]:
 
 
 def turned(image: np.ndarray, points: np.ndarray, degrees: float) -> np.ndarray:
-    """The picture turned about the face."""
+    """Rotate the picture about the face."""
     box = face_square(points)
     matrix = cv2.getRotationMatrix2D((box.x, box.y), degrees, 1.0)
     size = (image.shape[1], image.shape[0])
@@ -256,7 +256,7 @@ def turned(image: np.ndarray, points: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def finding() -> list[list[object]]:
-    """Of all portraits, how many are found small, turned, and filling the picture."""
+    """Count portraits found when small, rotated, and filling the picture."""
     shown: dict[str, list[int]] = defaultdict(list)
     with closing(FaceTracker(still=True)) as tracker:
         for path in sorted((MEDIA / "portraits").iterdir()):
@@ -288,7 +288,7 @@ def finding() -> list[list[object]]:
 
 
 def empty(folder: Path) -> str:
-    """False faces in pictures without any."""
+    """Count detections in pictures without faces."""
     pictures = [p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".png", ".jpeg")]
     false = []
     with closing(FaceTracker(still=True)) as tracker:
@@ -308,9 +308,11 @@ def main() -> None:
     if args.make_static:
         make_static(args.make_static)
         return
-    text = ["Speed, milliseconds (median and mean of 100 frames; every 25th looks for others)."]
+    text = [
+        "Speed, milliseconds (median and mean of 100 frames; every 25th searches for new faces)."
+    ]
     text.append(table(["", "median", "mean"], speed()))
-    text.append("Portraits found, and faces that are none beside them:")
+    text.append("Portraits found, and false detections beside them:")
     text.append(table(["", "portraits", "found", "false"], finding()))
     if args.empty:
         text.append(empty(args.empty))
@@ -320,7 +322,7 @@ def main() -> None:
         rows = [[*row, *[""] * (len(head) - len(row))] for row in [*stills(), *clips(args.labels)]]
         text.append("Distance to the teacher's landmarks, % of the eye distance. Jitter: median "
                     "second difference of rigid points, per mille of the eye distance; "
-                    "the teacher smooths its own in video, so ours stands there smoothed too.")  # fmt: skip
+                    "the teacher smooths its own in video, so mien's is given smoothed too.")  # fmt: skip
         text.append(table(head, rows))
     if args.media:
         head = ["clip", "frames", "teacher finds", "mien finds", "lost", "distance, %",

@@ -1,10 +1,10 @@
-"""Learn the rig of the mesh engine from labelled faces.
+"""Fit the rig of the mesh engine to labelled faces.
 
 Reads landmarks and expression scores of many people, brings every face into the head frame and
 explains the landmarks by the scores (ridge regression, mirrored copies added, head turn as a
 nuisance). The slopes are how real faces move; each is then cut to the region its muscle reaches,
-made symmetric, and split into sides. Action units the scores do not know (6, 9, 23, 25) are drawn
-by hand. Also learns the way back: action units from landmarks (a linear reader).
+made symmetric, and split into sides. Action units without a score (6, 9, 23, 25) are drawn
+by hand. Also fits the inverse: action units from landmarks (a linear reader).
 
     python tools/fit_rig.py LABELS.npz src/mien/assets/rig.npz
 """
@@ -36,23 +36,23 @@ LEARNED = {
 }  # fmt: skip
 
 READ = {"6": None, "9": None, "25": None, "23": "mouthRollUpper"}
-"""Scores that tell an action unit where ``LEARNED`` does not say."""
+"""Scores that show an action unit without an entry in ``LEARNED``."""
 
 
 def step(x: np.ndarray, a: float, b: float) -> np.ndarray:
-    """Smooth step from 0 at ``a`` to 1 at ``b``."""
+    """Return a smooth step from 0 at ``a`` to 1 at ``b``."""
     t = np.clip((x - a) / (b - a), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bump(points: list[int], sx: float, sy: float) -> np.ndarray:
-    """Largest of the Gaussians around ``points``."""
+    """Return the largest of the Gaussians around ``points``."""
     d = C[:, None, :2] - C[points][None, :, :2]
     return np.exp(-((d[..., 0] / sx) ** 2 + (d[..., 1] / sy) ** 2) / 2).max(1)
 
 
 def both(points: tuple[int, ...]) -> list[int]:
-    """``points`` and their partners on the other side."""
+    """Return ``points`` and their mirrored partners."""
     return sorted({*points, *(int(MIRROR[p]) for p in points)})
 
 
@@ -66,7 +66,7 @@ EYE_FREE = 1 - bump(LIDS, 0.08, 0.05)
 
 
 def windows() -> dict[str, np.ndarray]:
-    """Where each muscle reaches, 0..1 per point."""
+    """Return the reach of each muscle, 0..1 per point."""
     brow = bump(BROWS, 0.20, 0.24) * step(-Y, -0.02, 0.14) * EYE_FREE
     lid_rows = [p for e in EYES.values() for r in (*e.upper_rows, e.lower_row) for p in r]
     lids = np.maximum(bump(LIDS, 0.03, 0.03), 0.0)
@@ -93,7 +93,7 @@ def windows() -> dict[str, np.ndarray]:
 
 
 def learn(landmarks: np.ndarray, scores: np.ndarray, names: list[str]) -> tuple[np.ndarray, ...]:
-    """Slopes ``(S, 478, 3)`` of the landmarks over the scores; also head-frame points, scores."""
+    """Return slopes ``(S, 478, 3)`` of landmarks over scores, head-frame points, and scores."""
     head, keep, turn = np.empty(landmarks.shape), np.zeros(len(landmarks), bool), []
     for i, points in enumerate(landmarks):
         pose = head_pose(points)
@@ -121,12 +121,12 @@ def learn(landmarks: np.ndarray, scores: np.ndarray, names: list[str]) -> tuple[
 
 
 def side_window(side: str) -> np.ndarray:
-    """1 on the person's own ``side``; the left side has x > 0."""
+    """Return 1 on the person's ``side``; the left side has x > 0."""
     return step(X, -0.10, 0.10) if side == "L" else 1 - step(X, -0.10, 0.10)
 
 
 def learned_fields(slopes: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """Both-sided field ``(478, 3)`` of every learned action unit."""
+    """Return the two-sided field ``(478, 3)`` of every learned action unit."""
     out = {}
     for unit, (score, factor) in LEARNED.items():
         parts = [i for i, n in enumerate(names) if n in (score, score + "Left", score + "Right")]
@@ -137,7 +137,7 @@ def learned_fields(slopes: np.ndarray, names: list[str]) -> dict[str, np.ndarray
 
 
 def drawn_fields() -> dict[str, np.ndarray]:
-    """Both-sided fields of the action units that no score shows."""
+    """Return two-sided fields of the action units that no score shows."""
     sign = np.sign(X)
     cheeks = (
         bump(both((50, 117, 118, 101, 205, 36)), 0.20, 0.18)
@@ -176,7 +176,7 @@ def drawn_fields() -> dict[str, np.ndarray]:
 
 
 def reader(head: np.ndarray, scores: np.ndarray, names: list[str]) -> np.ndarray:
-    """Linear reader ``(1 + 478*3, D)``: head-frame points to action units, else 0."""
+    """Return the linear reader ``(1 + 478*3, D)`` from head-frame points to action units."""
     target = np.zeros((len(head), len(ACTION_UNITS)))
     for i, (unit, side) in enumerate(UNIT_AND_SIDE):
         score = READ.get(unit) or (LEARNED[unit][0] if unit in LEARNED else None)

@@ -1,12 +1,12 @@
-"""Label the frames of clips with the teacher's 478 landmarks, as material for training.
+"""Label the frames of clips with the teacher's 478 landmarks, for training.
 
-The teacher is MediaPipe's FaceLandmarker; it needs ``mediapipe >= 0.10.30``, numpy and av in an
-environment of its own:
+The teacher is MediaPipe's FaceLandmarker; it needs ``mediapipe >= 0.10.30``, numpy and av in a
+separate environment:
 
     python tools/label_clips.py TEACHER.task VIDEOS_DIR OUT_DIR
 
 writes ``OUT_DIR/CLIP.npz`` with ``landmarks`` ``float16 (T, 478, 3)`` in pixels of the frame and
-``missing`` ``bool (T,)``; clips that are there already are skipped.
+``missing`` ``bool (T,)``; existing files are kept.
 """
 
 from __future__ import annotations

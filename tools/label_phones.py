@@ -1,8 +1,8 @@
-"""Label speech with phones, as material for the articulator: what a mouth says before how it moves.
+"""Label speech with phones, for the articulator's pretraining.
 
-Three sources, none of which is needed at run time:
+The speech has three sources, none of which is needed at run time:
 
-- speech of a table of recordings, heard by PocketSphinx (BSD; ``pip install pocketsphinx``),
+- speech of a table of recordings, recognised by PocketSphinx (BSD; ``pip install pocketsphinx``),
 - sentences spoken by flite's three recorded voices (English), which says when each phone ends,
 - sentences spoken by espeak-ng in any language, which says when each phone begins.
 
@@ -38,7 +38,7 @@ Spoken = tuple[npt.NDArray[np.float32], list[tuple[float, str]]]
 """Samples at 16 kHz, and (end in seconds, IPA symbol) of every phone."""
 
 _MOST = {"nemo": 1500, "urdu": 200}
-"""Recordings of a corpus; its speech repeats itself."""
+"""Recordings used of a corpus, whose sentences repeat."""
 
 _RAVDESS = {"01": "kids are talking by the door", "02": "dogs are sitting by the door"}
 _FLITE_MINUTES, _ESPEAK_MINUTES = 75.0, 6.0
@@ -99,7 +99,7 @@ def _heard(decoder: Decoder, samples: npt.NDArray[np.float32]) -> list[tuple[flo
 def _aligned(
     decoder: Decoder, samples: npt.NDArray[np.float32], text: str
 ) -> list[tuple[float, str]]:
-    """Empty where the text is not found in the sound."""
+    """Align text with sound; empty where the text is not found."""
     decoder.set_align_text(text)
     try:
         _listen(decoder, samples)

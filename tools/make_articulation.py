@@ -1,9 +1,9 @@
-"""How all landmarks go along with the articulation code: ``src/mien/assets/articulation.npz``.
+"""Fit landmark displacements to the articulation code: ``src/mien/assets/articulation.npz``.
 
 python tools/make_articulation.py build/teacher MANIFEST
 
 The first argument is what ``tools/label_clips.py`` wrote, the second the table of the clips. Only
-real clips count.
+real clips are used.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from mien.training.articulator.material import codes_of, head_frames
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 RIDGE = 1e-4
-"""Of the spread of the code: entries that hardly differ share what they explain."""
+"""Ridge penalty, relative to the variance of the code."""
 
 
 def reach() -> np.ndarray:
-    """How far speech reaches, 0..1 per landmark: all of the lower face, nothing above the nose."""
+    """Return the reach of speech, 0..1 per landmark: the lower face, nothing above the nose."""
     points = canonical_face().points
     nose, lip = points[4, 1], points[0, 1]
     return np.clip((points[:, 1] - nose) / (0.7 * (lip - nose)), 0, 1)
 
 
 def main() -> None:
-    """Regress and write."""
+    """Fit the regression and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("labels", type=Path)
     parser.add_argument("manifest", type=Path)

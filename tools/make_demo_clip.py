@@ -29,7 +29,7 @@ BLINKS = (0.35, 2.05, 3.6)
 
 
 def bump(time: float, at: float, width: float) -> float:
-    """Smooth bump around ``at``."""
+    """Return a smooth bump around ``at``."""
     return float(np.exp(-(((time - at) / width) ** 2)))
 
 

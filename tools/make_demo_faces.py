@@ -2,7 +2,7 @@
 
 Each picture is the mean of twenty people (and their mirror images): every face is brought into
 one frame, warped onto the mean landmarks of the group, matched in colour and averaged, so that it
-shows nobody. The surroundings fade into a plain backdrop.
+shows no real person. The surroundings fade into a plain backdrop.
 
     python tools/make_demo_faces.py ../shared src/mien/assets/demo
 """
@@ -31,7 +31,7 @@ EYES_AT = (256.0, 226.0)
 LOOKS, SECONDS = 8, 8.0
 HAIR = {"woman": 0.68, "man": 0.585, "both": 0.60}
 
-# (file, which of the looks at it): frontal, calm, mouth closed
+# (file, index of the frame): frontal, calm, mouth closed
 WOMEN = (
     ("media/portraits/anitalker_aiface2.jpg", 0),
     ("media/portraits/anitalker_aiface3.jpg", 0),
@@ -78,7 +78,7 @@ MEN = (
 
 
 def picture(path: Path, look: int) -> np.ndarray:
-    """One picture of a still or clip."""
+    """Read one picture of a still or clip."""
     if is_still(path):
         return read_still(path)
     with VideoReader(path) as reader:
@@ -86,7 +86,7 @@ def picture(path: Path, look: int) -> np.ndarray:
 
 
 def into_frame(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Picture and landmarks upright in the common frame, and the enlargement that took."""
+    """Align picture and landmarks with the common frame; also return the scale."""
     eyes = np.stack([landmarks[[33, 133], :2].mean(0), landmarks[[263, 362], :2].mean(0)])
     across = eyes[1] - eyes[0]
     scale = EYE_DISTANCE / head_pose(landmarks).scale
@@ -104,7 +104,7 @@ def into_frame(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np
 
 
 def mean_shape(shapes: list[np.ndarray]) -> np.ndarray:
-    """Symmetric mean of head-frame landmarks, placed in the frame, ``(478, 3)`` pixels."""
+    """Return the symmetric mean of head-frame landmarks in the frame, ``(478, 3)`` pixels."""
     heads = np.mean([head_pose(s).to_head(s) for s in shapes], 0)
     heads = (heads + heads[canonical_face().mirror] * [-1, 1, 1]) / 2
     points = heads * EYE_DISTANCE
@@ -125,7 +125,7 @@ def onto(image: np.ndarray, points: np.ndarray, target: np.ndarray) -> np.ndarra
 
 
 def face_mask(points: np.ndarray, grow: float, blur: float) -> np.ndarray:
-    """Soft mask of the face oval, 0..1, ``(H, W, 1)``."""
+    """Return a soft mask of the face oval, 0..1, ``(H, W, 1)``."""
     mask = np.zeros((SIZE, SIZE), np.float32)
     oval = points[list(OVAL), :2]
     center = oval.mean(0)
@@ -134,7 +134,7 @@ def face_mask(points: np.ndarray, grow: float, blur: float) -> np.ndarray:
 
 
 def average(sources: list[tuple[np.ndarray, np.ndarray, float]], hair: float) -> np.ndarray:
-    """Mean of aligned people and their mirror images, RGB; ``hair``: width of head kept."""
+    """Average aligned people and their mirror images, RGB; ``hair``: width of head kept."""
     target = mean_shape([points for _, points, _ in sources])
     skin = face_mask(target, 0.92, 2.0)[..., 0] > 0.5
     faces = [onto(image, points, target).astype(np.float32) for image, points, _ in sources]
@@ -144,7 +144,7 @@ def average(sources: list[tuple[np.ndarray, np.ndarray, float]], hair: float) ->
     total, weight_sum = np.zeros((SIZE, SIZE, 3)), 0.0
     for face, mean, spread, (_, _, scale) in zip(faces, means, spreads, sources, strict=True):
         matched = (face - mean) * np.clip(goal_spread / spread, 0.6, 1.6) + goal_mean
-        weight = 1.0 / max(scale, 1.2)  # pictures that had to be enlarged are soft
+        weight = 1.0 / max(scale, 1.2)  # enlarged pictures are soft
         total += weight * (matched + matched[:, ::-1])
         weight_sum += 2 * weight
     mean_face = np.clip(total / weight_sum, 0, 255).astype(np.float32)
@@ -155,7 +155,7 @@ def average(sources: list[tuple[np.ndarray, np.ndarray, float]], hair: float) ->
 
 
 def backdrop(image: np.ndarray, target: np.ndarray, hair: float) -> np.ndarray:
-    """The head on a plain, softly lit ground: what surrounds it fades out."""
+    """Put the head on a plain, softly lit ground; its surroundings fade out."""
     rows = np.linspace(1.03, 0.90, SIZE, dtype=np.float32)[:, None, None]
     ground = np.array([206, 208, 212], np.float32) * rows * np.ones((1, SIZE, 1), np.float32)
     head = np.zeros((SIZE, SIZE), np.float32)

@@ -18,7 +18,7 @@ ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 
 
 def main() -> None:
-    """Average and write."""
+    """Average the embeddings and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("features", type=Path)
     stored = np.load(parser.parse_args().features, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Make the nets of ``mien talk`` that ship in ``src/mien/assets`` out of finished trainings.
+"""Export finished trainings as the nets of ``mien talk`` in ``src/mien/assets``.
 
 mien train articulator --config configs/articulator.toml -o runs/articulator
 python tools/make_talk_assets.py articulator runs/articulator [runs/articulator-2 ...]
@@ -18,7 +18,7 @@ ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 
 
 def main() -> None:
-    """Export what the command line names."""
+    """Export the runs named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("articulator", "dice"))
     parser.add_argument("runs", type=Path, nargs="+")

@@ -1,4 +1,4 @@
-"""Make the tracker's nets that ship in ``src/mien/assets`` out of finished trainings.
+"""Export finished trainings as the tracker's nets in ``src/mien/assets``.
 
 mien train tracker --config configs/tracker_face.toml -o runs/face
 python tools/make_tracker_assets.py runs/detector runs/face runs/mouth runs/eye
@@ -15,7 +15,7 @@ ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 
 
 def main() -> None:
-    """Export what the command line names."""
+    """Export the runs named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--assets", type=Path, default=ASSETS)

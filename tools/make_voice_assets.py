@@ -1,4 +1,4 @@
-"""Make the nets and presets that ship in ``src/mien/assets`` out of finished trainings.
+"""Export finished trainings as the voice nets and presets in ``src/mien/assets``.
 
 mien train listener --config configs/listener.toml -o runs/listener
 python tools/make_voice_assets.py listener runs/listener [runs/listener-2 ...]
@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def main() -> None:
-    """Export what the command line names."""
+    """Export the runs named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("listener", "connector"))
     parser.add_argument("runs", type=Path, nargs="+")

@@ -25,7 +25,7 @@ _CAPTION: Final = 34
 
 
 @contextmanager
-def demo_picture(name: str) -> Iterator[Path]:
+def demo_file(name: str) -> Iterator[Path]:
     """Open a file of the demo material that ships with mien."""
     with as_file(files("mien") / "assets" / "demo" / name) as path:
         if not path.exists():
@@ -41,39 +41,39 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace an earlier demo.")
     ] = False,
 ) -> None:
-    """Make a contact sheet of all emotions, an edited clip and a talking face from demo material."""
+    """Make a contact sheet of all emotions, an edited clip and a talking face as a demo."""
     from mien.api import edit, talk
     from mien.face.facs import RECIPES
 
     names = ("emotions.png", "clip.mp4", "clip-emotions.mp4", "talk.mp4")
-    wanted = [output / name for name in names]
-    for path in wanted:
+    sheet, clip, edited, talking = paths = [output / name for name in names]
+    for path in paths:
         if path.exists() and not overwrite:
             raise InputError(f"{path} exists already; use --overwrite, or another folder with -o.")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {output} cannot be created ({error.strerror}).") from error
-    _write_sheet(wanted[0], list(RECIPES))
-    with demo_picture(DEMO_CLIP) as clip:
-        shutil.copyfile(clip, wanted[1])
+    _write_sheet(sheet, list(RECIPES))
+    with demo_file(DEMO_CLIP) as source:
+        shutil.copyfile(source, clip)
     with (
         as_file(files("mien") / "assets" / "demo" / "timeline.json") as timeline,
         progress_bar("Editing the clip") as progress,
     ):
-        report = edit(wanted[1], wanted[2], timeline=timeline, overwrite=True, progress=progress)
+        edit_report = edit(clip, edited, timeline=timeline, overwrite=True, progress=progress)
     with (
-        demo_picture(DEMO_FACES[0]) as face,
-        demo_picture(DEMO_SPEECH) as speech,
+        demo_file(DEMO_FACES[0]) as face,
+        demo_file(DEMO_SPEECH) as speech,
         progress_bar("Talking") as progress,
     ):
-        talking = talk(face, speech, wanted[3], "happy:0.6", overwrite=True, progress=progress)
-    typer.echo(f"{wanted[0]}: every emotion on three average faces")
-    typer.echo(f"{wanted[1]}: a clip, and {wanted[2]}: the same clip through its emotions")
-    typer.echo(f"({report.frames} frames edited at {report.frames_per_second:.0f} frames/s)")
-    typer.echo(
-        f"{wanted[3]}: an average face that talks ({talking.frames_per_second:.0f} frames/s)"
-    )
+        talk_report = talk(face, speech, talking, "happy:0.6", overwrite=True, progress=progress)
+    typer.echo(f"{sheet}: every emotion on three average faces")
+    typer.echo(f"{clip}: a clip, and {edited}: the same clip through its emotions")
+    speed = f"{edit_report.frames_per_second:.0f} frames/s"
+    typer.echo(f"({edit_report.frames} frames edited at {speed})")
+    speed = f"{talk_report.frames_per_second:.0f} frames/s"
+    typer.echo(f"{talking}: an average face that talks ({speed})")
 
 
 def _write_sheet(path: Path, names: list[str]) -> None:
@@ -89,7 +89,7 @@ def _write_sheet(path: Path, names: list[str]) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for face in DEMO_FACES:
-            with demo_picture(face) as source:
+            with demo_file(face) as source:
                 tiles: list[RGBImage] = []
                 for name in names:
                     target = Path(folder) / f"{face}-{name}.png"

@@ -74,14 +74,14 @@ def _self_test() -> str:
 
     import numpy as np
 
-    from mien.cli.demo import DEMO_FACES, demo_picture
+    from mien.cli.demo import DEMO_FACES, demo_file
     from mien.emotion.request import Emotion
     from mien.engines.mesh import MeshEngine
     from mien.face.tracker import FaceTracker
     from mien.face.types import Face
     from mien.media.still import read_still
 
-    with demo_picture(DEMO_FACES[0]) as path:
+    with demo_file(DEMO_FACES[0]) as path:
         image = read_still(path)
     with closing(FaceTracker(still=True)) as tracker:
         found = tracker(image)
