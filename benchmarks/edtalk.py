@@ -29,11 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import edtalk_baseline as plain
 from tests.reference.reference_weights import fill, image, state_dict
 
-from mien.engines.edtalk.encoder import Coefficients
+from mien.engines.edtalk.checkpoints import fold
 from mien.engines.edtalk.engine import EDTalkEngine
-from mien.engines.edtalk.keys import fold
-from mien.engines.edtalk.settings import EDTalkSettings
-from mien.engines.edtalk.spec import EDTalkSpec
+from mien.engines.edtalk.generator import Coefficients
+from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
 
 SPEC = Path(__file__).parent.parent / "tests" / "reference" / "edtalk_generator.json"
 NAMES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -97,7 +96,7 @@ def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, objec
     kinds = [(dtype, False) for dtype in NAMES] + ([(d, True) for d in NAMES] if compiled else [])
     for dtype, compile_ in kinds:
         settings = EDTalkSettings(device, dtype, compile_)
-        net = EDTalkEngine(fold(weights, EDTalkSpec(), torch.float32), settings)._net
+        net = EDTalkEngine(fold(weights, EDTalkConfig(), torch.float32), settings)._net
         seen = net.source(source)
         poses = [net.motion(frame).pose for frame in driving]
 

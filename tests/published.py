@@ -1,16 +1,18 @@
-"""Tiny checkpoints in the published form, with weights made from names."""
+"""Tiny checkpoints in the published form, with weights made from names and their own sizes."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from mien.cmet.connector import Connector, ConnectorSpec
-from mien.engines.edtalk.audio2lip import Audio2Lip
-from mien.engines.edtalk.keys import Key, published_keys
-from mien.engines.edtalk.spec import EDTalkSpec
+from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig
+from mien.engines.edtalk.checkpoints import Key, generator_keys
+from mien.engines.edtalk.settings import EDTalkConfig
 from mien.engines.published_checkpoints import convert_file
 from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
 from mien.weights.manifest import AUDIO2LIP, CONNECTOR, EMOTION2VEC, GENERATOR, entry
@@ -18,11 +20,18 @@ from mien.weights.store import Store
 
 from .reference.reference_weights import fill, state_dict
 
-SPEC = EDTalkSpec(widths=(4, 8, 8, 8, 16), style=48, lip=6, pose=4, expression=10, affine=8)
+SPEC = EDTalkConfig(widths=(4, 8, 8, 8, 16), style=48, lip=6, pose=4, expression=10, affine=8)
 HERE = Path(__file__).parent / "reference"
+CONNECTOR_SIZES = {"width": 64, "layers": 1, "feed_forward": 64}
+AUDIO2LIP_SIZES = {"lip": SPEC.lip, "width": 2}
 
 
-def generator_weights(spec: EDTalkSpec = SPEC, seed: int = 0) -> dict[str, torch.Tensor]:
+def own_config(sizes: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint carries whose sizes are not the published ones."""
+    return {"mien": {"config": sizes}}
+
+
+def generator_weights(spec: EDTalkConfig = SPEC, seed: int = 0) -> dict[str, torch.Tensor]:
     def made(key: Key) -> torch.Tensor:
         scale, shift = 1.0, 0.0
         if key.name.endswith("kernel"):
@@ -36,24 +45,27 @@ def generator_weights(spec: EDTalkSpec = SPEC, seed: int = 0) -> dict[str, torch
             scale = 1 / np.sqrt(np.prod(key.shape[1:]))
         return torch.from_numpy(fill(key.name, key.shape, seed, scale, shift))
 
-    return {key.name: made(key) for key in published_keys(spec)}
+    return {key.name: made(key) for key in generator_keys(spec)}
 
 
-def write_generator(path: Path, spec: EDTalkSpec = SPEC, seed: int = 0) -> Path:
-    torch.save({"gen": generator_weights(spec, seed), "args": {"iter": 1}}, path)
+def write_generator(path: Path, spec: EDTalkConfig = SPEC, seed: int = 0) -> Path:
+    weights = generator_weights(spec, seed)
+    torch.save({"gen": weights, "args": {"iter": 1}, **own_config(asdict(spec))}, path)
     return path
 
 
 def write_connector(path: Path, speech: int = 1024) -> Path:
     torch.manual_seed(0)
-    net = Connector(ConnectorSpec(speech=speech, width=64, layers=1, feed_forward=64))
-    torch.save({"state_dict": net.state_dict(), "optimizer": {}, "global_step": 1}, path)
+    sizes = {**CONNECTOR_SIZES, "speech": speech}
+    weights = Connector(ConnectorSpec(**sizes)).state_dict()
+    torch.save({"state_dict": weights, "optimizer": {}, **own_config(sizes)}, path)
     return path
 
 
 def write_audio2lip(path: Path) -> Path:
     torch.manual_seed(0)
-    torch.save({"audio2lip": Audio2Lip(SPEC.lip, 2).state_dict()}, path)
+    weights = Audio2Lip(Audio2LipConfig(**AUDIO2LIP_SIZES)).state_dict()
+    torch.save({"audio2lip": weights, **own_config(AUDIO2LIP_SIZES)}, path)
     return path
 
 

@@ -19,11 +19,11 @@ from mien.engines.svd.unet import ADAPTER, build_unet
 from mien.weights.manifest import (
     ADAPTERS,
     AUDIO,
+    AUDIO_ENCODER,
     BANK,
-    EAR,
-    EYE,
-    FLOW,
     GUIDER,
+    IMAGE_ENCODER,
+    INTERPOLATOR,
     PRIORS,
     UNET,
     VAE,
@@ -98,10 +98,10 @@ def published_files(folder: Path) -> dict[str, Path]:
         AUDIO: audio.state_dict(),
         BANK: bank.state_dict(),
         GUIDER: guider.state_dict(),
-        FLOW: flow,
+        INTERPOLATOR: flow,
     }
-    tensors = {UNET: stock, VAE: vae.state_dict(), EYE: eye.state_dict()}
-    tensors[EAR] = {
+    tensors = {UNET: stock, VAE: vae.state_dict(), IMAGE_ENCODER: eye.state_dict()}
+    tensors[AUDIO_ENCODER] = {
         f"model.{name}" if "proj_out" not in name else name: value
         for name, value in ear.state_dict().items()
     }

@@ -9,7 +9,7 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("huggingface_hub")
 
+from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig
 from mien.engines.published_checkpoints import convert_file, fetch
 from mien.errors import InputError, WeightsError
 from mien.weights.convert import load
@@ -37,6 +38,7 @@ from mien.weights.store import Store
 
 from .command import mien
 from .published import (
+    AUDIO2LIP_SIZES,
     SPEC,
     generator_weights,
     write_audio2lip,
@@ -95,7 +97,7 @@ def test_a_wrong_checkpoint_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(WeightsError, match=f"{path} is not"):
             convert_file(entry(name), path, store)
-    assert not store.kept()
+    assert not store.records()
 
 
 def test_unmatched_keys_are_listed(tmp_path: Path) -> None:
@@ -105,11 +107,30 @@ def test_unmatched_keys_are_listed(tmp_path: Path) -> None:
     weights["surprise"] = torch.zeros(3)
     torch.save({"gen": weights}, tmp_path / "bad.pt")
     with pytest.raises(WeightsError) as caught:
-        convert_file(entry(GENERATOR), tmp_path / "bad.pt", Store(tmp_path / "cache"))
+        convert_file(entry(GENERATOR), tmp_path / "bad.pt", Store(tmp_path / "cache"), asdict(SPEC))
     text = str(caught.value)
     assert "1 missing (fc.1.bias)" in text
     assert "1 unknown (surprise)" in text
     assert f"fc.0.bias: expected ({SPEC.style},), found (3,)" in text
+
+
+def test_sizes_are_published_given_or_carried(tmp_path: Path) -> None:
+    store, item = Store(tmp_path / "cache"), entry(AUDIO2LIP)
+    weights = Audio2Lip(Audio2LipConfig(**AUDIO2LIP_SIZES)).state_dict()
+    torch.save(weights, tmp_path / "bare.pt")
+    with pytest.raises(
+        WeightsError, match=r"expected \(32, 1, 3, 3\), found \(2, 1, 3, 3\).*--config"
+    ):
+        convert_file(item, tmp_path / "bare.pt", store)
+    convert_file(item, tmp_path / "bare.pt", store, AUDIO2LIP_SIZES)
+    assert load(store.locate(AUDIO2LIP))[1] == AUDIO2LIP_SIZES
+    with pytest.raises(WeightsError, match="unknown sizes: colour. Valid: lip, width"):
+        convert_file(item, tmp_path / "bare.pt", store, {"colour": 3})
+    convert_file(item, write_audio2lip(tmp_path / "carried.pt"), store)
+    assert load(store.locate(AUDIO2LIP))[1] == AUDIO2LIP_SIZES
+    torch.save(Audio2Lip().state_dict(), tmp_path / "published.pt")
+    convert_file(item, tmp_path / "published.pt", store)
+    assert load(store.locate(AUDIO2LIP))[1] == {"lip": 20, "width": 32}
 
 
 class _Evil:
@@ -132,7 +153,7 @@ def test_nothing_in_a_pickle_is_executed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_command_line_beside_the_weights_is_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "args.pt"
     torch.save({"gen": generator_weights(), "args": argparse.Namespace(lr=1.0)}, path)
-    convert_file(entry(GENERATOR), path, Store(tmp_path / "cache"))
+    convert_file(entry(GENERATOR), path, Store(tmp_path / "cache"), asdict(SPEC))
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut"])
@@ -304,3 +325,15 @@ def test_the_command_line(tmp_path: Path) -> None:
     wrong = mien("weights", "convert", AUDIO2LIP, tmp_path / "none.pt", cache=cache)
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
+
+
+def test_the_command_line_takes_sizes(tmp_path: Path) -> None:
+    weights = Audio2Lip(Audio2LipConfig(**AUDIO2LIP_SIZES)).state_dict()
+    torch.save(weights, tmp_path / "bare.pt")
+    sizes = tmp_path / "sizes.json"
+    base = ("weights", "convert", AUDIO2LIP, tmp_path / "bare.pt", "--accept-licence")
+    for content, code in ((json.dumps(AUDIO2LIP_SIZES), 0), ("[]", 2), ("{", 2)):
+        sizes.write_text(content)
+        done = mien(*base, "--config", sizes, cache=tmp_path / "cache")
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr

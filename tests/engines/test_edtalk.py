@@ -11,14 +11,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mien.engines.base import Motion
-from mien.engines.edtalk.engine import EDTalkEngine
+from mien.engines.edtalk.audio2lip import mel_spectrogram, mel_windows
+from mien.engines.edtalk.checkpoints import fold
+from mien.engines.edtalk.engine import EDTalkEngine, Restorer
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
-from mien.engines.edtalk.keys import fold, published_keys
-from mien.engines.edtalk.mel import mel_spectrogram, mel_windows
-from mien.engines.edtalk.restorer import Restorer
-from mien.engines.edtalk.sampling import sample
-from mien.engines.edtalk.settings import EDTalkSettings
-from mien.engines.edtalk.spec import EDTalkSpec
+from mien.engines.edtalk.layers import warp
+from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
 from mien.errors import InputError, MienError, WeightsError
 from mien.face.crop import Crop
 from mien.face.tracker import FaceTracker
@@ -26,6 +24,7 @@ from mien.media.still import read_still
 from mien.speech.emotion2vec import embed
 from mien.training.onnx_export import write_onnx
 from mien.utils.device import torch_device, working_dtype
+from mien.weights.convert import configured
 from mien.weights.manifest import GENERATOR
 
 from ..published import SPEC, generator_weights, tiny_emotion2vec, tiny_store
@@ -51,15 +50,10 @@ def motions(count: int) -> list[Motion]:
     ]
 
 
-def test_every_published_size_is_read_off_the_weights() -> None:
-    for spec in (SPEC, EDTalkSpec()):
-        shapes = {key.name: key.shape for key in published_keys(spec)}
-        assert EDTalkSpec.of(shapes) == spec
-        assert EDTalkSpec.from_dict(spec.to_dict()) == spec
-    with pytest.raises(WeightsError, match="missing"):
-        EDTalkSpec.of({"other": (1,)})
-    with pytest.raises(WeightsError, match="sizes"):
-        EDTalkSpec.from_dict({"widths": [1], "colour": 3})
+def test_sizes_travel_with_the_weights(engine: EDTalkEngine) -> None:
+    assert engine.config == SPEC
+    with pytest.raises(WeightsError, match="unknown sizes: colour"):
+        configured(EDTalkConfig, {"widths": [1], "colour": 3})
 
 
 def test_the_plain_formulation_says_the_same() -> None:
@@ -68,7 +62,7 @@ def test_the_plain_formulation_says_the_same() -> None:
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     import edtalk_baseline as plain
 
-    spec = EDTalkSpec(widths=(4, 8, 8, 8, 8, 8, 8), style=48, affine=8)
+    spec = EDTalkConfig(widths=(4, 8, 8, 8, 8, 8, 8), style=48, affine=8)
     weights = {k: v.double() for k, v in generator_weights(spec).items()}
     net = fold(weights, spec, torch.float64)
     generator = torch.Generator().manual_seed(0)
@@ -183,7 +177,7 @@ def test_sampling_is_pytorchs() -> None:
     where = torch.rand(2, 9, 7, 2, generator=generator, dtype=torch.float64) * 2.6 - 1.3
     mask = torch.rand(2, 1, 9, 7, generator=generator, dtype=torch.float64)
     wanted = torch.nn.functional.grid_sample(maps, where, align_corners=False) * mask
-    assert torch.allclose(sample(maps, where, mask), wanted, atol=1e-12)
+    assert torch.allclose(warp(maps, where, mask), wanted, atol=1e-12)
 
 
 def test_mel_of_odd_lengths() -> None:

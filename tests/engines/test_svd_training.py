@@ -173,7 +173,7 @@ def test_an_anchor_holds_the_embedder_near_published_priors(clips: Path, tmp_pat
     rng = np.random.default_rng(1)
     known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in EMOTIONS}
     path = tmp_path / "priors.safetensors"
-    save_file(known, path, metadata={"mien": json.dumps({"spec": {"prior": PRIOR}})})
+    save_file(known, path, metadata={"mien": json.dumps({"config": {"prior": PRIOR}})})
     for anchors, near in (("", False), (str(path), True)):
         out = tmp_path / f"run{near}"
         train_sequences(stage_one(clips, anchors=anchors, steps=150, anchor=5.0), out)

@@ -12,12 +12,16 @@ from torch.nn import functional as F
 from mien.cmet.connector import Connected, Connector, ConnectorSpec
 from mien.cmet.losses import contrastive, directional, focal
 from mien.cmet.transfer import transfer
-from mien.engines.edtalk.audio2lip import Audio2Lip, smooth
-from mien.engines.edtalk.encoder import Coefficients
-from mien.engines.edtalk.generator import EDTalk
-from mien.engines.edtalk.keys import fold
-from mien.engines.edtalk.mel import mel_filters, mel_spectrogram, mel_windows
-from mien.engines.edtalk.spec import EDTalkSpec
+from mien.engines.edtalk.audio2lip import (
+    Audio2Lip,
+    mel_filters,
+    mel_spectrogram,
+    mel_windows,
+    smooth,
+)
+from mien.engines.edtalk.checkpoints import fold
+from mien.engines.edtalk.generator import Coefficients, EDTalk
+from mien.engines.edtalk.settings import EDTalkConfig
 from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
 from mien.training.connector.objective import both_ways
 
@@ -30,7 +34,7 @@ SIDE = 256
 
 
 def _generator(made: Seeded) -> EDTalk:
-    return fold(made.weights("edtalk_generator"), EDTalkSpec(), made.dtype)
+    return fold(made.weights("edtalk_generator"), EDTalkConfig(), made.dtype)
 
 
 def _frames(made: Seeded, *names: str) -> torch.Tensor:
@@ -90,11 +94,11 @@ def audio2lip(made: Seeded, golden: Golden) -> Outputs:
         yield f"mel_windows_{letter}", windows
         lip = net(torch.from_numpy(windows).to(made.dtype))
         yield f"lip_{letter}", lip
-        yield f"lip_smoothed_{letter}", smooth(lip.float().numpy(), published=True)
+        yield f"lip_smoothed_{letter}", smooth(lip.float().numpy(), zero_padded=True)
     yield "lip_random_windows", net(made.fill("audio2lip.windows", (7, 1, 80, 16), 1.5))
     random = made.fill("audio2lip.smooth", (12, 20)).float().numpy()
-    yield "smoothed_random", smooth(random, published=True)
-    yield "smoothed_random_one_frame", smooth(random[:1], published=True)
+    yield "smoothed_random", smooth(random, zero_padded=True)
+    yield "smoothed_random_one_frame", smooth(random[:1], zero_padded=True)
 
 
 def emotion2vec(made: Seeded, golden: Golden) -> Outputs:

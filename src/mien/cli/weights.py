@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ def list_them(debug: Debug = False) -> None:
     from mien.weights.store import Store
 
     store = Store()
-    kept = store.kept()
+    kept = store.records()
     for item in ENTRIES:
         here = f"here, {kept[item.name].size / 1e6:.0f} MB" if store.has(item.name) else "not here"
         typer.echo(f"{item.name} ({here}): {item.about}")
@@ -63,6 +63,10 @@ def convert(
     name: Annotated[str, typer.Argument(help="Which weights these are, see list.")],
     file: Annotated[Path, typer.Argument(help="What the authors published.", metavar="FILE")],
     accept: _Accept = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="JSON file with the sizes of a net that differ from the published ones."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Convert a published file that you have; nothing in it is executed."""
@@ -74,8 +78,20 @@ def convert(
     if not file.exists():
         raise InputError(f"There is no file {file}.")
     _agree([item.name], accept)
-    kept = convert_file(item, file, store)
-    typer.echo(f"{item.name}: {store.folder / kept.file}, {kept.size / 1e6:.0f} MB")
+    stored = convert_file(item, file, store, None if config is None else _sizes(config))
+    typer.echo(f"{item.name}: {store.folder / stored.file}, {stored.size / 1e6:.0f} MB")
+
+
+def _sizes(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        sizes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"The configuration {path} cannot be read ({error}).") from error
+    if not isinstance(sizes, dict):
+        raise InputError(f"The configuration {path} must be a JSON object of names and sizes.")
+    return sizes
 
 
 @weights.command()
@@ -85,12 +101,12 @@ def verify(debug: Debug = False) -> None:
 
     store = Store()
     bad = []
-    for name, record in store.kept().items():
+    for name, record in store.records().items():
         problem = store.damage(name)
         typer.echo(f"{name}: {problem or f'good ({record.sha256[:16]})'}")
         if problem:
             bad.append(name)
-    if not store.kept():
+    if not store.records():
         typer.echo(f"There are no weights in {store.folder}.")
     if bad:
         raise WeightsError(f"Damaged: {', '.join(bad)}. Fetch or convert them again.")

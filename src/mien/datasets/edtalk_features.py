@@ -22,7 +22,7 @@ from mien.datasets.mead import find_files
 from mien.datasets.videos import process_videos, speech_of
 from mien.emotion.resolve_edtalk import Voices
 from mien.engines.edtalk.framing import training_crop
-from mien.engines.edtalk.mel import RATE
+from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.errors import InputError, MienError
 from mien.face.tracker import FaceTracker
 from mien.media.output import whole_file
@@ -164,7 +164,7 @@ def read_expressions(path: Path, models: Published) -> Array:
             codes += [motion.expression for motion in models.engine.motion(np.stack(some))]
     if not codes:
         raise MienError(f"No usable face was found in {path}.")
-    grid = np.arange(max(1, round((end + step) * RATE))) / RATE
+    grid = np.arange(max(1, round((end + step) * FRAMES_PER_SECOND))) / FRAMES_PER_SECOND
     return interpolate_rows(grid, np.array(times), np.stack(codes))
 
 

@@ -7,7 +7,6 @@ makes one vector, and two linear layers give mean and log variance. Either modal
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mien.errors import InputError
-from mien.media.output import whole_file
-from mien.weights.convert import load
+from mien.weights.convert import load, save
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +161,7 @@ def load_embedder(path: Path) -> EmotionEmbedder:
 
 def save_embedder(net: EmotionEmbedder, path: Path) -> None:
     """Write an embedder and its sizes for :func:`load_embedder`."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
-    metadata = {"mien": json.dumps({"spec": net.spec.to_dict(), "about": {"name": "embedder"}})}
-    with whole_file(path) as part:
-        save_file(tensors, part, metadata=metadata)
+    save(net.state_dict(), path, net.spec.to_dict(), {"name": "embedder"})
 
 
 class _GradientReversal(torch.autograd.Function):

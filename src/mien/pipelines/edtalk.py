@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mien.cmet.transfer import Codes, Connect
 from mien.emotion.request import Request
 from mien.emotion.resolve_edtalk import Voices
-from mien.engines.edtalk.mel import RATE
+from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.errors import FaceNotFoundError, InputError, MissingExtraError, WeightsError
 from mien.face.follow import follow
 from mien.face.select import FaceChoice
@@ -31,9 +31,9 @@ from mien.media.write import VideoWriter
 from mien.pipelines.edtalk_motion import Anchors, Mover, Shot
 from mien.pipelines.people import Tally, nobody, people_in, selector_for
 from mien.pipelines.prefetch import ahead
-from mien.pipelines.report import Progress, Report, Weights, tracker_weights
+from mien.pipelines.report import Progress, Report, tracker_weights
 from mien.weights.manifest import AUDIO2LIP, CONNECTOR, EMOTION2VEC, GENERATOR, LABELS
-from mien.weights.store import Store
+from mien.weights.store import Store, Weights, weights_used
 
 if TYPE_CHECKING:
     from mien.cmet.connector import Connector
@@ -93,12 +93,12 @@ class Published:
 
     def lips(self, speech: Path) -> npt.NDArray[np.float32]:
         """Lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
-        from mien.engines.edtalk.audio2lip import Audio2Lip, lip_coefficients
+        from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig, lip_coefficients
         from mien.weights.convert import load
 
         tensors, spec = load(self.store.locate(AUDIO2LIP))
         self.used.append(AUDIO2LIP)
-        net = Audio2Lip(**spec)
+        net = Audio2Lip(Audio2LipConfig(**spec))
         net.load_state_dict(tensors)
         return lip_coefficients(net.to(self.engine.device).eval(), read_speech(speech))
 
@@ -134,9 +134,7 @@ class Published:
 
     def weights(self) -> tuple[Weights, ...]:
         """Everything that was used, with hashes and licences."""
-        kept = self.store.kept()
-        own = (Weights(n, kept[n].sha256, kept[n].licence) for n in dict.fromkeys(self.used))
-        return (*tracker_weights(), *own)
+        return (*tracker_weights(), *weights_used(self.used, self.store))
 
 
 def open_ears(store: Store) -> Emotion2vec:
@@ -254,7 +252,7 @@ def talk_published(
     job = _Job(portrait, output, choice, overwrite, progress, request, warnings)
     if is_still(portrait):
         return job.portrait(nets, mover, speech, len(lips))
-    return job.video(nets, mover, anchors, speech, seconds=len(lips) / RATE)
+    return job.video(nets, mover, anchors, speech, seconds=len(lips) / FRAMES_PER_SECOND)
 
 
 @dataclass(slots=True)
@@ -281,11 +279,18 @@ class _Job:
         """One picture and a voice in, a clip out."""
         start = perf_counter()
         image, chosen = self._people()
-        info = VideoInfo.new(self.source, image, Fraction(RATE), count)
-        shots = (Shot(Frame(image, Fraction(i, RATE), i), chosen) for i in range(count))
+        info = VideoInfo.new(self.source, image, Fraction(FRAMES_PER_SECOND), count)
+        shots = (
+            Shot(Frame(image, Fraction(i, FRAMES_PER_SECOND), i), chosen) for i in range(count)
+        )
         done = self._write(info, mover.move(shots), speech, count)
         return self._report(
-            nets, start, frames=done, faces=len(chosen), seconds=done / RATE, rate=float(RATE)
+            nets,
+            start,
+            frames=done,
+            faces=len(chosen),
+            seconds=done / FRAMES_PER_SECOND,
+            rate=float(FRAMES_PER_SECOND),
         )
 
     def video(

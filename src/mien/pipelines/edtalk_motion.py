@@ -19,7 +19,7 @@ from mien.cmet.transfer import WINDOW, Connect
 from mien.emotion.resolve_edtalk import Wish
 from mien.engines.base import Motion
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
-from mien.engines.edtalk.mel import RATE
+from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.face.crop import Crop
 from mien.face.select import shape_of
 from mien.face.topology import LEFT_EYE, RIGHT_EYE
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Codes = npt.NDArray[np.float32]
 
-WINDOWS_PER_SECOND: Final = RATE // WINDOW
+WINDOWS_PER_SECOND: Final = FRAMES_PER_SECOND // WINDOW
 _LOOKS: Final = 14
 _LOOK_SECONDS: Final = 12.0
 _SAME_SHAPE: Final = 0.06
@@ -225,7 +225,7 @@ class Mover:
             person.before = None
             return np.zeros_like(own)
         start = _window(Fraction(at[0])) / WINDOWS_PER_SECOND
-        grid = start + np.arange(WINDOW) / RATE
+        grid = start + np.arange(WINDOW) / FRAMES_PER_SECOND
         delta = self._connect(
             person.reference, vectors[len(vectors) // 2], _interpolated(grid, at, own)
         ).astype(np.float32)
@@ -241,7 +241,7 @@ class Mover:
         if self._lips is None or not len(self._lips):
             return motion.lip
         # A frame of the voice's track stands for the 40 ms that begin with it.
-        track = np.arange(len(self._lips)) / RATE
+        track = np.arange(len(self._lips)) / FRAMES_PER_SECOND
         return _interpolated(np.array([time]), track, self._lips)[0]
 
 

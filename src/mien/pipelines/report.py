@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from mien.emotion.expression_track import PRESETS
 from mien.emotion.prosody import Living
 from mien.emotion.request import Emotion, Request, Timeline
+from mien.weights.store import Weights, weights_used
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and, where known, of all frames."""
@@ -25,21 +23,6 @@ _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx",
 _PRESETS: Final = ("presets.npz",)
 _PUBLISHED: Final = ("published_voices.npz",)
 _SPEECH: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A net or preset that was used.
-
-    Attributes:
-        name: file name.
-        sha256: of the file.
-        licence: SPDX name.
-    """
-
-    name: str
-    sha256: str
-    licence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +64,17 @@ class Report:
 
 def tracker_weights() -> tuple[Weights, ...]:
     """Nets that find and follow faces, with their hashes."""
-    return tuple(map(_weights, _TRACKER_ASSETS))
+    return weights_used(_TRACKER_ASSETS)
 
 
 def mesh_weights() -> tuple[Weights, ...]:
     """Nets and presets that tracking and the mesh engine use, with their hashes."""
-    return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS)))
+    return weights_used((*_TRACKER_ASSETS, *_MESH_ASSETS))
 
 
 def speech_weights() -> tuple[Weights, ...]:
     """What makes a portrait's mouth follow a voice, with hashes."""
-    return tuple(map(_weights, _SPEECH))
+    return weights_used(_SPEECH)
 
 
 def weights_behind(request: Request) -> tuple[Weights, ...]:
@@ -107,16 +90,10 @@ def weights_behind(request: Request) -> tuple[Weights, ...]:
                 out += _VOICE_ASSETS
             if any(name in PRESETS for name, _ in emotion.labels):
                 out += _PRESETS
-    return tuple(map(_weights, dict.fromkeys(out)))
+    return weights_used(dict.fromkeys(out))
 
 
 def all_weights() -> tuple[Weights, ...]:
     """Everything that ships with mien."""
     voices = (*_VOICE_ASSETS, *_PRESETS, *_PUBLISHED, *_SPEECH)
-    return tuple(map(_weights, (*_TRACKER_ASSETS, *_MESH_ASSETS, *voices)))
-
-
-@lru_cache(maxsize=32)
-def _weights(name: str) -> Weights:
-    data = (files("mien") / "assets" / name).read_bytes()
-    return Weights(name, hashlib.sha256(data).hexdigest(), "Apache-2.0")
+    return weights_used((*_TRACKER_ASSETS, *_MESH_ASSETS, *voices))

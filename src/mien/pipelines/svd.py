@@ -21,9 +21,9 @@ from mien.media.still import is_still, read_still
 from mien.media.write import VideoWriter
 from mien.pipelines.people import people_in
 from mien.pipelines.prefetch import ahead
-from mien.pipelines.report import Progress, Report, Weights, tracker_weights
-from mien.weights.manifest import FLOW, PRIORS, SVD_NEEDED
-from mien.weights.store import Store
+from mien.pipelines.report import Progress, Report, tracker_weights
+from mien.weights.manifest import INTERPOLATOR, PRIORS, SVD_NEEDED
+from mien.weights.store import Store, Weights, weights_used
 
 if TYPE_CHECKING:
     from mien.engines.svd.engine import SvdEngine
@@ -128,6 +128,5 @@ def _open(store: Store, settings: SvdSettings) -> tuple[SvdEngine, Priors]:
 
 
 def _used(store: Store, settings: SvdSettings) -> tuple[Weights, ...]:
-    names = (*SVD_NEEDED, PRIORS, *((FLOW,) if settings.interpolate else ()))
-    kept = store.kept()
-    return tuple(Weights(name, kept[name].sha256, kept[name].licence) for name in names)
+    names = (*SVD_NEEDED, PRIORS, *((INTERPOLATOR,) if settings.interpolate else ()))
+    return weights_used(names, store)

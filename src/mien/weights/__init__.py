@@ -1,1 +1,1 @@
-"""Weights that others published: what there is, fetching, checking, converting."""
+"""Weights: bundled with the package, or published by others, fetched, converted and verified."""

@@ -1,9 +1,10 @@
-"""Open the nets that ship with mien."""
+"""Load the nets and arrays that ship inside the package."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,20 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+def asset(name: str) -> Traversable:
+    """Return a file of the package's ``assets``.
+
+    Raises:
+        WeightsError: when it is missing.
+    """
+    place = files("mien") / "assets" / name
+    if not place.is_file():
+        raise WeightsError(f"{name} is missing from this installation; install mien again.")
+    return place
+
+
 def open_arrays(name: str) -> dict[str, Any]:
-    """Arrays of an ``.npz`` that ships with mien.
+    """Load all arrays of a bundled ``.npz``.
 
     Args:
         name: file name.
@@ -24,9 +37,7 @@ def open_arrays(name: str) -> dict[str, Any]:
     """
     import numpy as np
 
-    place = files("mien") / "assets" / name
-    if not place.is_file():
-        raise WeightsError(f"{name} is missing from this installation; install mien again.")
+    place = asset(name)
     try:
         with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
@@ -38,13 +49,13 @@ def open_arrays(name: str) -> dict[str, Any]:
 def open_net(
     name: str, *, folder: str | Path | None = None, threads: int = 1
 ) -> onnxruntime.InferenceSession:
-    """Load an ONNX net, once; a CUDA build of onnxruntime uses the GPU.
+    """Load an ONNX net once per process; a CUDA build of onnxruntime runs it on the GPU.
 
     Args:
         name: file name.
-        folder: where it is; None: with the package.
-        threads: processor cores it may use. Small nets that take turns are fastest with one: the
-            waiting threads of several would keep each other from working.
+        folder: where it is; None: bundled with the package.
+        threads: processor cores it may use. Small nets that run in turn are fastest with one,
+            because idle threads of several nets would compete for the cores.
 
     Raises:
         WeightsError: when it is missing or damaged.
@@ -54,13 +65,13 @@ def open_net(
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    place = files("mien") / "assets" / name if folder is None else Path(folder) / name
+    place = asset(name) if folder is None else Path(folder) / name
     if not place.is_file():
-        raise WeightsError(f"The net {name} is missing ({place}); install mien again.")
-    there = onnxruntime.get_available_providers()
-    wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in there]
+        raise WeightsError(f"The net {name} is missing in {folder}.")
+    available = onnxruntime.get_available_providers()
+    providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
     with as_file(place) as path:
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
             raise WeightsError(f"The net {path} cannot be loaded ({error}).") from error

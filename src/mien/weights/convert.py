@@ -1,119 +1,150 @@
-"""Turn published checkpoints into safetensors that carry their own specification.
+"""Convert published checkpoints to safetensors files that carry their configuration.
 
-The only place that reads pickles, and only with ``weights_only``.
+This is the only module that reads published pickles, and nothing in them is executed: checkpoints
+are read with ``weights_only=True``, pickled NumPy arrays by an unpickler that knows arrays alone.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from mien.errors import InputError, MissingExtraError, WeightsError
+from mien.errors import InputError, WeightsError, needs_extra
 from mien.media.output import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Config = Mapping[str, Any]
+"""Sizes of a net in plain values."""
+
+Vector = npt.NDArray[np.float32]
+T = TypeVar("T")
+
 _NAMED: Final = 6
-"""Tensors that an error names at most of each kind."""
+"""Largest number of tensors that an error lists of each kind."""
 
 _METADATA: Final = "mien"
+"""Key of the configuration, in the metadata of safetensors and in pickles that mien writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a checkpoint must hold.
+    """What a checkpoint must contain.
 
     Attributes:
-        shapes: of every tensor by published name.
-        kept: the names that are used; the others are checked and dropped.
-        spec: sizes of the net in plain values; they travel with the weights.
+        config: sizes of the net; they are stored with the weights.
+        shapes: shape of every tensor by its published name.
+        used: names of the tensors to keep; the others are checked and dropped. None: all.
     """
 
+    config: Config
     shapes: Mapping[str, tuple[int, ...]]
-    kept: frozenset[str]
-    spec: Mapping[str, Any]
+    used: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How a published checkpoint is built.
+class CheckpointFormat:
+    """How a published checkpoint is laid out.
 
     Attributes:
-        what: name for errors.
-        expect: reads the sizes from the tensors and says what must be there.
-        nested: keys under which the tensors may lie, tried in order.
-        prefixes: of names, to be stripped.
-        ignored: whether a name that is not expected may be there (training's own).
+        title: name for error messages.
+        expect: returns what must be there, given the sizes that differ from the published ones
+            and the tensors.
+        nested: keys under which the tensors may be, tried in order.
+        prefixes: prefixes of names to strip.
+        ignored: whether a tensor that is not expected may be there (used in training only).
     """
 
-    what: str
-    expect: Callable[[Mapping[str, Tensor]], Expected]
+    title: str
+    expect: Callable[[Config, Mapping[str, Tensor]], Expected]
     nested: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     ignored: Callable[[str], bool] = field(default=lambda name: False)
 
 
-def convert(source: Path, target: Path, layout: Layout, about: Mapping[str, str]) -> None:
+def configured(kind: type[T], sizes: Config) -> T:
+    """Return the dataclass ``kind`` with its defaults replaced by ``sizes``.
+
+    Raises:
+        WeightsError: for sizes that ``kind`` does not have.
+    """
+    valid = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    unknown = [name for name in sizes if name not in valid]
+    if unknown:
+        raise WeightsError(
+            f"The configuration has unknown sizes: {', '.join(unknown)}. Valid: {', '.join(valid)}."
+        )
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()})
+
+
+def convert(
+    source: Path,
+    target: Path,
+    layout: CheckpointFormat,
+    about: Mapping[str, str],
+    config: Config | None = None,
+) -> None:
     """Write ``target`` (safetensors) from a published checkpoint.
 
     Args:
-        source: what the authors published.
+        source: the published file.
         target: file to write, whole or not at all.
-        layout: how it is built.
-        about: kept beside the specification (origin, licence).
+        layout: how the published file is laid out.
+        about: stored beside the configuration (origin, licence).
+        config: sizes that differ from the published ones; None: those that the checkpoint itself
+            carries, as files trained by mien do.
 
     Raises:
         InputError: when there is no such file.
         WeightsError: when it is another checkpoint, listing what does not match.
     """
-    save_file = _safetensors().torch.save_file
-    tensors = _stripped(_tensors(read_pickle(source), source, layout), layout)
+    data, own = read_checkpoint(source)
+    problem = f"{source} is not {layout.title}"
+    tensors = _tensors(data, problem, layout)
     try:
-        expected = layout.expect(tensors)
+        expected = layout.expect(own if config is None else config, tensors)
     except WeightsError as error:
-        raise WeightsError(f"{source} is not {layout.what}. {error}") from error
-    check(tensors, expected, f"{source} is not {layout.what}", layout.ignored)
-    kept = {name: tensors[name].detach().clone().contiguous() for name in sorted(expected.kept)}
-    said = {"spec": expected.spec, "about": dict(about)}
-    with whole_file(target) as part:
-        save_file(kept, part, metadata={_METADATA: json.dumps(said)})
+        raise WeightsError(f"{problem}. {error}") from error
+    check(tensors, expected.shapes, problem, layout.ignored)
+    used = expected.shapes if expected.used is None else expected.used
+    save({name: tensors[name].detach().clone() for name in used}, target, expected.config, about)
 
 
 def check(
     tensors: Mapping[str, Any],
-    expected: Expected,
+    shapes: Mapping[str, tuple[int, ...]],
     problem: str,
     ignored: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Make sure that every tensor is there, of the right shape, and no other.
+    """Check that every tensor is there and has the right shape, and that there is no other.
 
     Raises:
         WeightsError: ``problem``, then what is missing, unknown or of another shape.
     """
-    missing = [name for name in expected.shapes if name not in tensors]
-    unknown = [name for name in tensors if name not in expected.shapes and not ignored(name)]
+    missing = [name for name in shapes if name not in tensors]
+    unknown = [name for name in tensors if name not in shapes and not ignored(name)]
     other = [
         f"{name}: expected {shape}, found {tuple(tensors[name].shape)}"
-        for name, shape in expected.shapes.items()
+        for name, shape in shapes.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
-    said = [
+    found = [
         f"{len(names)} {kind} ({_some(names)})"
         for kind, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
         if names
     ]
-    if said:
+    if found:
         raise WeightsError(
-            f"{problem}: of {len(expected.shapes)} tensors expected and {len(tensors)} found, "
-            + "; ".join(said)
-            + "."
+            f"{problem}: of {len(shapes)} tensors expected and {len(tensors)} found, "
+            f"{'; '.join(found)}. For a net of other sizes use mien weights convert --config."
         )
 
 
@@ -122,31 +153,46 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def save(
+    tensors: Mapping[str, Tensor], path: Path, config: Config, about: Mapping[str, str]
+) -> None:
+    """Write tensors with the configuration of their net, in the form that :func:`load` reads.
+
+    Args:
+        tensors: on any device.
+        path: safetensors file to write, whole or not at all.
+        config: sizes of the net in plain values.
+        about: where they come from (name, origin, licence).
+    """
+    with needs_extra("edtalk", "Converting weights"):
+        from safetensors.torch import save_file
+    stored = {"config": dict(config), "about": dict(about)}
+    parts = {name: tensors[name].cpu().contiguous() for name in sorted(tensors)}
+    with whole_file(path) as part:
+        save_file(parts, part, metadata={_METADATA: json.dumps(stored)})
+
+
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and specification of converted weights.
+    """Read tensors and configuration of converted weights.
 
     Raises:
-        WeightsError: when the file is damaged or was not written by :func:`convert`.
+        WeightsError: when the file is damaged or was not written by :func:`save`.
     """
-    torch_part, safe_open = _safetensors().torch, _safetensors().safe_open
-    try:
-        with safe_open(path, "pt") as file:
-            said = json.loads((file.metadata() or {}).get(_METADATA, "null"))
-        tensors = torch_part.load_file(path)
-    except Exception as error:
+    tensors, config = _read_safetensors(
+        path, "Check it with `mien weights verify`, then fetch or convert it again."
+    )
+    if config is None:
         raise WeightsError(
-            f"The weights {path} cannot be read ({error}). Check them with `mien weights verify`, "
-            "then fetch or convert them again."
-        ) from error
-    if not isinstance(said, dict) or "spec" not in said:
-        raise WeightsError(
-            f"The weights {path} carry no specification; make them with `mien weights convert`."
+            f"The weights {path} have no configuration; make them with `mien weights convert`."
         )
-    return tensors, said["spec"]
+    return tensors, config
 
 
-def read_pickle(path: Path) -> Any:  # noqa: ANN401
-    """What a checkpoint of PyTorch or a safetensors file holds, without running code in it.
+def read_checkpoint(path: Path) -> tuple[Any, Config]:
+    """Read a checkpoint of PyTorch or a safetensors file without executing anything in it.
+
+    Returns:
+        What it holds, and the configuration that it carries; empty where it carries none.
 
     Raises:
         InputError: when there is no such file.
@@ -154,29 +200,41 @@ def read_pickle(path: Path) -> Any:  # noqa: ANN401
     """
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
-    safetensors = _safetensors()
+    if path.suffix == ".safetensors":
+        tensors, config = _read_safetensors(path, "Download it again.")
+        return tensors, config or {}
+    with needs_extra("edtalk", "Converting weights"):
+        import torch
     import argparse
 
-    import torch
-
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except Exception as error:
-            raise WeightsError(f"{path} is no readable safetensors file ({error}).") from error
     try:
         # Some authors stored their command line beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "empty"
         raise WeightsError(
             f"{path} cannot be read as weights: it is cut short, no checkpoint, or holds more than "
             f"tensors ({reason}). It was not executed. Download it again."
         ) from error
+    own = data.get(_METADATA) if isinstance(data, dict) else None
+    return data, own.get("config", {}) if isinstance(own, dict) else {}
 
 
-def _tensors(data: Any, path: Path, layout: Layout) -> dict[str, Tensor]:  # noqa: ANN401
+def _read_safetensors(path: Path, advice: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    with needs_extra("edtalk", "Reading published weights"):
+        from safetensors import safe_open
+        from safetensors.torch import load_file
+    try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads((file.metadata() or {}).get(_METADATA, "null"))
+        tensors = load_file(path)
+    except Exception as error:
+        raise WeightsError(f"The weights {path} cannot be read ({error}). {advice}") from error
+    return tensors, stored.get("config") if isinstance(stored, dict) else None
+
+
+def _tensors(data: Any, problem: str, layout: CheckpointFormat) -> dict[str, Tensor]:  # noqa: ANN401
     import torch
 
     for name in layout.nested:
@@ -184,39 +242,30 @@ def _tensors(data: Any, path: Path, layout: Layout) -> dict[str, Tensor]:  # noq
             data = data[name]
             break
     if not isinstance(data, dict):
-        raise WeightsError(f"{path} is not {layout.what}: it holds a {type(data).__name__}.")
+        raise WeightsError(f"{problem}: it holds a {type(data).__name__}.")
     out = {k: v for k, v in data.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if not out:
         names = ", ".join(map(str, list(data)[:_NAMED])) or "nothing"
         raise WeightsError(
-            f"{path} is not {layout.what}: there are no tensors in it, but {names}; expected them "
-            f"under {' or '.join(layout.nested) or 'their own names'}."
+            f"{problem}: there are no tensors in it, only {names}; expected them under "
+            f"{' or '.join(layout.nested) or 'their own names'}."
         )
+    for prefix in layout.prefixes:
+        out = {name.removeprefix(prefix): value for name, value in out.items()}
     return out
 
 
-def _stripped(tensors: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    for prefix in layout.prefixes:
-        if any(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+def convert_labels(folder: Path, target: Path, size: int, about: Mapping[str, str]) -> None:
+    """Write expression coefficients per emotion from a folder of ``EMOTION.npy``.
 
-
-def convert_labels(folder: Path, target: Path, size: int, about: Mapping[str, str]) -> list[str]:
-    """Write expression coefficients per emotion from a folder of ``EMOTION.npy``; the names.
-
-    Every array has ``size`` values, or rows of them, whose mean counts.
+    Every file holds ``size`` values, or rows of them, which are averaged.
 
     Raises:
         InputError: when there is no such folder or nothing in it.
         WeightsError: for an array of another size, or a pickled one.
     """
-    save_file = _safetensors().numpy.save_file
-    files = sorted(folder.glob("*.npy")) if folder.is_dir() else []
-    if not files:
-        raise InputError(f"{folder} is no folder with EMOTION.npy files.")
     out = {}
-    for path in files:
+    for path in _arrays_in(folder):
         try:
             values = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -224,18 +273,100 @@ def convert_labels(folder: Path, target: Path, size: int, about: Mapping[str, st
         if values.shape[-1:] != (size,) or not np.isfinite(values).all():
             raise WeightsError(f"{path} should end in {size} finite values; it is {values.shape}.")
         out[path.stem.lower()] = values.reshape(-1, size).mean(0).astype(np.float32)
-    said = {"spec": {"expression": size}, "about": dict(about)}
-    with whole_file(target) as part:
-        save_file(out, part, metadata={_METADATA: json.dumps(said)})
-    return list(out)
+    _save_vectors(out, target, {"expression": size}, about)
 
 
-def _safetensors() -> Any:  # noqa: ANN401 - keeps the import lazy
+def convert_priors(folder: Path, target: Path, about: Mapping[str, str]) -> None:
+    """Write DICE-Talk's emotion priors from a folder of ``EMOTION.npy``; see :func:`read_prior`.
+
+    Raises:
+        InputError: when there is no such folder or nothing in it.
+        WeightsError: for a file that holds something else.
+    """
+    out = {path.stem.lower(): read_prior(path) for path in _arrays_in(folder)}
+    sizes = {len(value) for value in out.values()}
+    if len(sizes) > 1:
+        raise WeightsError(f"The priors of {folder} differ in size: {sorted(sizes)}.")
+    if "neutral" not in out:
+        raise WeightsError(
+            f"There is no neutral.npy in {folder}; emotions are measured from neutral."
+        )
+    _save_vectors(out, target, {"prior": sizes.pop()}, about)
+
+
+def _arrays_in(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.npy")) if folder.is_dir() else []
+    if not files:
+        raise InputError(f"{folder} is no folder with EMOTION.npy files.")
+    return files
+
+
+def _save_vectors(
+    vectors: Mapping[str, Vector], target: Path, config: Config, about: Mapping[str, str]
+) -> None:
+    with needs_extra("edtalk", "Converting weights"):
+        import torch
+    save({k: torch.from_numpy(v) for k, v in vectors.items()}, target, config, about)
+
+
+_PRIOR_KEY: Final = "mu"
+
+_PICKLED_ARRAYS: Final = {
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core")
+      for name in ("_reconstruct", "scalar")),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}  # fmt: skip
+"""Everything that a pickled array of numbers needs."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads dictionaries of arrays and refuses everything else that a pickle could call."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        if (module, name) not in _PICKLED_ARRAYS:
+            raise pickle.UnpicklingError(f"it would call {module}.{name}")
+        return super().find_class(module, name)
+
+
+def read_prior(path: Path) -> Vector:
+    """Read the mean of one emotion's prior, ``float32 (256,)`` at the published size.
+
+    Args:
+        path: ``.npy`` file with an array of numbers, or a pickled dictionary with ``mu``,
+            ``(1, 256)``.
+
+    Raises:
+        WeightsError: when it holds something else.
+    """
     try:
-        import safetensors.numpy
-        import safetensors.torch
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Published weights need more than the core ({error.name}): pip install 'mien[edtalk]'."
+        with path.open("rb") as file:
+            data = _read_array(file)
+    except (OSError, ValueError, pickle.UnpicklingError, EOFError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a prior ({error}). Nothing in it was executed."
         ) from error
-    return safetensors
+    if isinstance(data, dict):
+        if _PRIOR_KEY not in data:
+            raise WeightsError(f"{path} holds {', '.join(map(str, data))}; expected {_PRIOR_KEY}.")
+        data = data[_PRIOR_KEY]
+    if not isinstance(data, np.ndarray) or data.dtype.kind not in "fiu":
+        raise WeightsError(f"{path} holds a {type(data).__name__}; expected an array of numbers.")
+    values = data.astype(np.float32)
+    if values.ndim > 2 or values.size < 2 or (values.ndim == 2 and len(values) != 1):
+        raise WeightsError(f"{path} should hold one vector; it is {data.shape}.")
+    if not np.isfinite(values).all():
+        raise WeightsError(f"{path} holds values that are no numbers.")
+    return values.reshape(-1)
+
+
+def _read_array(file: BinaryIO) -> Any:  # noqa: ANN401
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format
+    read = header.read_array_header_2_0 if version[0] > 1 else header.read_array_header_1_0
+    if read(file)[2].kind != "O":
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+    data = _ArrayUnpickler(file).load()
+    return data.item() if isinstance(data, np.ndarray) and data.size == 1 else data

@@ -1,9 +1,10 @@
-"""Which published weights mien can use, and where they come from."""
+"""The published checkpoints that mien can use, and where they come from."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from mien.errors import InputError
@@ -11,18 +12,18 @@ from mien.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One set of weights.
+    """One published checkpoint.
 
     Attributes:
-        name: ``group/part``, how commands call it.
+        name: ``group/part``, the name that commands take.
         about: one line.
-        repository: on the Hugging Face hub; empty where a user must bring the file.
+        repository: on the Hugging Face hub; empty where the user has to supply the file.
         file: in the repository.
-        revision: commit, tag or branch.
-        sha256: of the published file; None where nobody has confirmed one yet.
-        size: bytes of the published file; None where not confirmed.
         licence: as its authors state it.
-        source: page to read about it.
+        source: page that describes it.
+        revision: commit, tag or branch.
+        sha256: of the published file; None until somebody has confirmed it.
+        size: bytes of the published file; None until somebody has confirmed it.
     """
 
     name: str
@@ -42,14 +43,11 @@ class Entry:
 
     @property
     def page(self) -> str:
-        """Where the file can be had by hand."""
+        """Page from which the file can be downloaded by hand."""
         if not self.repository:
             return self.source
         return f"https://huggingface.co/{self.repository}/blob/{self.revision}/{self.file}"
 
-
-_CMET: Final = "https://arxiv.org/abs/2604.07786"
-_EDTALK: Final = "Apache-2.0 (code); the weights name no licence of their own: research"
 
 GENERATOR: Final = "edtalk/generator"
 AUDIO2LIP: Final = "edtalk/audio2lip"
@@ -57,52 +55,53 @@ CONNECTOR: Final = "edtalk/connector"
 EMOTION2VEC: Final = "edtalk/emotion2vec"
 LABELS: Final = "edtalk/labels"
 
-_DICE: Final = "https://arxiv.org/abs/2504.18087"
-_NON_COMMERCIAL: Final = "CC BY-NC-SA 4.0: not for commercial use"
-_STABILITY: Final = "Stability AI Community Licence; ask for access on its page first"
-
 UNET: Final = "svd/unet"
 VAE: Final = "svd/vae"
-EYE: Final = "svd/eye"
-EAR: Final = "svd/ear"
+IMAGE_ENCODER: Final = "svd/image_encoder"
+AUDIO_ENCODER: Final = "svd/audio_encoder"
 ADAPTERS: Final = "svd/adapters"
 AUDIO: Final = "svd/audio"
 BANK: Final = "svd/bank"
 GUIDER: Final = "svd/guider"
-FLOW: Final = "svd/flow"
+INTERPOLATOR: Final = "svd/interpolator"
 PRIORS: Final = "svd/priors"
 
-SVD_NEEDED: Final = (UNET, ADAPTERS, VAE, EYE, EAR, AUDIO, BANK, GUIDER)
-"""Without which the engine svd cannot run; the priors besides."""
+SVD_NEEDED: Final = (UNET, ADAPTERS, VAE, IMAGE_ENCODER, AUDIO_ENCODER, AUDIO, BANK, GUIDER)
+"""Checkpoints that the engine svd always needs, besides the priors."""
+
+_EDTALK: Final = "Apache-2.0 (code); no licence is named for the weights: research only"
+_NON_COMMERCIAL: Final = "CC BY-NC-SA 4.0: not for commercial use"
+_STABILITY: Final = "Stability AI Community Licence; request access on its page first"
+_DICE_PAPER: Final = "https://arxiv.org/abs/2504.18087"
+_SVD_XT: Final = "stabilityai/stable-video-diffusion-img2vid-xt"
+
+_cmet = partial(
+    Entry, repository="coldhyuk/C-MET", licence=_EDTALK, source="https://arxiv.org/abs/2604.07786"
+)
+_dice = partial(Entry, repository="EEEELY/DICE-Talk", licence=_NON_COMMERCIAL, source=_DICE_PAPER)
+_svd_xt = partial(
+    Entry, repository=_SVD_XT, licence=_STABILITY, source=f"https://huggingface.co/{_SVD_XT}"
+)
 
 ENTRIES: Final = (
-    Entry(
+    _cmet(
         GENERATOR,
-        "EDTalk: pictures to motion and back",
-        "coldhyuk/C-MET",
-        "pretrained_weights/EDTalk.pt",
-        _EDTALK,
-        _CMET,
+        "EDTalk: reads motion from pictures and draws it",
+        file="pretrained_weights/EDTalk.pt",
     ),
-    Entry(
+    _cmet(
         AUDIO2LIP,
-        "Audio2Lip: speech to EDTalk's lips",
-        "coldhyuk/C-MET",
-        "pretrained_weights/Audio2Lip.pt",
-        _EDTALK,
-        _CMET,
+        "Audio2Lip: EDTalk's lip coefficients from speech",
+        file="pretrained_weights/Audio2Lip.pt",
     ),
-    Entry(
+    _cmet(
         CONNECTOR,
-        "C-MET: emotion of a voice to EDTalk's expression",
-        "coldhyuk/C-MET",
-        "checkpoints/_epoch_2105_checkpoint_step000200000.pth",
-        _EDTALK,
-        _CMET,
+        "C-MET: EDTalk's expression from the emotion of a voice",
+        file="checkpoints/_epoch_2105_checkpoint_step000200000.pth",
     ),
     Entry(
         EMOTION2VEC,
-        "emotion2vec+ large: speech to an emotion embedding",
+        "emotion2vec+ large: emotion embedding of speech",
         "emotion2vec/emotion2vec_plus_large",
         "model.pt",
         "model licence of its page (FunASR); read it before commercial use",
@@ -110,87 +109,52 @@ ENTRIES: Final = (
     ),
     Entry(
         LABELS,
-        "EDTalk's own expression coefficients per emotion (optional; bring a folder of .npy)",
+        "EDTalk's own expression coefficients per emotion (optional; supply a folder of .npy)",
         "",
         "",
         _EDTALK,
         "https://huggingface.co/tanhshuai0219/EDTalk",
     ),
-    Entry(
+    _dice(
         ADAPTERS,
-        "DICE-Talk: the video UNet's two streams, audio and emotion",
-        "EEEELY/DICE-Talk",
-        "DICE-Talk/unet.pth",
-        _NON_COMMERCIAL,
-        _DICE,
+        "DICE-Talk: audio and emotion adapters of the video UNet",
+        file="DICE-Talk/unet.pth",
     ),
-    Entry(
-        AUDIO,
-        "DICE-Talk: what is heard, as tokens",
-        "EEEELY/DICE-Talk",
-        "DICE-Talk/audio_linear.pth",
-        _NON_COMMERCIAL,
-        _DICE,
-    ),
-    Entry(
-        BANK,
-        "DICE-Talk: the emotion bank",
-        "EEEELY/DICE-Talk",
-        "DICE-Talk/emo_model.pth",
-        _NON_COMMERCIAL,
-        _DICE,
-    ),
-    Entry(
-        GUIDER,
-        "DICE-Talk: where the face is",
-        "EEEELY/DICE-Talk",
-        "DICE-Talk/pose_guider.pth",
-        _NON_COMMERCIAL,
-        _DICE,
-    ),
-    Entry(
-        FLOW,
-        "RIFE: frames between frames",
-        "EEEELY/DICE-Talk",
-        "RIFE/flownet.pkl",
-        "MIT (RIFE), as shipped with DICE-Talk",
-        _DICE,
+    _dice(AUDIO, "DICE-Talk: speech features to tokens", file="DICE-Talk/audio_linear.pth"),
+    _dice(BANK, "DICE-Talk: the emotion bank", file="DICE-Talk/emo_model.pth"),
+    _dice(GUIDER, "DICE-Talk: face position", file="DICE-Talk/pose_guider.pth"),
+    _dice(
+        INTERPOLATOR,
+        "RIFE: frame interpolation",
+        file="RIFE/flownet.pkl",
+        licence="MIT (RIFE), as shipped with DICE-Talk",
     ),
     Entry(
         PRIORS,
-        "DICE-Talk's emotion priors: a folder of EMOTION.npy from its authors' code",
+        "DICE-Talk's emotion priors (supply the folder of EMOTION.npy from its authors' code)",
         "",
         "",
         _NON_COMMERCIAL,
-        _DICE,
+        _DICE_PAPER,
     ),
-    Entry(
+    _svd_xt(
         UNET,
         "Stable Video Diffusion XT: the video UNet",
-        "stabilityai/stable-video-diffusion-img2vid-xt",
-        "unet/diffusion_pytorch_model.fp16.safetensors",
-        _STABILITY,
-        "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
+        file="unet/diffusion_pytorch_model.fp16.safetensors",
     ),
-    Entry(
+    _svd_xt(
         VAE,
         "Stable Video Diffusion XT: pictures to latents and back",
-        "stabilityai/stable-video-diffusion-img2vid-xt",
-        "vae/diffusion_pytorch_model.fp16.safetensors",
-        _STABILITY,
-        "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
+        file="vae/diffusion_pytorch_model.fp16.safetensors",
+    ),
+    _svd_xt(
+        IMAGE_ENCODER,
+        "Stable Video Diffusion XT: CLIP's image encoder",
+        file="image_encoder/model.fp16.safetensors",
     ),
     Entry(
-        EYE,
-        "Stable Video Diffusion XT: CLIP's picture encoder",
-        "stabilityai/stable-video-diffusion-img2vid-xt",
-        "image_encoder/model.fp16.safetensors",
-        _STABILITY,
-        "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt",
-    ),
-    Entry(
-        EAR,
-        "Whisper tiny: what a voice says",
+        AUDIO_ENCODER,
+        "Whisper tiny: speech features",
         "openai/whisper-tiny",
         "model.safetensors",
         "Apache-2.0",
@@ -200,7 +164,7 @@ ENTRIES: Final = (
 
 
 def entry(name: str) -> Entry:
-    """The entry called ``name``.
+    """Return the entry called ``name``.
 
     Raises:
         InputError: when there is none.
@@ -209,21 +173,18 @@ def entry(name: str) -> Entry:
 
 
 def entries(names: list[str]) -> list[Entry]:
-    """The entries of names and groups, each once.
+    """Return the entries of names and groups, each once.
 
     Raises:
         InputError: for a name that is neither.
     """
     out: dict[str, Entry] = {}
-    valid = [e.name for e in ENTRIES]
-    groups = sorted({e.group for e in ENTRIES})
+    valid = [*sorted({e.group for e in ENTRIES}), *(e.name for e in ENTRIES)]
     for name in names:
         found = [e for e in ENTRIES if name in (e.name, e.group)]
         if not found:
-            near = difflib.get_close_matches(name, [*valid, *groups], 1)
+            near = difflib.get_close_matches(name, valid, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(
-                f"There are no weights {name!r}.{hint} Valid: {', '.join([*groups, *valid])}."
-            )
+            raise InputError(f"There are no weights {name!r}.{hint} Valid: {', '.join(valid)}.")
         out.update((e.name, e) for e in found)
     return list(out.values())

@@ -1,4 +1,4 @@
-"""Where published weights are kept on this machine."""
+"""The folder of converted weights on this machine, and which weights a result used."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from mien.errors import WeightsError
 from mien.media.output import whole_file
+from mien.weights.bundled import asset
 from mien.weights.manifest import Entry, entry
 
 _INDEX: Final = "weights.json"
 _LICENCES: Final = "licences.json"
-_BLOCK: Final = 1 << 20
 
 CACHE_VARIABLE: Final = "MIEN_CACHE"
 """Environment variable that names another folder."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Weights that are here.
+class StoredWeights:
+    """Converted weights in the store.
 
     Attributes:
         name: as in the manifest.
@@ -45,8 +47,23 @@ class Kept:
     origin_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A net or preset that a result was made with.
+
+    Attributes:
+        name: in the manifest, or of the file that ships with mien.
+        sha256: of the file.
+        licence: SPDX name, or as its authors state it.
+    """
+
+    name: str
+    sha256: str
+    licence: str
+
+
 def cache_folder() -> Path:
-    """``$MIEN_CACHE``, or ``mien`` in the user's folder for caches."""
+    """Return ``$MIEN_CACHE``, or ``mien`` in the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -63,7 +80,7 @@ class Store:
     """The folder of converted weights, with an index of what they are.
 
     Args:
-        folder: where; :func:`cache_folder` by default.
+        folder: where it is; :func:`cache_folder` by default.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -71,28 +88,27 @@ class Store:
 
     @property
     def downloads(self) -> Path:
-        """Where published files are kept as they came."""
+        """Folder of the published files as downloaded."""
         return self.folder / "downloads"
 
-    def kept(self) -> dict[str, Kept]:
-        """What is here, by name."""
+    def records(self) -> dict[str, StoredWeights]:
+        """Return what the store holds, by name."""
         data = self._read(_INDEX)
         try:
-            return {name: Kept(**record) for name, record in data.items()}
+            return {name: StoredWeights(**record) for name, record in data.items()}
         except TypeError as error:
             raise WeightsError(
                 f"{self.folder / _INDEX} is of another version of mien; fetch the weights again."
             ) from error
 
     def locate(self, name: str) -> Path:
-        """The file of converted weights.
+        """Return the file of converted weights.
 
         Raises:
-            WeightsError: when it is not here, saying how to get it.
+            WeightsError: when it is not in the store, with the command that gets it.
         """
-        record = self.kept().get(name)
-        path = self.folder / record.file if record else None
-        if path is not None and path.is_file():
+        path = self._file(name)
+        if path is not None:
             return path
         item = entry(name)
         how = f"mien weights fetch {item.group} --accept-licence"
@@ -103,19 +119,23 @@ class Store:
         )
 
     def has(self, name: str) -> bool:
-        """Whether weights are here."""
-        record = self.kept().get(name)
-        return record is not None and (self.folder / record.file).is_file()
+        """Return whether the store has these weights."""
+        return self._file(name) is not None
+
+    def _file(self, name: str) -> Path | None:
+        record = self.records().get(name)
+        path = self.folder / record.file if record else None
+        return path if path is not None and path.is_file() else None
 
     def path_for(self, item: Entry) -> Path:
-        """Where converted weights go; makes the folder."""
+        """Return where converted weights go; creates the folder."""
         path = self.folder / f"{item.name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def note(self, item: Entry, path: Path, origin: str, origin_sha256: str) -> Kept:
-        """Put converted weights into the index."""
-        record = Kept(
+    def record(self, item: Entry, path: Path, origin: str, origin_sha256: str) -> StoredWeights:
+        """Add converted weights to the index."""
+        record = StoredWeights(
             item.name,
             str(path.relative_to(self.folder)),
             sha256_of(path),
@@ -124,12 +144,11 @@ class Store:
             origin,
             origin_sha256,
         )
-        index = {name: asdict(one) for name, one in self.kept().items()}
-        self._write(_INDEX, {**index, item.name: asdict(record)})
+        self._write(_INDEX, {**self._read(_INDEX), item.name: asdict(record)})
         return record
 
     def accepted(self, item: Entry) -> bool:
-        """Whether the user has accepted the licence before."""
+        """Return whether the user has accepted the licence before."""
         return self._read(_LICENCES).get(item.name) == item.licence
 
     def accept(self, item: Entry) -> None:
@@ -137,12 +156,12 @@ class Store:
         self._write(_LICENCES, {**self._read(_LICENCES), item.name: item.licence})
 
     def damage(self, name: str) -> str | None:
-        """What is wrong with weights that should be here; None where nothing is.
+        """Describe what is wrong with stored weights; None when they are intact.
 
         Raises:
-            WeightsError: when they never were.
+            WeightsError: when they were never in the store.
         """
-        record = self.kept().get(name)
+        record = self.records().get(name)
         if record is None:
             self.locate(name)
             return None
@@ -172,10 +191,29 @@ class Store:
             part.write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
+def weights_used(names: Iterable[str], store: Store | None = None) -> tuple[Weights, ...]:
+    """Look up hash and licence of the weights that a result was made with, each once.
+
+    Args:
+        names: manifest names (``group/part``), which ``store`` must hold, or names of files that
+            ship with mien.
+        store: where converted weights are; needed for manifest names only.
+    """
+    records = store.records() if store is not None else {}
+    return tuple(
+        Weights(name, records[name].sha256, records[name].licence)
+        if name in records
+        else _bundled(name)
+        for name in dict.fromkeys(names)
+    )
+
+
+@lru_cache(maxsize=64)
+def _bundled(name: str) -> Weights:
+    return Weights(name, hashlib.sha256(asset(name).read_bytes()).hexdigest(), "Apache-2.0")
+
+
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
+    """Compute the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,1 +1,1 @@
-"""The published engine of C-MET: the EDTalk generator moved by the connector."""
+"""The engine of the published C-MET: the EDTalk generator, driven by the connector."""

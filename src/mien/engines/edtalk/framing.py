@@ -1,4 +1,4 @@
-"""The crop that EDTalk was trained on, and the way back into the frame."""
+"""The crop that EDTalk was trained on, and how a drawn crop is pasted back into the frame."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _JAW: Final = (
 _BROWS: Final = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 
 _FRAME: Final = (*_JAW, *_BROWS)
-"""Points that stand for the first 47 of the 68 usual ones: jaw, brows, and what lies between."""
+"""Points in place of the first 47 of the usual 68: jaw, brows, and what lies between."""
 
 _TEMPLATE_SIDE: Final = 256.0
 _TEMPLATE: Final = ((61.0, 95.0), (194.0, 224.0))
-"""Where the box of those points lies in a picture of 256 pixels: top left, bottom right."""
+"""Top left and bottom right of those points' box in a picture of 256 pixels."""
 
 _REACH: Final = 0.045
-"""How far beyond the face's outline its pixels are replaced, sides of the crop."""
+"""How far beyond the face's outline pixels are replaced, in sides of the crop."""
 
 _CHIN: Final = 0.07
-"""How much further below, where the jaw may drop."""
+"""How much further below the face, where the jaw may drop."""
 
 _SOFT: Final = 0.03
-"""Width of the mask's soft edge (standard deviation), sides of the crop."""
+"""Width of the mask's soft edge (standard deviation), in sides of the crop."""
 
 _GAIN: Final = (0.8, 1.25)
 _EVEN: Final = 4.0
-"""Standard deviation of colour added before gains are compared: flat areas do not decide."""
+"""Added to standard deviations of colour before their ratio is taken, for flat areas."""
 
 Mask = npt.NDArray[np.float32]
 
 
 def training_crop(landmarks: Landmarks) -> Crop:
-    """The upright square in which a face lies as in EDTalk's training pictures.
+    """Find the square in which a face is placed as in EDTalk's training pictures.
 
     Args:
         landmarks: ``float32 (478, 3)`` pixels.
@@ -60,7 +60,7 @@ def training_crop(landmarks: Landmarks) -> Crop:
 
 
 def face_mask(landmarks: Landmarks, crop: Crop, pixels: int) -> Mask:
-    """Where a drawn crop replaces the frame, ``float32 (pixels, pixels)`` in 0..1, soft edges."""
+    """Compute where a drawn crop replaces the frame, ``float32 (pixels, pixels)`` in 0..1."""
     points = crop.inside(landmarks[:468, :2])
     outline = cv2.convexHull(points.astype(np.float32))[:, 0]
     middle = outline.mean(0)
@@ -72,16 +72,16 @@ def face_mask(landmarks: Landmarks, crop: Crop, pixels: int) -> Mask:
     outline[low, 1] += _CHIN
     mask = np.zeros((pixels, pixels), np.float32)
     cv2.fillConvexPoly(mask, np.round((outline + 0.5) * pixels).astype(np.int32), 1.0)
-    # Nothing of the crop's border may show.
+    # The crop's border must not show.
     edge = max(1, round(2 * _SOFT * pixels))
     mask[:edge], mask[-edge:], mask[:, :edge], mask[:, -edge:] = 0, 0, 0, 0
     return cv2.GaussianBlur(mask, (0, 0), _SOFT * pixels)
 
 
 def match_colour(drawn: RGBImage, original: RGBImage, mask: Mask) -> RGBImage:
-    """``drawn`` with mean and, within limits, contrast of ``original`` per channel under ``mask``.
+    """Give ``drawn`` the mean and, within limits, the contrast of ``original`` under ``mask``.
 
-    All pictures have the same size.
+    Per channel; all pictures have the same size.
     """
     weight = mask[..., None] / max(float(mask.sum()), 1e-6)
     out = drawn.astype(np.float32)
@@ -94,14 +94,14 @@ def match_colour(drawn: RGBImage, original: RGBImage, mask: Mask) -> RGBImage:
 
 
 def paste(image: RGBImage, drawn: RGBImage, crop: Crop, mask: Mask, weight: float) -> RGBImage:
-    """A new picture with ``drawn`` in the place of ``crop``.
+    """Return a copy of ``image`` with ``drawn`` in place of ``crop``.
 
     Args:
         image: the frame.
         drawn: ``uint8 (P, P, 3)``.
-        crop: where it lies.
+        crop: where it goes.
         mask: ``float32 (M, M)`` over the crop.
-        weight: of the whole, 0..1; at 0 the frame comes back as it is, bit for bit.
+        weight: strength, 0..1; 0 returns the frame bit for bit.
     """
     out = image.copy()
     if weight <= 0:

@@ -1,39 +1,129 @@
-"""The EDTalk generator: pictures to motion and back (section 2 of the specification).
+"""The EDTalk generator: motion of pictures, and a picture with other motion.
 
-Reads motion off pictures as lip, pose and expression coefficients along orthonormal directions, and
-draws a source picture with any coefficients. Nothing in it is trained here; what depends on weights
-alone is computed once, at the first use.
+Motion is read as lip, pose and expression coefficients along orthonormal directions of a style
+space (C-MET, arXiv 2604.07786, section 3). Nothing in the generator is trained here; what depends
+on weights alone is computed once, when it is first needed.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.edtalk.encoder import Coefficients, Encoder, MotionHeads
-from mien.engines.edtalk.layers import Upsample
-from mien.engines.edtalk.spec import PIXELS_AT_START, EDTalkSpec
+from mien.engines.edtalk.layers import Blur, Upsample, leaky
+from mien.engines.edtalk.settings import START_PIXELS, EDTalkConfig
 from mien.engines.edtalk.synthesis import SourceMaps, Synthesis, identity_grid
 
-_NOT_ZERO = 1e-8
-"""Added to the directions before they are made orthonormal, as published."""
+_OFFSET = 1e-8
+"""Added to the directions before they are made orthonormal, as in the released code."""
+
+
+class Coefficients(NamedTuple):
+    """Motion of ``B`` pictures along the directions.
+
+    At the published sizes ``lip (B, 20)``, ``pose (B, 6)``, ``expression (B, 10)``.
+    """
+
+    lip: Tensor
+    pose: Tensor
+    expression: Tensor
+
+    def joined(self) -> Tensor:
+        """Concatenate all coefficients ``(B, 36)`` in the order of the directions."""
+        return torch.cat(self, 1)
+
+
+class _ResidualBlock(nn.Module):
+    """Halve the size: two convolutions beside a filtered shortcut, the sum divided by sqrt(2)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.keep = nn.Conv2d(inputs, inputs, 3, padding=1)
+        self.blur = Blur(inputs, 2)
+        self.shrink = nn.Conv2d(inputs, outputs, 3, stride=2)
+        self.skip_blur = Blur(inputs, 1, stride=2)
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The division and the gain of the second activation cancel: see checkpoints.py.
+        main = leaky(self.shrink(self.blur(leaky(self.keep(x)))))
+        return main.add_(self.skip(self.skip_blur(x)))
+
+
+class Encoder(nn.Module):
+    """Pictures ``(B, 3, P, P)`` in [-1, 1] to style ``(B, S)`` and feature maps, coarse to fine."""
+
+    def __init__(self, config: EDTalkConfig) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, config.widths[0], 1)
+        pairs = itertools.pairwise(config.widths)
+        self.blocks = nn.ModuleList(_ResidualBlock(a, b) for a, b in pairs)
+        self.last = nn.Conv2d(config.widths[-1], config.style, 4, bias=False)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Compute style and feature maps."""
+        x = leaky(self.first(pictures))
+        maps = [x]
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        # The synthesis does not use the 4 x 4 map.
+        return self.last(x)[:, :, 0, 0], maps[-2::-1]
+
+
+class MotionHeads(nn.Module):
+    """Style vectors to coefficients: linear layers without activations between them.
+
+    The product of their matrices is one matrix per head, computed by :meth:`folded`.
+    """
+
+    def __init__(self, config: EDTalkConfig) -> None:
+        super().__init__()
+        style = config.style
+        self.shared = nn.ModuleList(nn.Linear(style, style) for _ in range(config.shared_layers))
+
+        def head(outputs: int) -> nn.ModuleList:
+            sizes = [style] * (config.head_layers - 1) + [outputs]
+            return nn.ModuleList(nn.Linear(style, size) for size in sizes)
+
+        self.lip, self.pose = head(config.lip), head(config.pose)
+        self.expression = head(config.expression)
+
+    @torch.no_grad()
+    def folded(self) -> list[tuple[Tensor, Tensor]]:
+        """Compute one matrix and bias each for lip, pose and expression, in float64."""
+        out = []
+        for head in (self.lip, self.pose, self.expression):
+            layers = [*self.shared, *head]
+            weight, bias = layers[0].weight.double(), layers[0].bias.double()
+            for layer in layers[1:]:
+                weight = layer.weight.double() @ weight
+                bias = layer.weight.double() @ bias + layer.bias.double()
+            dtype = layers[0].weight.dtype
+            out.append((weight.to(dtype), bias.to(dtype)))
+        return out
+
+    def forward(self, style: Tensor, folded: list[tuple[Tensor, Tensor]]) -> Coefficients:
+        """Compute the coefficients of style vectors ``(B, S)``."""
+        return Coefficients(*(F.linear(style, weight, bias) for weight, bias in folded))
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture to be moved, seen once.
+    """An encoded picture, from which any number of frames are drawn.
 
     Attributes:
         style: ``(1, S)``.
         maps: what the synthesis needs of it, coarse to fine.
-        motion: its own coefficients.
     """
 
     style: Tensor
     maps: list[SourceMaps]
-    motion: Coefficients
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +142,40 @@ class _Constants:
 class EDTalk(nn.Module):
     """Encoder, motion heads, directions and synthesis.
 
-    Convolutions may run in less precision than the rest: see :meth:`lighten`.
+    Convolutions may run in lower precision than the rest: see :meth:`lighten`.
     """
 
-    def __init__(self, spec: EDTalkSpec) -> None:
+    def __init__(self, config: EDTalkConfig) -> None:
         super().__init__()
-        self.spec = spec
-        self.encoder = Encoder(spec)
-        self.heads = MotionHeads(spec)
-        self.direction_lip_pose = nn.Parameter(torch.zeros(spec.style, spec.lip + spec.pose))
-        self.direction_expression = nn.Parameter(torch.zeros(spec.style, spec.expression))
-        self.synthesis = Synthesis(spec)
+        self.config = config
+        self.encoder = Encoder(config)
+        self.heads = MotionHeads(config)
+        self.direction_lip_pose = nn.Parameter(torch.zeros(config.style, config.lip + config.pose))
+        self.direction_expression = nn.Parameter(torch.zeros(config.style, config.expression))
+        self.synthesis = Synthesis(config)
         self._constants: _Constants | None = None
 
-    @property
-    def working_dtype(self) -> torch.dtype:
-        """Precision of the large convolutions."""
-        return self.encoder.first.weight.dtype
-
     def constants(self) -> _Constants:
-        """Directions, folded heads, energies and grids; made once."""
+        """Return directions, folded heads, energies and grids; computed once."""
         if self._constants is None:
             self._constants = self._fold()
         return self._constants
 
     @torch.no_grad()
     def _fold(self) -> _Constants:
-        raw = torch.cat([self.direction_lip_pose, self.direction_expression], 1) + _NOT_ZERO
-        # On the CPU: LAPACK's signs are the ones the published weights were trained with.
+        raw = torch.cat([self.direction_lip_pose, self.direction_expression], 1) + _OFFSET
+        # On the CPU: the published weights were trained with the signs that LAPACK gives.
         directions, _ = torch.linalg.qr(raw.cpu())
-        convolutions = self.synthesis.convolutions()
-        count = len(convolutions) // 2
-        sides = [PIXELS_AT_START * 2**i for i in range(1, count + 1)]
+        levels = range(1, len(self.config.widths))
         return _Constants(
             directions.to(raw.device),
             self.heads.folded(),
-            [conv.energy() for conv in convolutions],
-            [identity_grid(side, raw.device, raw.dtype) for side in sides],
+            [conv.energy() for conv in self.synthesis.convolutions()],
+            [identity_grid(START_PIXELS * 2**i, raw.device, raw.dtype) for i in levels],
         )
 
     def lighten(self, dtype: torch.dtype) -> EDTalk:
-        """Run the large convolutions in ``dtype`` (bfloat16, float16); small things stay exact.
+        """Run the large convolutions in ``dtype`` (bfloat16, float16).
 
         Motion, modulation and flow keep the precision of the weights: a flow field in bfloat16
         has steps of half a pixel.
@@ -108,32 +191,31 @@ class EDTalk(nn.Module):
         return self
 
     def encode(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Style ``(B, S)`` and feature maps of pictures ``(B, 3, P, P)`` in [-1, 1]."""
-        pictures = pictures.to(self.working_dtype)
+        """Compute style ``(B, S)`` and feature maps of pictures ``(B, 3, P, P)`` in [-1, 1]."""
+        pictures = pictures.to(self.encoder.first.weight.dtype)
         style, maps = self.encoder(pictures.contiguous(memory_format=torch.channels_last))
         return style.to(self.direction_lip_pose.dtype), maps
 
     def motion(self, pictures: Tensor) -> Coefficients:
-        """Coefficients of pictures ``(B, 3, P, P)`` in [-1, 1]."""
+        """Read the coefficients of pictures ``(B, 3, P, P)`` in [-1, 1]."""
         style, _ = self.encode(pictures)
         coefficients: Coefficients = self.heads(style, self.constants().heads)
         return coefficients
 
     def source(self, picture: Tensor) -> Source:
-        """See a source picture ``(1, 3, P, P)`` in [-1, 1]; once for any number of frames."""
+        """Encode a source picture ``(1, 3, P, P)`` in [-1, 1], for any number of frames."""
         style, maps = self.encode(picture)
-        motion = self.heads(style, self.constants().heads)
-        return Source(style, self.synthesis.prepare(maps), motion)
+        return Source(style, self.synthesis.prepare(maps))
 
     def directions_of(self, coefficients: Coefficients) -> tuple[Tensor, Tensor]:
-        """Where motion leads in style space: all of it, and the expression alone, ``(B, S)``."""
+        """Compute the steps in style space of all motion and of the expression, ``(B, S)``."""
         directions = self.constants().directions
         along = coefficients.joined() @ directions.T
-        own = directions[:, -self.spec.expression :]
+        own = directions[:, -self.config.expression :]
         return along, coefficients.expression @ own.T
 
     def draw(self, source: Source, coefficients: Coefficients) -> Tensor:
-        """The source with other motion: ``(B, 3, P, P)``, about [-1, 1], not clamped."""
+        """Draw the source with other motion: ``(B, 3, P, P)``, about [-1, 1], not clamped."""
         along, expression = self.directions_of(coefficients)
         fixed = self.constants()
         picture: Tensor = self.synthesis(

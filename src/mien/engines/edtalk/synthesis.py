@@ -1,28 +1,27 @@
-"""The synthesis: a source's feature maps, a latent and an expression to a picture (cmet.md 2.5).
+"""The synthesis: a picture from a source's feature maps, a latent and an expression.
 
-What depends on the source alone is computed once (:class:`SourceMaps`); the branches that the
-published code computes and throws away do not exist here.
+What depends on the source alone is computed once (:class:`SourceMaps`). Branches whose results the
+released code discards are left out.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.edtalk.layers import ModulatedConv, Upsample, leaky
-from mien.engines.edtalk.sampling import sample
-from mien.engines.edtalk.spec import PIXELS_AT_START, EDTalkSpec
+from mien.engines.edtalk.layers import ModulatedConv, Upsample, leaky, warp
+from mien.engines.edtalk.settings import START_PIXELS, EDTalkConfig
 
-_FLOW_CHANNELS = 3
-"""Two of flow, one of mask."""
+_FLOW_CHANNELS: Final = 3
+"""Two channels of flow, one of mask."""
 
 
 class SourceMaps(NamedTuple):
-    """What one level needs of the source: its feature map and that map's normalised filtering.
+    """What one level needs of the source: a feature map and its filtered, normalised form.
 
     ``features`` and ``normal`` are ``(1, C, h, w)``.
     """
@@ -32,9 +31,9 @@ class SourceMaps(NamedTuple):
 
 
 class ExpressionModule(nn.Module):
-    """Moves a feature map of the source by the expression: adaptive instance norm, added.
+    """Changes a feature map of the source by the expression: adaptive instance norm, added.
 
-    Per frame only scale and shift change; convolution and normalisation are the source's.
+    Only scale and shift change per frame; convolution and normalisation depend on the source.
     """
 
     def __init__(self, channels: int, style: int, hidden: int) -> None:
@@ -45,40 +44,40 @@ class ExpressionModule(nn.Module):
         self.shift = nn.Linear(hidden, channels)
 
     def prepare(self, features: Tensor) -> SourceMaps:
-        """What a feature map ``(1, C, h, w)`` contributes whatever the expression."""
+        """Compute what a feature map ``(1, C, h, w)`` contributes to every expression."""
         filtered = self.conv(features)
         wide = filtered.to(torch.promote_types(filtered.dtype, torch.float32))
         normal = F.instance_norm(wide, eps=1e-5).to(features.dtype)
         return SourceMaps(features, normal.contiguous(memory_format=torch.channels_last))
 
     def affine(self, expression: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale (one added) and shift, ``(B, C)``, of expression vectors ``(B, S)``."""
+        """Compute scale (one added) and shift, ``(B, C)``, of expression vectors ``(B, S)``."""
         hidden = F.relu(self.shared(expression))
         return 1 + self.scale(hidden), self.shift(hidden)
 
     def forward(self, source: SourceMaps, affine: tuple[Tensor, Tensor]) -> Tensor:
-        """The moved feature map ``(B, C, h, w)``."""
+        """Compute the changed feature map ``(B, C, h, w)``."""
         scale, shift = (v[:, :, None, None].to(source.normal.dtype) for v in affine)
         return torch.addcmul(source.features + shift, source.normal, scale)
 
 
 class _Level(nn.Module):
-    """One size of picture: two modulated convolutions, the warped source, flow and colour."""
+    """One picture size: two modulated convolutions, the warped source, flow and colour."""
 
-    def __init__(self, before: int, width: int, spec: EDTalkSpec, *, last: bool) -> None:
+    def __init__(self, before: int, width: int, config: EDTalkConfig, *, last: bool) -> None:
         super().__init__()
-        self.up = ModulatedConv(before, width, spec.style, up=True)
-        self.same = ModulatedConv(width, width, spec.style)
-        self.express = ExpressionModule(width, spec.style, spec.affine)
+        self.up = ModulatedConv(before, width, config.style, up=True)
+        self.same = ModulatedConv(width, width, config.style)
+        self.express = ExpressionModule(width, config.style, config.affine)
         self.flow_weight = nn.Parameter(torch.zeros(_FLOW_CHANNELS, width))
         self.flow_bias = nn.Parameter(torch.zeros(_FLOW_CHANNELS))
-        self.flow_modulation = nn.Linear(spec.style, width)
+        self.flow_modulation = nn.Linear(config.style, width)
         self.colour = nn.Conv2d(width, 3, 1)
         self.colour_bias = nn.Parameter(torch.zeros(3))
         self.last = last
 
     def flow(self, x: Tensor, latent: Tensor) -> Tensor:
-        """Raw flow and mask ``(B, 3, h, w)``: a 1 x 1 convolution without demodulation."""
+        """Compute raw flow and mask ``(B, 3, h, w)``: a 1 x 1 convolution without demodulation."""
         weight = self.flow_weight * self.flow_modulation(latent)[:, None]
         batch, channels, height, width = x.shape
         flat = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
@@ -87,23 +86,23 @@ class _Level(nn.Module):
         return out.reshape(batch, height, width, _FLOW_CHANNELS).permute(0, 3, 1, 2)
 
     def warped(
-        self, source: SourceMaps, affine: tuple[Tensor, Tensor], grid: Tensor, mask: Tensor
+        self, source: SourceMaps, affine: tuple[Tensor, Tensor], points: Tensor, mask: Tensor
     ) -> tuple[Tensor | None, Tensor]:
-        """The source bent by flow and mask, and its colour.
+        """Warp the source by flow and mask; returns it and its colour.
 
-        At the last level only the colour is wanted. A 1 x 1 convolution, a mask and bilinear
-        sampling with zeros outside commute, so there three channels are sampled instead of all.
+        The last level needs the colour only. A 1 x 1 convolution, a mask and bilinear sampling
+        with zeros outside commute, so three channels are sampled there instead of all.
         """
         if self.last:
-            seen = sample(self._coloured(source, affine), grid, mask)
+            colour = warp(self._coloured(source, affine), points, mask)
             assert self.colour.bias is not None  # noqa: S101 - for the type checker
-            seen = seen + _column(self.colour.bias, seen)
-            return None, leaky(seen).add_(_column(self.colour_bias, seen))
-        warped = sample(self.express(source, affine), grid, mask)
+            colour = colour + _column(self.colour.bias, colour)
+            return None, leaky(colour).add_(_column(self.colour_bias, colour))
+        warped = warp(self.express(source, affine), points, mask)
         return warped, leaky(self.colour(warped)).add_(_column(self.colour_bias, warped))
 
     def _coloured(self, source: SourceMaps, affine: tuple[Tensor, Tensor]) -> Tensor:
-        """Colour of the moved map before sampling, without bias: ``P (f + shift + n scale)``."""
+        """Compute the changed map's colour without bias, ``P (f + shift + n scale)``."""
         scale, shift = affine
         paint = self.colour.weight[:, :, 0, 0]
         batch, dtype = len(scale), source.normal.dtype
@@ -116,32 +115,32 @@ class _Level(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Draws pictures ``(B, 3, P, P)``, about [-1, 1], not clamped."""
+    """Draws pictures ``(B, 3, P, P)`` of about [-1, 1], not clamped."""
 
-    def __init__(self, spec: EDTalkSpec) -> None:
+    def __init__(self, config: EDTalkConfig) -> None:
         super().__init__()
-        widths = spec.widths[::-1]
-        start = (1, widths[0], PIXELS_AT_START, PIXELS_AT_START)
+        widths = config.widths[::-1]
+        start = (1, widths[0], START_PIXELS, START_PIXELS)
         self.start = nn.Parameter(torch.zeros(start))
-        self.first = ModulatedConv(widths[0], widths[0], spec.style)
+        self.first = ModulatedConv(widths[0], widths[0], config.style)
         count = len(widths) - 1
         pairs = enumerate(itertools.pairwise(widths), 1)
-        self.levels = nn.ModuleList(_Level(a, b, spec, last=i == count) for i, (a, b) in pairs)
+        self.levels = nn.ModuleList(_Level(a, b, config, last=i == count) for i, (a, b) in pairs)
         self.upsample = Upsample(_FLOW_CHANNELS)
 
     def each_level(self) -> list[_Level]:
-        """The levels, coarse to fine."""
+        """Return the levels, coarse to fine."""
         return cast("list[_Level]", list(self.levels))
 
     def convolutions(self) -> list[ModulatedConv]:
-        """The modulated convolutions in order."""
+        """Return the modulated convolutions in order."""
         return [
             self.first,
             *(conv for level in self.each_level() for conv in (level.up, level.same)),
         ]
 
     def prepare(self, maps: list[Tensor]) -> list[SourceMaps]:
-        """What the source contributes whatever the motion; ``maps`` coarse to fine."""
+        """Compute what the source contributes to every frame; ``maps`` coarse to fine."""
         return [
             level.express.prepare(features)
             for level, features in zip(self.each_level(), maps, strict=True)
@@ -158,9 +157,9 @@ class Synthesis(nn.Module):
         """Draw ``B`` pictures.
 
         Args:
-            source: of :meth:`prepare`.
+            source: from :meth:`prepare`.
             latent: ``(B, S)``, modulates every convolution.
-            expression: ``(B, S)``, moves the source's feature maps.
+            expression: ``(B, S)``, changes the source's feature maps.
             energies: of the modulated convolutions, in order.
             grids: identity sampling grids of the levels.
         """
@@ -176,11 +175,11 @@ class Synthesis(nn.Module):
             x = level.same(x, scales[2 + 2 * i])
             raw = level.flow(x, latent)
             flow = raw if flow is None else raw.add_(self.upsample(flow))
-            where = torch.tanh(flow[:, :2]).permute(0, 2, 3, 1) + grid
+            points = torch.tanh(flow[:, :2]).permute(0, 2, 3, 1) + grid
             mask = torch.sigmoid(flow[:, 2:])
-            warped, seen = level.warped(maps, level.express.affine(expression), where, mask)
-            seen = seen.to(flow.dtype)
-            colour = seen if colour is None else seen.add_(self.upsample(colour))
+            warped, added = level.warped(maps, level.express.affine(expression), points, mask)
+            added = added.to(flow.dtype)
+            colour = added if colour is None else added.add_(self.upsample(colour))
             if warped is not None:
                 x = torch.addcmul(warped, x, (1 - mask).to(x.dtype))
         assert colour is not None  # noqa: S101 - there is at least one level
@@ -188,10 +187,10 @@ class Synthesis(nn.Module):
 
 
 def identity_grid(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Sampling grid ``(1, side, side, 2)``, x first, corners at -1 and 1.
+    """Make a sampling grid ``(1, side, side, 2)``, x first, corner pixels at -1 and 1.
 
-    Sampling itself counts the edges of pixels as -1 and 1. That mismatch is part of the trained
-    model.
+    Sampling places the edges of pixels at -1 and 1 instead; the published weights were trained
+    with this mismatch.
     """
     line = torch.linspace(-1, 1, side, device=device, dtype=dtype)
     y, x = torch.meshgrid(line, line, indexing="ij")

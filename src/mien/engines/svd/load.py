@@ -14,11 +14,11 @@ from mien.weights.convert import load
 from mien.weights.manifest import (
     ADAPTERS,
     AUDIO,
+    AUDIO_ENCODER,
     BANK,
-    EAR,
-    EYE,
-    FLOW,
     GUIDER,
+    IMAGE_ENCODER,
+    INTERPOLATOR,
     SVD_NEEDED,
     UNET,
     VAE,
@@ -38,7 +38,7 @@ def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) ->
         MissingExtraError: without diffusers or transformers.
         WeightsError: for weights that are missing, damaged, or do not belong together.
     """
-    for name in (*SVD_NEEDED, *((FLOW,) if interpolate else ())):
+    for name in (*SVD_NEEDED, *((INTERPOLATOR,) if interpolate else ())):
         store.locate(name)
     try:
         import diffusers  # noqa: F401
@@ -52,12 +52,12 @@ def load_nets(store: Store, *, interpolate: bool = True, plain: bool = False) ->
         unet=unet,
         told=told,
         vae=_opened(store, VAE),
-        eye=_opened(store, EYE),
-        ear=_opened(store, EAR),
+        eye=_opened(store, IMAGE_ENCODER),
+        ear=_opened(store, AUDIO_ENCODER),
         audio=_opened(store, AUDIO),
         emotion=_opened(store, BANK),
         guider=_opened(store, GUIDER),
-        between=_opened(store, FLOW) if interpolate else None,
+        between=_opened(store, INTERPOLATOR) if interpolate else None,
     )
     _check(nets)
     return nets
@@ -80,7 +80,7 @@ def fresh_nets(store: Store, prior: int) -> Nets:
     for adapter in specs.adapters_of(unet):
         adapter.to_empty(device="cpu")
         adapter.begin_as(owners[id(adapter)])
-    ear = _opened(store, EAR)
+    ear = _opened(store, AUDIO_ENCODER)
     context = spec["cross_attention_dim"]
     bank = BankSpec(
         prior=prior,
@@ -92,7 +92,7 @@ def fresh_nets(store: Store, prior: int) -> Nets:
         unet=unet,
         told=told,
         vae=_opened(store, VAE),
-        eye=_opened(store, EYE),
+        eye=_opened(store, IMAGE_ENCODER),
         ear=ear,
         audio=TokenNet(STEPS * (ear.config.encoder_layers + 1) * ear.config.d_model, context),
         emotion=EmotionBank(bank),

@@ -19,7 +19,18 @@ from mien.engines.svd.pose_guider import PoseGuider
 from mien.engines.svd.rife import FlowNet
 from mien.engines.svd.unet import ADAPTER, SVD_XT, build_unet
 from mien.errors import MissingExtraError, WeightsError
-from mien.weights.manifest import AUDIO, BANK, EAR, EYE, FLOW, GUIDER, VAE
+from mien.weights.convert import CheckpointFormat, Config, Expected
+from mien.weights.manifest import (
+    ADAPTERS,
+    AUDIO,
+    AUDIO_ENCODER,
+    BANK,
+    GUIDER,
+    IMAGE_ENCODER,
+    INTERPOLATOR,
+    UNET,
+    VAE,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 Spec = dict[str, Any]
@@ -236,12 +247,12 @@ def make_flow(spec: Spec) -> nn.Module:
 
 NETS: Final[Mapping[str, tuple[Read, Make]]] = {
     VAE: (vae_spec, make_vae),
-    EYE: (eye_spec, make_eye),
-    EAR: (ear_spec, make_ear),
+    IMAGE_ENCODER: (eye_spec, make_eye),
+    AUDIO_ENCODER: (ear_spec, make_ear),
     AUDIO: (audio_spec, make_audio),
     BANK: (bank_spec, make_bank),
     GUIDER: (guider_spec, make_guider),
-    FLOW: (flow_spec, make_flow),
+    INTERPOLATOR: (flow_spec, make_flow),
 }
 """How sizes are read off tensors, and nets made of sizes, by name in the manifest."""
 
@@ -289,3 +300,67 @@ def _extra(name: str) -> Any:  # noqa: ANN401
         raise MissingExtraError(
             f"The engine svd needs more than the core ({error.name}): pip install 'mien[svd]'."
         ) from error
+
+
+def _expect(name: str) -> Callable[[Config, Mapping[str, Any]], Expected]:
+    read, make = NETS[name]
+
+    def expect(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
+        spec = dict(sizes) or _sizes_of(read, tensors)
+        return Expected(spec, _shapes(make(spec)))
+
+    return expect
+
+
+def _expect_unet(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
+    spec = dict(sizes) or _sizes_of(unet_spec, tensors)
+    return Expected(spec, stock_shapes(spec))
+
+
+def _expect_adapters(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
+    """All adapters must be there; whatever else of the UNet is, replaces the stock weights."""
+    read = unet_spec if "conv_in.weight" in tensors else adapted_spec
+    spec = dict(sizes) or _sizes_of(read, tensors)
+    stock = {name: shape for name, shape in stock_shapes(spec).items() if name in tensors}
+    return Expected(spec, adapter_shapes(spec) | stock)
+
+
+def _sizes_of(read: Read, tensors: Mapping[str, Any]) -> Spec:
+    try:
+        return read({name: tuple(value.shape) for name, value in tensors.items()})
+    except (KeyError, StopIteration, IndexError, ValueError) as error:
+        raise WeightsError(f"{error} is missing among its {len(tensors)} tensors.") from error
+
+
+FORMATS: Final[Mapping[str, CheckpointFormat]] = {
+    UNET: CheckpointFormat("Stable Video Diffusion's UNet", _expect_unet),
+    ADAPTERS: CheckpointFormat("DICE-Talk's UNet", _expect_adapters, ("state_dict",), ("module.",)),
+    VAE: CheckpointFormat("Stable Video Diffusion's VAE", _expect(VAE)),
+    IMAGE_ENCODER: CheckpointFormat(
+        "CLIP's image encoder",
+        _expect(IMAGE_ENCODER),
+        ignored=lambda name: name.endswith("position_ids"),
+    ),
+    AUDIO_ENCODER: CheckpointFormat(
+        "Whisper",
+        _expect(AUDIO_ENCODER),
+        prefixes=("model.", "encoder."),
+        ignored=lambda name: name.startswith(("decoder.", "proj_out.")),
+    ),
+    AUDIO: CheckpointFormat(
+        "DICE-Talk's audio projection", _expect(AUDIO), ("state_dict",), ("module.",)
+    ),
+    BANK: CheckpointFormat(
+        "DICE-Talk's emotion model", _expect(BANK), ("state_dict",), ("module.",)
+    ),
+    GUIDER: CheckpointFormat(
+        "DICE-Talk's pose guider", _expect(GUIDER), ("state_dict",), ("module.",)
+    ),
+    INTERPOLATOR: CheckpointFormat(
+        "RIFE's flow net",
+        _expect(INTERPOLATOR),
+        prefixes=("module.",),
+        ignored=lambda name: name.startswith("block_tea."),
+    ),
+}
+"""Layout of the published checkpoints, by name in the manifest."""

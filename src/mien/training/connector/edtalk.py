@@ -129,7 +129,14 @@ def train_published(
             save_checkpoint(folder, config, run.done, run.parts())
     writer.close()
     with whole_file(folder / "connector.pth") as part:
-        torch.save({"state_dict": run.net.state_dict(), "global_step": run.done}, part)
+        torch.save(
+            {
+                "state_dict": run.net.state_dict(),
+                "global_step": run.done,
+                "mien": {"config": run.net.spec.to_dict()},
+            },
+            part,
+        )
     (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
     return scores
 

@@ -17,7 +17,7 @@ from mien.engines.svd.nets import SCALING
 from mien.engines.svd.voice import windows
 from mien.errors import InputError
 from mien.training.svd.config import DiffusionConfig
-from mien.weights.priors import read_prior
+from mien.weights.convert import read_prior
 
 
 @dataclass(frozen=True, slots=True)
