@@ -45,7 +45,7 @@ def test_mead_pairs(tmp_path: Path) -> None:
     write_pairs(table, pairs)
     assert read_pairs(table) == pairs
     pairs[0].truth.unlink()
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="names missing files"):
         read_pairs(table)
     with pytest.raises(InputError, match="no pair"):
         mead_pairs(tmp_path / "none")

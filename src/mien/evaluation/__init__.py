@@ -1,1 +1,1 @@
-"""The papers' protocols: pairs, rendering, and metrics by networks that the user brings."""
+"""The papers' evaluation protocols: pairs, rendering and metrics."""

@@ -1,4 +1,4 @@
-"""Which clip is driven toward which emotion (section 4 of arXiv 2604.07786)."""
+"""Tables of pairs: which clip is edited to which emotion (section 4 of arXiv 2604.07786)."""
 
 from __future__ import annotations
 
@@ -9,39 +9,32 @@ from pathlib import Path
 from typing import Final
 
 from mien.datasets.corpora import CREMAD_TEST_SENTENCES, read_cremad_name
-from mien.datasets.mead import (
-    EMOTIONS,
-    LEVELS,
-    NEUTRAL,
-    TEST_PEOPLE,
-    find_files,
-    sound_beside,
-)
+from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, TEST_PEOPLE, find_files, sound_beside
 from mien.errors import InputError
 from mien.media.output import whole_file
 
 _SAME: Final = range(1, 4)
 _SHIFTED: Final = range(20, 31)
 _SHIFT: Final = 10
-"""MEAD's neutral sentences are counted ten further than the emotional ones they equal."""
+"""Added to the number of an emotional sentence of MEAD to get the same neutral sentence."""
 
 _VOICES: Final = 10
-"""Recordings of an emotion that are averaged."""
+"""Recordings of an emotion that are averaged, at most."""
 
 _SEPARATOR: Final = "|"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One video to make.
+    """A clip to edit and the video it is compared with.
 
     Attributes:
-        name: of the video to make.
-        source: neutral clip.
-        emotion: to drive it to.
-        truth: the same person saying the same with that emotion.
-        voices: recordings of the emotion, without ``truth`` where there are others.
-        neutral: recordings of the person speaking plainly.
+        name: name of the edited video.
+        source: neutral clip to edit.
+        emotion: the requested emotion.
+        truth: the same person saying the same sentence with that emotion.
+        voices: recordings of the emotion, without ``truth`` if there are others.
+        neutral: recordings of the person speaking neutrally.
     """
 
     name: str
@@ -53,10 +46,10 @@ class Pair:
 
 
 def mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
-    """List the pairs of MEAD (front view) whose two videos are there.
+    """List the pairs of MEAD (front view) of which both videos exist.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there are none.
     """
     films: dict[tuple[str, str, int], dict[str, Path]] = {}
     for film in find_files(root, (".mp4",)):
@@ -87,7 +80,7 @@ def crema_pairs(root: Path) -> list[Pair]:
     """List the pairs of CREMA-D's test sentences, ``ACTOR_SENTENCE_EMOTION_LEVEL.*``.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there are none.
     """
     films: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     for path in sorted(root.rglob("*.*")):
@@ -110,14 +103,14 @@ def crema_pairs(root: Path) -> list[Pair]:
 
 
 def _voices(films: Mapping[str, Path], without: Path | None = None) -> tuple[Path, ...]:
-    """Sounds of some films: the files beside them, or the films themselves."""
+    """Return up to ten films, or their sound files where those exist."""
     every = sorted(films.values())
     some = [path for path in every if path != without][:_VOICES] or every
     return tuple(sound_beside(path) or path for path in some)
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
-    """Write a table of pairs (CSV), whole or not at all."""
+    """Write a table of pairs (CSV) atomically."""
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Pair)])
         writer.writeheader()
@@ -129,10 +122,10 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Read a table of pairs; its paths are relative to it.
+    """Read a table of pairs; relative paths start from its folder.
 
     Raises:
-        InputError: when it is missing, empty, or names files that are not there.
+        InputError: when the table is missing, empty, or names missing files.
     """
     if not path.is_file():
         raise InputError(f"There is no table of pairs {path}; make it with mien evaluate pairs.")
@@ -142,21 +135,21 @@ def read_pairs(path: Path) -> list[Pair]:
     if not rows or set(rows[0]) != set(names):
         raise InputError(f"{path} should be a table with the columns {', '.join(names)}.")
 
-    def several(text: str) -> tuple[Path, ...]:
+    def paths(text: str) -> tuple[Path, ...]:
         return tuple(path.parent / part for part in text.split(_SEPARATOR) if part)
 
     out = [
         Pair(
-            row["name"],
-            path.parent / row["source"],
-            row["emotion"],
-            path.parent / row["truth"],
-            several(row["voices"]),
-            several(row["neutral"]),
+            name=row["name"],
+            source=path.parent / row["source"],
+            emotion=row["emotion"],
+            truth=path.parent / row["truth"],
+            voices=paths(row["voices"]),
+            neutral=paths(row["neutral"]),
         )
         for row in rows
     ]
     missing = [str(file) for pair in out for file in (pair.source, pair.truth) if not file.exists()]
     if missing:
-        raise InputError(f"{path} names files that are not there: {', '.join(missing[:5])}.")
+        raise InputError(f"{path} names missing files: {', '.join(missing[:5])}.")
     return out
