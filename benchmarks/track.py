@@ -26,11 +26,10 @@ import cv2
 import numpy as np
 from record import MEDIA, table, write_section
 
-from mien.face.box import eye_distance, face_square, mesh_distance
-from mien.face.parts import IRISES, LIDS, LIPS
+from mien.face.crop import eye_distance, face_square, mesh_distance
+from mien.face.follow import OneEuro
 from mien.face.pose import head_pose
-from mien.face.smooth import OneEuro
-from mien.face.topology import RIGID
+from mien.face.topology import IRISES, LIDS, LIPS, RIGID
 from mien.face.tracker import FaceTracker
 from mien.media.still import read_still
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from mien.face.canonical import canonical_face
+from mien.face.topology import canonical_face
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEMO = Path(str(files("mien") / "assets" / "demo"))

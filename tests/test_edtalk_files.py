@@ -23,9 +23,9 @@ from mien.emotion.resolve_mesh import look_like
 from mien.engines.base import Motion
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.errors import InputError, MissingExtraError, WeightsError
+from mien.face.follow import Face
 from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face
 from mien.media.frame import Frame
 from mien.media.read import VideoReader
 from mien.media.still import read_still

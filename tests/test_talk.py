@@ -19,10 +19,10 @@ from mien.engines.mesh.speaking import speech_fields, speech_motion
 from mien.engines.mesh.turning import Turn
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.facs import ACTION_UNITS, INDEX
+from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.topology import INNER_LOWER, INNER_UPPER, LEFT_EYE, RIGHT_EYE
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face
 from mien.media.read import VideoReader
 from mien.media.still import read_still, write_still
 from mien.pipelines.mesh_talk import TalkSettings

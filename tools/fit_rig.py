@@ -15,10 +15,9 @@ import sys
 
 import numpy as np
 
-from mien.face.canonical import canonical_face
 from mien.face.facs import ACTION_UNITS, UNIT_AND_SIDE
 from mien.face.pose import head_pose
-from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
+from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP, canonical_face
 
 FACE = canonical_face()
 C, MIRROR = FACE.points, FACE.mirror

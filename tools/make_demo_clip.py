@@ -15,8 +15,8 @@ import numpy as np
 
 from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.face.facs import expression
+from mien.face.follow import Face
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face
 from mien.media.color import ColorSpec
 from mien.media.read import VideoInfo
 from mien.media.still import read_still

@@ -18,9 +18,8 @@ import numpy as np
 
 from mien.engines.mesh.layout import extend, layout
 from mien.engines.mesh.warp import Region, motion_field, warp
-from mien.face.canonical import canonical_face
 from mien.face.pose import head_pose
-from mien.face.topology import OVAL
+from mien.face.topology import OVAL, canonical_face
 from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader
 from mien.media.still import is_still, read_still, write_still

@@ -208,7 +208,7 @@ def test_the_crop_is_the_training_framing(demo_face: Path) -> None:
     image = read_still(demo_face)
     landmarks = FaceTracker(still=True)(image)[0]
     crop = training_crop(landmarks)
-    inside = (crop.inside(landmarks[:468, :2]) + 0.5) * 256
+    inside = (crop.to_crop(landmarks[:468, :2]) + 0.5) * 256
     chin, forehead = inside[152, 1], inside[10, 1]
     assert 214 < chin < 234
     assert forehead < 95

@@ -9,12 +9,11 @@ from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
 from mien.engines.mesh.baseline import Baseline, removal
 from mien.engines.mesh.layout import extend, layout
 from mien.engines.mesh.warp import Region, motion_field, warp
-from mien.face.canonical import canonical_face
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression
+from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.readers import read_expression
-from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP
-from mien.face.types import Face
+from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP, canonical_face
 
 HEAD = canonical_face().points
 

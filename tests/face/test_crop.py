@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.face.canonical import canonical_face
-from mien.face.crop import Crop, eye_crop, face_crop, lean, mouth_crop
-from mien.face.parts import EYE_POINTS, LIPS, PARTS
+from mien.face.crop import Crop, eye_crop, face_crop, mouth_crop, roll_angle
+from mien.face.landmarker import PARTS
+from mien.face.topology import EYE_POINTS, LIPS, canonical_face
 
 from ..conftest import canonical_landmarks
 
@@ -19,14 +19,14 @@ CROPS = st.builds(
 @given(CROPS)
 def test_there_and_back(crop: Crop) -> None:
     points = np.random.default_rng(0).normal(60, 30, (9, 3)).astype(np.float32)
-    assert crop.outside(crop.inside(points)) == pytest.approx(points, abs=1e-3)
+    assert crop.to_image(crop.to_crop(points)) == pytest.approx(points, abs=1e-3)
 
 
 @settings(deadline=None)
 @given(CROPS, st.floats(-0.35, 0.35), st.floats(-0.35, 0.35))
 def test_a_spot_is_where_the_coordinates_say(crop: Crop, u: float, v: float) -> None:
     """What is at (u, v) of the crop is drawn there, for any turn, size and side."""
-    x, y = crop.outside(np.array([u, v])).tolist()
+    x, y = crop.to_image(np.array([u, v])).tolist()
     down, across = np.mgrid[:128, :128] + 0.5
     spot = 255 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / 3)
     image = np.repeat(spot[..., None], 3, 2).astype(np.uint8)
@@ -60,22 +60,22 @@ def test_large_crops_are_shrunk_without_aliasing_or_shift(side: int) -> None:
 def test_the_crop_of_a_face_turns_and_grows_with_it(angle: float, size: float) -> None:
     face = canonical_landmarks(size, (300, 300))
     upright = face_crop(face)
-    assert lean(face) == pytest.approx(0, abs=0.05)
+    assert roll_angle(face) == pytest.approx(0, abs=0.05)
     c, s = np.cos(angle), np.sin(angle)
     turned = face.copy()
     turned[:, :2] = (face[:, :2] - 300) @ np.array([[c, s], [-s, c]]) + 300
     crop = face_crop(turned)
     assert crop.angle - upright.angle == pytest.approx(angle, abs=1e-3)
     assert crop.side == pytest.approx(upright.side, rel=1e-3)
-    assert crop.inside(turned) == pytest.approx(upright.inside(face), abs=1e-3)
+    assert crop.to_crop(turned) == pytest.approx(upright.to_crop(face), abs=1e-3)
 
 
 def test_parts_look_at_their_own_points() -> None:
     face = canonical_landmarks(60, (200, 200))
     whole = face_crop(face)
-    lips = mouth_crop(face, whole).inside(face[list(LIPS)])
+    lips = mouth_crop(face, whole).to_crop(face[list(LIPS)])
     assert np.abs(lips[:, :2]).max() < 0.45
-    eyes = [eye_crop(face, whole, side).inside(face[list(EYE_POINTS[side])]) for side in "RL"]
+    eyes = [eye_crop(face, whole, side).to_crop(face[list(EYE_POINTS[side])]) for side in "RL"]
     assert all(np.abs(eye[:, :2]).max() < 0.5 for eye in eyes)
     # The left eye's crop is mirrored, so that one net sees both alike.
     assert eyes[0] == pytest.approx(eyes[1], abs=0.02)

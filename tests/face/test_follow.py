@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from mien.errors import InputError
-from mien.face.follow import FaceFollower, TrackedFrame, follow
+from mien.face.follow import Face, FaceFollower, TrackedFrame, follow
 from mien.face.select import FaceChoice, FaceSelector
-from mien.face.types import Face
 from mien.media.frame import Frame
 
 from ..conftest import canonical_landmarks

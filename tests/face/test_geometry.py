@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.face import topology
-from mien.face.canonical import canonical_face
 from mien.face.facs import ACTION_UNITS
+from mien.face.follow import OneEuro
 from mien.face.pose import fit_similarity, head_pose
-from mien.face.smooth import OneEuro
+from mien.face.topology import canonical_face
 
 from ..conftest import canonical_landmarks
 
@@ -36,7 +36,7 @@ def test_any_pose_is_found(
     assert np.allclose(pose.rotation, turn, atol=1e-6)
     assert np.isclose(pose.scale, scale)
     assert np.allclose(pose.to_head(seen), points, atol=1e-6)
-    assert np.allclose(pose.to_picture(points), seen, atol=1e-5)
+    assert np.allclose(pose.to_image(points), seen, atol=1e-5)
 
 
 def test_no_reflection_comes_out() -> None:

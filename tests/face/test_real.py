@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.face.box import face_square, mesh_distance
+from mien.face.crop import face_square, mesh_distance
 from mien.face.follow import TrackedFrame, follow
 from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader

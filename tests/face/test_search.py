@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.face.box import Square, eye_distance, face_square, mesh_distance, plausible
-from mien.face.detector import CELL, Detection, decode
-from mien.face.search import search, search_lying
+from mien.face.crop import Square, eye_distance, face_square, is_plausible, mesh_distance
+from mien.face.detector import CELL_PIXELS, Detection, decode, search, search_rotated
 
 from ..conftest import canonical_landmarks
 
@@ -69,7 +68,7 @@ def test_a_picture_on_its_side_is_looked_at_upright(turns: int) -> None:
     upright = scene(400, 300, (250, 100, 40))
     upright[2, 2] = 0
     upright[-3, 2, 2] = upright[2, -3, 2] = upright[-3, -3, 2] = 1
-    found = search_lying(np.ascontiguousarray(np.rot90(upright, -turns)), Upright())
+    found = search_rotated(np.ascontiguousarray(np.rot90(upright, -turns)), Upright())
     x, y = {1: (300 - 120, 270), 2: (400 - 270, 300 - 120), 3: (120, 400 - 270)}[turns]
     assert [(one.square.x, one.square.y) for one in found] == [pytest.approx((x, y), abs=1)]
 
@@ -95,42 +94,42 @@ def test_a_map_that_says_a_face_is_read_as_that_face(
     c, s = np.cos(angle), np.sin(angle)
     keys = np.array([(-0.2, -0.2), (0.2, -0.2), (0, 0), (-0.15, 0.25), (0.15, 0.25)])
     keys = keys @ np.array([[c, s], [-s, c]]) * side + (x, y)
-    said = np.full((14, 32, 32), -6, np.float32)
-    column, row = int(x / CELL), int(y / CELL)
+    maps = np.full((14, 32, 32), -6, np.float32)
+    column, row = int(x / CELL_PIXELS), int(y / CELL_PIXELS)
     here = np.array([column + 0.5, row + 0.5])
-    said[0, row, column] = 3
-    said[1:3, row, column] = np.array([x, y]) / CELL - here
-    said[3, row, column] = np.log(side / CELL)
-    said[4:, row, column] = (keys / CELL - here).ravel()
-    found = decode(said, 0.5)
+    maps[0, row, column] = 3
+    maps[1:3, row, column] = np.array([x, y]) / CELL_PIXELS - here
+    maps[3, row, column] = np.log(side / CELL_PIXELS)
+    maps[4:, row, column] = (keys / CELL_PIXELS - here).ravel()
+    found = decode(maps, 0.5)
     assert len(found) == 1
     square = found[0].square
     assert (square.x, square.y, square.side) == pytest.approx((x, y, side), rel=1e-3, abs=1e-2)
-    assert found[0].keys == pytest.approx(keys, abs=0.05)
+    assert found[0].keypoints == pytest.approx(keys, abs=0.05)
     assert found[0].angle == pytest.approx(angle, abs=0.02)
     assert found[0].score == pytest.approx(1 / (1 + np.exp(-3)), rel=1e-3)
 
 
 def test_neighbouring_cells_that_say_the_same_face_are_one() -> None:
-    said = np.full((14, 16, 16), -6, np.float32)
-    said[1:] = 0
-    said[3] = np.log(6)
-    said[0, 5, 5], said[0, 5, 7], said[0, 12, 12] = 3, 2, 1
-    assert [round(one.square.x / CELL - 0.5) for one in decode(said, 0.5)] == [5, 12]
+    maps = np.full((14, 16, 16), -6, np.float32)
+    maps[1:] = 0
+    maps[3] = np.log(6)
+    maps[0, 5, 5], maps[0, 5, 7], maps[0, 12, 12] = 3, 2, 1
+    assert [round(one.square.x / CELL_PIXELS - 0.5) for one in decode(maps, 0.5)] == [5, 12]
     assert decode(np.full((14, 4, 4), -6, np.float32), 0.5) == []
 
 
 def test_what_can_be_a_face() -> None:
     face = canonical_landmarks(40, (128, 110))
-    assert plausible(face, 256, 256)
-    assert not plausible(canonical_landmarks(4, (128, 110)), 256, 256), "too small"
-    assert not plausible(canonical_landmarks(40, (-60, 110)), 256, 256), "outside"
+    assert is_plausible(face, 256, 256)
+    assert not is_plausible(canonical_landmarks(4, (128, 110)), 256, 256), "too small"
+    assert not is_plausible(canonical_landmarks(40, (-60, 110)), 256, 256), "outside"
     folded = face.copy()
     folded[:, 0] = 128 + (folded[:, 0] - 128) * 0.1
-    assert not plausible(folded, 256, 256), "folded"
+    assert not is_plausible(folded, 256, 256), "folded"
     broken = face.copy()
     broken[7, 1] = np.nan
-    assert not plausible(broken, 256, 256), "not finite"
+    assert not is_plausible(broken, 256, 256), "not finite"
 
 
 def test_measures_of_a_face() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mien.errors import WeightsError
-from mien.face.box import eye_distance, face_square, mesh_distance
+from mien.face.crop import eye_distance, face_square, mesh_distance
 from mien.face.detector import Detector
 from mien.face.landmarker import Landmarker
-from mien.face.parts import IRISES, LIDS, LIPS
+from mien.face.topology import IRISES, LIDS, LIPS
 from mien.face.tracker import FaceTracker
 from mien.media.still import read_still
 

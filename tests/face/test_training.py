@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch")
 
 from mien.errors import InputError
 from mien.face.detector import Detector
-from mien.face.parts import EYE_POINTS, LIPS, PARTS
+from mien.face.landmarker import PARTS
+from mien.face.topology import EYE_POINTS, LIPS
 from mien.training.tracker.config import FaceNetConfig
 from mien.training.tracker.detection import DetectorTask
 from mien.training.tracker.export import export_face_net, load_face_net

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
 from mien.errors import InputError
-from mien.face.canonical import canonical_face
+from mien.face.topology import canonical_face
 from mien.speech.articulation import LOOK_AHEAD
 from mien.speech.features import FEATURES, MELS
 from mien.training.articulator.classes import CLASSES, from_arpa, from_ipa

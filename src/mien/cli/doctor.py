@@ -77,8 +77,8 @@ def _self_test() -> str:
     from mien.cli.demo import DEMO_FACES, demo_file
     from mien.emotion.request import Emotion
     from mien.engines.mesh import MeshEngine
+    from mien.face.follow import Face
     from mien.face.tracker import FaceTracker
-    from mien.face.types import Face
     from mien.media.still import read_still
 
     with demo_file(DEMO_FACES[0]) as path:

@@ -155,7 +155,9 @@ def read_expressions(path: Path, models: Published) -> Array:
             found = tracker(frame.image)
             if found:
                 times.append(end)
-                yield training_crop(found[0]).cut(frame.image, models.engine.pixels, stretched=True)
+                yield training_crop(found[0]).cut(
+                    frame.image, models.engine.pixels, replicate_edges=True
+                )
 
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         step = float(1 / reader.info.rate)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.types import Face
+from mien.face.follow import Face
 from mien.media.frame import RGBImage
 
 Expression = npt.NDArray[np.float32]

@@ -218,7 +218,7 @@ def face_crops(path: Path) -> list[RGBImage]:
             found = tracker(frame.image)
             until = int((frame.time + step) * FRAMES_PER_SECOND + step / 1000)
             if found and until > shown:
-                crop = training_crop(found[0]).cut(frame.image, _CROP_SIDE, stretched=True)
+                crop = training_crop(found[0]).cut(frame.image, _CROP_SIDE, replicate_edges=True)
                 out += [crop] * (until - shown)
             shown = max(shown, until)
     return out

@@ -1,1 +1,1 @@
-"""Faces: find them, follow them, know how the head is held."""
+"""Faces: detection, landmarks, tracking, head pose and action units."""

@@ -1,67 +1,81 @@
-"""The face detector: where faces are in a picture, of any size, and how they lean."""
+"""Detect faces of any size and rotation in an image of any size."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.box import Square
-from mien.face.crop import FACE_MARGIN, Crop, lean_of
+from mien.face.crop import Crop, FACE_MARGIN, Square, roll_from
 from mien.media.frame import RGBImage
 from mien.weights.bundled import open_net
 
-CELL: Final = 8
-"""Pixels of the picture that one cell of the detector's map stands for."""
+CELL_PIXELS: Final = 8
+"""Side of the input area that one cell of the detector's output map stands for."""
 
 _MULTIPLE: Final = 32
-"""Sides of what the net is shown are multiples of this."""
+"""The sides of the net's input are multiples of this."""
 
-_SAME: Final = 0.45
-"""Two finds nearer than this (sizes of the larger) are one face."""
+_SAME_IN_MAP: Final = 0.45
+_SAME_IN_IMAGE: Final = 0.5
+"""Detections nearer than this (sizes of the larger) are one face: at one scale, over all scales."""
+
+_QUICK: Final = 320
+"""Longer side, pixels: faces of a thirtieth of the image and more are found."""
+
+_THOROUGH: Final = (192, 640, 1280)
+_LARGEST: Final = 3840
+"""Longer sides for small faces, and (the first) for one that fills the image."""
+
+_MIN_ROTATED_SCORE: Final = 0.6
+"""Minimum score for rotated faces: three more passes would be three more chances to err."""
+
+Detect = Callable[[RGBImage, int], "list[Detection]"]
+"""Detects faces in an image downscaled to the given longer side, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A face that the detector saw.
+    """A detected face.
 
     Attributes:
         square: upright box of the face mesh, pixels.
-        keys: ``float32 (5, 2)``: right and left eye, nose tip, right and left mouth corner.
+        keypoints: ``float32 (5, 2)``: right eye, left eye, nose tip, right and left mouth corner.
         score: 0..1.
     """
 
     square: Square
-    keys: npt.NDArray[np.float32]
+    keypoints: npt.NDArray[np.float32]
     score: float
 
     @property
     def angle(self) -> float:
-        """How far the face leans clockwise, radians."""
-        right, left, _, *mouth = self.keys
-        return lean_of(right, left, np.mean(mouth, 0))
+        """In-plane rotation of the face, radians clockwise."""
+        right, left, _, *mouth = self.keypoints
+        return roll_from(right, left, np.mean(mouth, 0))
 
     def crop(self) -> Crop:
-        """Where the landmark net should look."""
+        """Return the crop for the landmark net."""
         square = self.square
         return Crop(square.x, square.y, FACE_MARGIN * square.side, self.angle)
 
     def scaled(self, factor: float) -> Detection:
-        """The same in a picture ``factor`` times as large."""
+        """Return the same detection in an image ``factor`` times as large."""
         square = Square(*(v * factor for v in (self.square.x, self.square.y, self.square.side)))
-        return Detection(square, self.keys * np.float32(factor), self.score)
+        return Detection(square, self.keypoints * np.float32(factor), self.score)
 
 
 class Detector:
     """The detector net.
 
     Args:
-        folder: where the net is; None: with the package.
-        threshold: least score.
+        folder: where the net is; the bundled one by default.
+        threshold: minimum score.
 
     Raises:
         WeightsError: when the net is missing or damaged.
@@ -72,9 +86,9 @@ class Detector:
         self._threshold = threshold
 
     def __call__(self, image: RGBImage, longest: int) -> list[Detection]:
-        """Faces of ``image``, looked at with its longer side shrunk to ``longest`` pixels.
+        """Detect faces in ``image``, downscaled to a longer side of ``longest`` pixels.
 
-        Faces of 9 pixels and more *there* can be found.
+        Faces of 9 pixels and more at that scale can be found.
         """
         scale = min(1.0, longest / max(image.shape[:2]))
         small = image
@@ -84,32 +98,77 @@ class Detector:
         size = (-(-height // _MULTIPLE) * _MULTIPLE, -(-width // _MULTIPLE) * _MULTIPLE, 3)
         padded = np.zeros((1, *size), np.uint8)
         padded[0, :height, :width] = small
-        said = self._net.run(None, {"images": padded})[0][0]
-        return [found.scaled(1 / scale) for found in decode(said, self._threshold)]
+        maps = self._net.run(None, {"images": padded})[0][0]
+        return [found.scaled(1 / scale) for found in decode(maps, self._threshold)]
 
 
-def decode(said: npt.NDArray[np.float32], threshold: float) -> list[Detection]:
-    """Faces in the detector's answer ``float32 (14, h, w)``, the surest first."""
-    heat = said[0]
+def decode(maps: npt.NDArray[np.float32], threshold: float) -> list[Detection]:
+    """Convert the detector's output ``float32 (14, h, w)`` to detections, highest score first."""
+    heat = maps[0]
     peak = heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8))
     logit = float(np.log(threshold / (1 - threshold)))
     rows, columns = np.nonzero(peak & (heat > logit))
     out: list[Detection] = []
     for row, column in zip(rows, columns, strict=True):
-        values = said[:, row, column].astype(np.float64)
+        values = maps[:, row, column].astype(np.float64)
         here = np.array([column + 0.5, row + 0.5])
-        x, y = (here + values[1:3]) * CELL
-        side = float(np.exp(np.clip(values[3], -2, 6))) * CELL
+        x, y = (here + values[1:3]) * CELL_PIXELS
+        side = float(np.exp(np.clip(values[3], -2, 6))) * CELL_PIXELS
         square = Square(float(x), float(y), side)
-        keys = ((here + values[4:].reshape(5, 2)) * CELL).astype(np.float32)
-        out.append(Detection(square, keys, float(1 / (1 + np.exp(-heat[row, column])))))
-    return distinct(out, _SAME)
+        keypoints = ((here + values[4:].reshape(5, 2)) * CELL_PIXELS).astype(np.float32)
+        out.append(Detection(square, keypoints, float(1 / (1 + np.exp(-heat[row, column])))))
+    return _distinct(out, _SAME_IN_MAP)
 
 
-def distinct(found: list[Detection], reach: float) -> list[Detection]:
-    """The surest of those nearer than ``reach`` (sizes of the larger), the surest first."""
+def search(image: RGBImage, detect: Detect, *, thorough: bool) -> list[Detection]:
+    """Detect faces in ``image``, largest first.
+
+    Args:
+        image: RGB ``uint8 (H, W, 3)``.
+        detect: the detector.
+        thorough: search at several scales, up to half the resolution of a very large image.
+    """
+    longest = max(image.shape[:2])
+    sides = [_QUICK]
+    if thorough:
+        sides += [side for side in _THOROUGH if side < 1.2 * longest]
+        if longest > 2 * _THOROUGH[-1]:
+            sides.append(min(longest // 2, _LARGEST))
+    return _largest_first([found for side in sides for found in detect(image, side)])
+
+
+def search_rotated(image: RGBImage, detect: Detect) -> list[Detection]:
+    """Detect faces in an image that lies on its side or upside down, largest first."""
+    size = (image.shape[1], image.shape[0])
+    out = []
+    for turns in (1, 2, 3):
+        rotated = np.ascontiguousarray(np.rot90(image, turns))
+        found = (one for one in detect(rotated, _QUICK) if one.score >= _MIN_ROTATED_SCORE)
+        out += [_rotated_back(one, turns, size) for one in found]
+    return _largest_first(out)
+
+
+def _largest_first(found: list[Detection]) -> list[Detection]:
+    return sorted(_distinct(found, _SAME_IN_IMAGE), key=lambda detection: -detection.square.side)
+
+
+def _distinct(found: list[Detection], reach: float) -> list[Detection]:
+    """Keep the best of those nearer than ``reach`` (sizes of the larger), highest score first."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda detection: -detection.score):
         if not any(one.square.near(other.square, reach) for other in kept):
             kept.append(one)
     return kept
+
+
+def _rotated_back(one: Detection, turns: int, size: tuple[int, int]) -> Detection:
+    """Convert a detection in ``np.rot90(image, turns)`` to the image (``size``: width, height)."""
+    width, height = size
+
+    def back(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+        x, y = points[..., 0], points[..., 1]
+        ways = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
+        return np.stack(ways[turns], -1).astype(np.float32)
+
+    x, y = back(np.array([one.square.x, one.square.y])).tolist()
+    return Detection(Square(x, y, one.square.side), back(one.keypoints), one.score)

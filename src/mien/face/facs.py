@@ -1,9 +1,8 @@
-"""Action units of the Facial Action Coding System and the emotions written in them.
+"""Action units of the Facial Action Coding System (FACS), and emotions in terms of them.
 
 An *expression* is a vector of action-unit strengths, one entry per name in ``ACTION_UNITS``;
 1.0 is a clear, natural activation. Recipes follow EMFACS (Friesen & Ekman 1983) for the basic
-emotions and Du, Tao & Martinez (PNAS 2014) for compound ones; strengths are ours, tuned on
-pictures.
+emotions and Du, Tao & Martinez (PNAS 2014) for compound ones; the strengths were tuned by eye.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 PAIRED: Final = ("1", "2", "4", "5", "6", "7", "9", "10", "12", "14", "15", "16", "20", "43")
-"""Action units whose two sides move on their own (45, a blink, is a short 43)."""
+"""Action units whose sides move independently (45, a blink, is a short 43)."""
 
 MIDLINE: Final = ("17", "18", "23", "24", "25", "26")
 
 ACTION_UNITS: Final = tuple(f"{unit}{side}" for unit in PAIRED for side in "LR") + MIDLINE
-"""Names of an expression's entries: ``12L`` is the person's left corner of the mouth."""
+"""Names of an expression's entries: ``12L`` is the person's left mouth corner."""
 
 UNIT_AND_SIDE: Final = tuple(
     (name, "") if name in MIDLINE else (name[:-1], name[-1]) for name in ACTION_UNITS
 )
-"""For every entry of ``ACTION_UNITS`` its unit and its side (``"L"``, ``"R"`` or ``""``)."""
+"""Unit and side (``"L"``, ``"R"`` or ``""``) of every entry of ``ACTION_UNITS``."""
 
 INDEX: Final = MappingProxyType({name: i for i, name in enumerate(ACTION_UNITS)})
 
@@ -65,7 +64,7 @@ def expression(units: Mapping[str, float]) -> Expression:
     A paired unit without a side (``"12"``) means both sides.
 
     Raises:
-        KeyError: for a name that is no action unit.
+        KeyError: for a name that is not an action unit.
     """
     out = np.zeros(len(ACTION_UNITS), np.float32)
     for name, strength in units.items():
@@ -76,11 +75,11 @@ def expression(units: Mapping[str, float]) -> Expression:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One emotion in action units.
+    """An emotion in action units.
 
     Attributes:
         units: strengths at intensity 1.
-        source: where the set of units comes from.
+        source: publication that the set of units comes from.
     """
 
     units: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""People over time: who is who, what is a cut, and how to get over a moment without a face."""
+"""Follow people over time: identities, cuts, gaps without a face, and smooth landmarks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,104 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.smooth import OneEuro, SmoothSettings
-from mien.face.types import Face, Landmarks, LandmarkTracker
+from mien.face.topology import EYES, LANDMARK_COUNT, LIPS, MESH_POINTS, Landmarks
 from mien.media.frame import Frame, RGBImage
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One person's face in one frame.
+
+    Attributes:
+        id: constant over the clip: a person keeps it, also after a short absence.
+        landmarks: smoothed, ``float32 (478, 3)`` pixels.
+        weight: strength at which an edit shows, 0..1; below 1 where the face appears or disappears.
+        bridged: True where the face was not seen and the landmarks are interpolated over a gap.
+    """
+
+    id: int
+    landmarks: Landmarks
+    weight: float = 1.0
+    bridged: bool = False
+
+
+class LandmarkTracker(Protocol):
+    """Finds the faces of one frame after another. One instance per clip; not thread-safe."""
+
+    def __call__(self, image: RGBImage) -> list[Landmarks]:
+        """Return the raw landmarks of every face in ``image``, largest face first."""
+
+    def reset(self) -> None:
+        """Forget the previous frames (after a cut or a seek)."""
+
+    def close(self) -> None:
+        """Release the nets."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothSettings:
+    """Cutoffs of the landmark filter.
+
+    Attributes:
+        cutoff: Hz, for a point at rest.
+        lip_cutoff: Hz, for lips, lids and irises, which move fast in speech and blinks.
+        speed: Hz of additional cutoff per eye distance and second.
+        derivative_cutoff: Hz, of the speed estimate.
+    """
+
+    cutoff: float = 2.5
+    lip_cutoff: float = 6.0
+    speed: float = 4.0
+    derivative_cutoff: float = 1.5
+
+
+class OneEuro:
+    """One-Euro filter of a face's landmarks (Casiez et al., CHI 2012).
+
+    It smooths strongly while the face is at rest and little while it moves. Use a new one (or
+    ``reset``) after a cut.
+    """
+
+    def __init__(self, settings: SmoothSettings | None = None) -> None:
+        self._settings = settings or SmoothSettings()
+        cutoff = np.full((LANDMARK_COUNT, 1), self._settings.cutoff)
+        eyes = [p for e in EYES.values() for p in (*e.upper_lid, *e.lower_lid, *e.iris)]
+        cutoff[[*LIPS, *eyes]] = self._settings.lip_cutoff
+        self._cutoff: Array = cutoff
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._value: Array | None = None
+        self._speed: Array | None = None
+
+    def __call__(self, landmarks: Landmarks, elapsed: float) -> Landmarks:
+        """Filter ``landmarks`` ``(478, 3)`` pixels, ``elapsed`` seconds after the previous ones."""
+        now = landmarks.astype(np.float64)
+        if self._value is None or self._speed is None or elapsed <= 0:
+            self._value, self._speed = now, np.zeros_like(now)
+            return landmarks.copy()
+        size = max(float(np.linalg.norm(now[33, :2] - now[263, :2])) * 0.7, 1e-3)
+        speed = (now - self._value) / (elapsed * size)
+        self._speed += _alpha(self._settings.derivative_cutoff, elapsed) * (speed - self._speed)
+        pace = np.linalg.norm(self._speed[:, :2], axis=1, keepdims=True)
+        cutoff = self._cutoff + self._settings.speed * pace
+        self._value = self._value + _alpha(cutoff, elapsed) * (now - self._value)
+        return self._value.astype(np.float32)
+
+
+def _alpha(cutoff: float | Array, elapsed: float) -> Array:
+    """Return the weight of the new value in a first-order low-pass filter."""
+    rate = 2 * np.pi * np.asarray(cutoff) * elapsed
+    out: Array = rate / (rate + 1)
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +114,10 @@ class FollowSettings:
     Attributes:
         smooth: the landmark filter.
         longest_gap: seconds without a face that are bridged.
-        fade: seconds over which an edit goes before, and comes after, a longer gap.
+        fade: seconds over which an edit fades out before a longer gap, and in after it.
         memory: seconds after which an absent person gets a new id.
-        reach: how far a face may jump between frames, in face sizes.
-        cut: mean change of a thumbnail, grey levels, that makes a cut.
+        reach: how far a face may move between frames, in face sizes.
+        cut: mean change of a thumbnail, grey levels, that counts as a cut.
     """
 
     smooth: SmoothSettings = field(default_factory=SmoothSettings)
@@ -52,7 +143,7 @@ class TrackedFrame:
     """A frame and the faces in it.
 
     Attributes:
-        frame: the picture and its time.
+        frame: the image and its time.
         faces: everybody in it.
         cut: whether a new scene begins here.
     """
@@ -63,7 +154,10 @@ class TrackedFrame:
 
 
 class FaceFollower:
-    """Follows people frame by frame, without looking ahead (for live use)."""
+    """Follows people frame by frame, without look-ahead (for live use).
+
+    ``cut`` is True when the last frame began a new scene.
+    """
 
     def __init__(self, tracker: LandmarkTracker, settings: FollowSettings | None = None) -> None:
         self._tracker = tracker
@@ -75,14 +169,14 @@ class FaceFollower:
         self.cut = False
 
     def update(self, image: RGBImage, time: Fraction) -> tuple[Face, ...]:
-        """Faces of the next picture, shown at ``time`` seconds. ``cut`` says if a scene began."""
+        """Return the faces of the next image, shown at ``time`` seconds."""
         now = float(time)
         thumbnail = _thumbnail(image)
         jump = self._jumps(thumbnail)
         if jump:
             self._tracker.reset()
         found = self._tracker(image)
-        # A moment of black is no cut: the scene that counts is the last one with a face in it.
+        # A few black frames are no cut: compare with the last frame that showed a face.
         self.cut = jump and bool(found)
         if found or self._thumbnail is None:
             self._thumbnail = thumbnail
@@ -91,19 +185,19 @@ class FaceFollower:
         faces = []
         free = list(self._people)
         for landmarks in found:
-            center = landmarks[:468, :2].mean(0)
-            size = float(np.ptp(landmarks[:468, :2], axis=0).max())
+            center = landmarks[:MESH_POINTS, :2].mean(0)
+            size = float(np.ptp(landmarks[:MESH_POINTS, :2], axis=0).max())
             person = self._match(free, center, size)
             if person is None:
                 person = self._new_person(center, size, now)
             else:
                 free.remove(person)
-            faces.append(self._see(person, landmarks, center, size, now))
+            faces.append(self._update(person, landmarks, center, size, now))
         self._people = [p for p in self._people if now - p.seen <= self.settings.memory]
         self._last = now
         return tuple(faces)
 
-    def _see(
+    def _update(
         self,
         person: _Person,
         landmarks: Landmarks,
@@ -134,7 +228,7 @@ class FaceFollower:
         return nearest if nearest and distance(nearest) < self.settings.reach else None
 
     def _new_person(self, center: npt.NDArray[np.float32], size: float, now: float) -> _Person:
-        # Whoever is there when a scene begins is there at once; who comes later fades in.
+        # People present when a scene begins show at once; later ones fade in.
         begins = self._last is None or self.cut
         person = _Person(
             self._next_id, OneEuro(self.settings.smooth), center, size, now, 0.0 if begins else now
@@ -153,7 +247,7 @@ class FaceFollower:
 
 
 def _thumbnail(image: RGBImage) -> npt.NDArray[np.int16]:
-    """About 32 x 32 grey levels of a picture."""
+    """Return about 32 x 32 grey levels of an image."""
     step_y, step_x = max(1, image.shape[0] // 32), max(1, image.shape[1] // 32)
     return image[step_y // 2 :: step_y, step_x // 2 :: step_x, 1].astype(np.int16)
 
@@ -161,11 +255,11 @@ def _thumbnail(image: RGBImage) -> npt.NDArray[np.int16]:
 def follow(
     frames: Iterable[Frame], tracker: LandmarkTracker, settings: FollowSettings | None = None
 ) -> Iterator[TrackedFrame]:
-    """Follow people through a clip, looking a little ahead.
+    """Follow people through a clip with a short look-ahead.
 
-    Gaps of up to ``longest_gap`` are bridged: landmarks are interpolated and the weight dips; an
-    edit fades out before a longer gap and in after it. Holds the frames of ``longest_gap + fade``
-    seconds at most.
+    Gaps of up to ``longest_gap`` are bridged: landmarks are interpolated and the weight dips. An
+    edit fades out before a longer gap and in after it. Holds at most the frames of
+    ``longest_gap + fade`` seconds.
     """
     settings = settings or FollowSettings()
     follower = FaceFollower(tracker, settings)
@@ -176,17 +270,17 @@ def follow(
         faces = follower.update(frame.image, frame.time)
         ahead.append(TrackedFrame(frame, faces, follower.cut))
         while float(frame.time - ahead[0].frame.time) > horizon:
-            yield _settle(ahead, past, settings)
+            yield _settled(ahead, past, settings)
             ahead.popleft()
     while ahead:
-        yield _settle(ahead, past, settings)
+        yield _settled(ahead, past, settings)
         ahead.popleft()
 
 
-def _settle(
+def _settled(
     ahead: deque[TrackedFrame], past: dict[int, tuple[float, Face]], settings: FollowSettings
 ) -> TrackedFrame:
-    """The first frame of ``ahead`` with gaps bridged and weights faded."""
+    """Return the first frame of ``ahead`` with gaps bridged and weights faded."""
     tracked = ahead[0]
     now = float(tracked.frame.time)
     if tracked.cut:
@@ -214,10 +308,8 @@ def _settle(
     return replace(tracked, faces=tuple(faces))
 
 
-def _future(
-    ahead: deque[TrackedFrame],
-) -> tuple[dict[int, list[tuple[float, Face]]], float]:
-    """When each person is seen after the first frame, and how far the scene is known."""
+def _future(ahead: deque[TrackedFrame]) -> tuple[dict[int, list[tuple[float, Face]]], float]:
+    """Return when each person is seen after the first frame, and the scene's last known time."""
     out: dict[int, list[tuple[float, Face]]] = {}
     end = float(ahead[0].frame.time)
     for tracked in itertools.islice(ahead, 1, None):
@@ -232,7 +324,7 @@ def _future(
 def _before_gap(
     now: float, seen: Iterable[tuple[float, Face]], end: float, settings: FollowSettings
 ) -> float:
-    """Weight of a person about to go for longer than can be bridged."""
+    """Return the weight of a person before a gap that is too long to be bridged."""
     last = now
     for time, _ in seen:
         if time - last > settings.longest_gap:

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.canonical import canonical_face
 from mien.face.facs import Expression
+from mien.face.topology import canonical_face
 from mien.weights.bundled import open_arrays
 
 OPENFACE_UNITS: Final = (

@@ -1,4 +1,4 @@
-"""Which of several people are meant."""
+"""Select among the people in a clip."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import InputError
+from mien.face.follow import Face
 from mien.face.pose import head_pose
-from mien.face.types import Face, Landmarks
+from mien.face.topology import MESH_POINTS, Landmarks
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
 class FaceChoice:
-    """A choice of people.
+    """Whose face is edited.
 
     Attributes:
         kind: ``"largest"``, ``"all"``, ``"number"`` or ``"picture"``.
-        number: for ``"number"``: 1 is the leftmost person when the clip begins.
-        picture: for ``"picture"``: a file that shows the person.
+        number: for ``"number"``: 1 is the leftmost person at the start of the clip.
+        picture: for ``"picture"``: an image file that shows the person.
     """
 
     kind: str
@@ -31,7 +32,7 @@ class FaceChoice:
 
     @classmethod
     def parse(cls, text: str) -> FaceChoice:
-        """Read ``largest``, ``all``, a number from 1, or the path of a picture.
+        """Parse ``largest``, ``all``, a number from 1, or the path of an image.
 
         Raises:
             InputError: for anything else.
@@ -42,35 +43,38 @@ class FaceChoice:
         if word.lstrip("-").isdigit():
             number = int(word)
             if number < 1:
-                raise InputError(f"Faces are counted from 1, left to right; got {number}.")
+                raise InputError(f"Faces are numbered from 1, left to right; got {number}.")
             return cls("number", number)
-        if Path(word).suffix.lower() in _PICTURES:
+        if Path(word).suffix.lower() in _IMAGE_SUFFIXES:
             if not Path(word).exists():
-                raise InputError(f"There is no picture {word} to choose a face by.")
+                raise InputError(f"There is no image {word} to select a face by.")
             return cls("picture", picture=Path(word))
         raise InputError(
-            f"Cannot choose a face by {text!r}: say largest, all, a number (1 is the leftmost) or "
-            "the path of a picture of the person."
+            f"Cannot select a face by {text!r}: use largest, all, a number (1 is the leftmost) or "
+            "the path of an image of the person."
         )
 
 
 class FaceSelector:
-    """Applies a choice frame by frame; once made it sticks to the person, not to the place.
+    """Applies a choice frame by frame; it stays with the person once selected.
 
     Args:
-        choice: whom to take.
-        reference: landmarks of the reference picture, for a choice by picture.
+        choice: the choice.
+        reference: landmarks in the reference image, for a choice by image.
+
+    Raises:
+        InputError: when a choice by image has no reference.
     """
 
     def __init__(self, choice: FaceChoice, reference: Landmarks | None = None) -> None:
         if choice.kind == "picture" and reference is None:
-            raise InputError(f"No face was found in the reference picture {choice.picture}.")
+            raise InputError(f"No face was found in the reference image {choice.picture}.")
         self._choice = choice
         self._reference = None if reference is None else shape_of(reference)
         self._chosen: int | None = None
 
     def pick(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
-        """The chosen faces among ``faces``."""
+        """Return the selected ones of ``faces``."""
         if self._choice.kind == "all" or not faces:
             return faces
         if self._chosen not in {face.id for face in faces}:
@@ -84,19 +88,19 @@ class FaceSelector:
         if not faces:
             return None
         if self._choice.kind == "number":
-            ordered = sorted(faces, key=lambda f: float(f.landmarks[:468, 0].mean()))
+            ordered = sorted(faces, key=lambda f: float(f.landmarks[:MESH_POINTS, 0].mean()))
             number = self._choice.number
             return ordered[number - 1] if number <= len(ordered) else None
         if self._choice.kind == "picture" and self._reference is not None:
             reference = self._reference
             return min(faces, key=lambda f: float(np.abs(shape_of(f.landmarks) - reference).mean()))
-        return max(faces, key=lambda f: float(np.ptp(f.landmarks[:468, :2], axis=0).max()))
+        return max(faces, key=lambda f: float(np.ptp(f.landmarks[:MESH_POINTS, :2], axis=0).max()))
 
 
 def shape_of(landmarks: Landmarks) -> npt.NDArray[np.float64]:
-    """A face's own shape: head-frame points ``(N, 3)`` that expressions hardly move.
+    """Return the head-frame points ``(N, 3)`` that expressions hardly move.
 
-    Tells people apart well enough to choose among the few in one clip; it is no recognition.
+    Distinguishes the few people of one clip; it is not face recognition.
     """
     head = head_pose(landmarks).to_head(landmarks)
     steady = [1, 2, 4, 5, 6, 8, 10, 33, 54, 93, 98, 127, 132, 133, 162, 168, 195, 234, 263, 284,

@@ -1,13 +1,31 @@
-"""Which of the 478 points are which part of the face.
+"""The 478 landmarks: what they are, which part of the face each belongs to, and a mean face.
 
-"Right" and "left" are the person's own; the right side lies at the left of the picture. Rows run
-from the picture's left to its right.
+"Right" and "left" are the person's own; the right side is at the left of the image. Rows run from
+the left of the image to its right.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.weights.bundled import open_arrays
+
+Landmarks = npt.NDArray[np.float32]
+"""``float32 (478, 3)``: x to the right, y down, z away from the camera; all in pixels of the frame.
+
+Points 0-467 are the face mesh, 468-472 the iris at the left of the image (the person's right eye),
+473-477 the other iris.
+"""
+
+LANDMARK_COUNT: Final = 478
+
+MESH_POINTS: Final = 468
+"""Number of landmarks before the irises."""
 
 OVAL: Final = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -74,8 +92,57 @@ LEFT_EYE: Final = Eye(
 )
 EYES: Final = {"R": RIGHT_EYE, "L": LEFT_EYE}
 
+LIPS: Final = tuple(sorted({p for row in (*UPPER_LIP, *LOWER_LIP) for p in row}))
+LIDS: Final = tuple(p for eye in EYES.values() for p in (*eye.upper_lid, *eye.lower_lid))
+IRISES: Final = tuple(p for eye in EYES.values() for p in eye.iris)
+
+
+def _eye_points(eye: Eye, iris: tuple[int, ...]) -> tuple[int, ...]:
+    rows = (eye.upper_lid, eye.lower_lid, eye.corners, *eye.upper_rows, eye.lower_row, iris)
+    return tuple(p for row in (*rows, eye.brow_upper, eye.brow_lower) for p in row)
+
+
+EYE_POINTS: Final = {
+    "R": _eye_points(RIGHT_EYE, RIGHT_EYE.iris),
+    "L": _eye_points(LEFT_EYE, (473, 476, 475, 474, 477)),
+}
+"""Landmarks of each eye region. Equal positions in both rows mirror each other, so that one net
+serves both eyes."""
+
 RIGID: Final = (
     10, 151, 9, 8, 168, 6, 197, 195, 5, 127, 356, 162, 389, 234, 454, 33, 133, 362, 263,
     21, 251, 54, 284, 103, 332, 67, 297, 109, 338,
 )  # fmt: skip
 """Points that no action unit moves: forehead, temples, nose bridge, eye corners."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalFace:
+    """A mean face in the head frame, made from closed-mouth portraits.
+
+    The unit is the distance between the eye centres; the axes are those of the image (x to the
+    right, y down, z away from the camera). See ``assets/canonical_face.md``.
+
+    Attributes:
+        points: ``float64 (478, 3)``, eye distances.
+        mirror: ``int64 (478,)``, the corresponding point on the other side of the face.
+        triangles: ``int32 (850, 3)``, the skin; eyes and mouth are holes.
+    """
+
+    points: npt.NDArray[np.float64]
+    mirror: npt.NDArray[np.int64]
+    triangles: npt.NDArray[np.int32]
+
+
+@lru_cache(maxsize=1)
+def canonical_face() -> CanonicalFace:
+    """Load the canonical face (once).
+
+    Raises:
+        WeightsError: when the file is missing or damaged.
+    """
+    stored = open_arrays("canonical_face.npz")
+    arrays = [stored[name] for name in ("points", "mirror", "triangles")]
+    for array in arrays:
+        array.setflags(write=False)
+    return CanonicalFace(*arrays)

@@ -1,4 +1,4 @@
-"""Find faces and follow them: detect, mark, follow by the last landmarks, detect again."""
+"""Track the faces of a video: detect, locate landmarks, follow them, detect again."""
 
 from __future__ import annotations
 
@@ -7,54 +7,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mien.face.box import face_square, mesh_distance, plausible
-from mien.face.crop import Crop, face_crop
-from mien.face.detector import Detection, Detector
-from mien.face.landmarker import Landmarker, Marked
-from mien.face.search import search, search_lying
-from mien.face.types import Landmarks
+from mien.face.crop import Crop, face_crop, face_square, is_plausible, mesh_distance
+from mien.face.detector import Detection, Detector, search, search_rotated
+from mien.face.landmarker import Landmarker, Located
+from mien.face.topology import Landmarks
 from mien.media.frame import RGBImage
 
-_PRESENT: Final = 0.5
-"""Presence below which a followed face is gone."""
+_MIN_PRESENCE: Final = 0.5
+"""Presence below which a tracked face counts as gone."""
 
-_SURE: Final = 0.7
-_DOUBT: Final = 0.15
-"""Presence and doubt (eye distances) with which a face is accepted."""
+_MIN_NEW_PRESENCE: Final = 0.7
+_MAX_NEW_DISAGREEMENT: Final = 0.15
+"""Presence and disagreement (eye distances) at which a new face is accepted."""
 
-_LOST: Final = 0.3
-"""Doubt with which a followed face is dropped."""
+_MAX_DISAGREEMENT: Final = 0.3
+"""Disagreement at which a tracked face is dropped; a head turned far away is tracked longer than
+it could be found anew."""
 
 _STILL: Final = 0.03
-"""Crop sides of motion at which the crop follows wholly; below it lags, and noise stays out."""
+"""Motion, crop sides, at which the crop follows fully; below, it lags, which suppresses noise."""
 
 _FAST: Final = 0.08
-"""Crop sides of motion beyond which a face is looked at again, ``_PASSES`` times in all."""
+"""Motion, crop sides, beyond which a face is located again, at most ``_PASSES`` times in all."""
 
 _PASSES: Final = 4
+
 _SAME: Final = 0.4
+"""Mesh distance (eye distances) and centre distance (face sizes) below which faces are the same."""
+
+_KNOWN: Final = 0.6
+"""Centre distance (face sizes) below which a detection belongs to a tracked face."""
+
 _SCAN_EVERY: Final = 25
-"""Frames between looks for people who came later, and between doubts."""
+"""Frames between searches for new people, and between verifications of tracked ones."""
 
 _THOROUGH_EVERY: Final = 8
-"""Scans between thorough ones, while there is nobody: those are dear."""
+"""While there is nobody, every how many searches one is thorough, which is expensive."""
 
 
 @dataclass(slots=True)
-class _Watch:
-    """One face being followed."""
-
+class _Track:
     landmarks: Landmarks
     crop: Crop
 
 
 class FaceTracker:
-    """Finds and follows up to ``max_faces`` faces; the cost hardly depends on the frame's size.
+    """Tracks up to ``max_faces`` faces; the cost hardly depends on the size of the frame.
 
     Args:
-        max_faces: people followed at once; the largest are.
-        still: every picture stands alone: slower, more exact, small faces always searched for.
-        folder: where the nets are; None: with the package.
+        max_faces: number of faces tracked at once; larger faces take precedence.
+        still: treat every image on its own: slower, more exact, always searches for small faces.
+        folder: where the nets are; the bundled ones by default.
 
     Raises:
         WeightsError: when a net is missing or damaged.
@@ -71,38 +74,36 @@ class FaceTracker:
 
     def __call__(self, image: RGBImage) -> list[Landmarks]:
         """Return landmarks ``(478, 3)`` of every face, largest first."""
-        if self._still:
-            found = [watch.landmarks for watch in self._newcomers(image, [])]
-        else:
-            found = self._follow(image)
+        tracks = self._new_tracks(image, []) if self._still else self._follow(image)
+        found = [track.landmarks for track in tracks]
         return sorted(found, key=lambda points: -face_square(points).side)
 
     def reset(self) -> None:
-        """Forget the last frame."""
-        self._watches: list[_Watch] = []
+        """Forget the previous frames."""
+        self._tracks: list[_Track] = []
         self._frames = self._scans = 0
 
     def close(self) -> None:
         """Forget everything."""
         self.reset()
 
-    def _follow(self, image: RGBImage) -> list[Landmarks]:
-        before = len(self._watches)
+    def _follow(self, image: RGBImage) -> list[_Track]:
+        before = len(self._tracks)
         due = self._frames % _SCAN_EVERY == 0
         self._frames += 1
-        kept: list[_Watch] = []
-        for watch in self._watches:
-            if not self._look(watch, image, doubting=due):
+        kept: list[_Track] = []
+        for track in self._tracks:
+            if not self._update(track, image, verify=due):
                 continue
-            if not any(_same(watch.landmarks, other.landmarks) for other in kept):
-                kept.append(watch)
-        self._watches = kept
+            if not any(_same(track.landmarks, other.landmarks) for other in kept):
+                kept.append(track)
+        self._tracks = kept
         if due or not kept or len(kept) < before:
-            self._watches += self._newcomers(image, [w.landmarks for w in kept])
-        return [watch.landmarks for watch in self._watches]
+            self._tracks = kept + self._new_tracks(image, [track.landmarks for track in kept])
+        return self._tracks
 
-    def _newcomers(self, image: RGBImage, known: list[Landmarks]) -> list[_Watch]:
-        """Faces not ``known``."""
+    def _new_tracks(self, image: RGBImage, known: list[Landmarks]) -> list[_Track]:
+        """Search for faces other than ``known``."""
         free = self._max_faces - len(known)
         if free <= 0:
             return []
@@ -110,80 +111,85 @@ class FaceTracker:
         self._scans = 0 if known else self._scans + 1
         out = self._accepted(image, search(image, self._detector, thorough=thorough), known)
         if thorough and not out and not known:
-            out = self._accepted(image, search_lying(image, self._detector), known)
+            out = self._accepted(image, search_rotated(image, self._detector), known)
         if out:
             self._scans = 0
         return out[:free]
 
     def _accepted(
         self, image: RGBImage, detections: list[Detection], known: list[Landmarks]
-    ) -> list[_Watch]:
-        """Which of the detections are faces not ``known``; at most as many as are followed."""
-        out: list[_Watch] = []
+    ) -> list[_Track]:
+        """Return detections that are faces other than ``known``, at most ``max_faces``."""
+        out: list[_Track] = []
         for detection in detections:
             if len(out) == self._max_faces:
                 break
-            others = [*known, *(watch.landmarks for watch in out)]
-            if any(detection.square.near(face_square(other), 0.6) for other in others):
+            others = [*known, *(track.landmarks for track in out)]
+            if any(detection.square.near(face_square(other), _KNOWN) for other in others):
                 continue
-            watch = self._accept(image, detection)
-            if watch is not None and not any(_same(watch.landmarks, other) for other in others):
-                out.append(watch)
+            track = self._accept(image, detection)
+            if track is not None and not any(_same(track.landmarks, other) for other in others):
+                out.append(track)
         return out
 
-    def _accept(self, image: RGBImage, detection: Detection) -> _Watch | None:
-        """A face that the detector saw, if it is one."""
+    def _accept(self, image: RGBImage, detection: Detection) -> _Track | None:
+        """Return a track of the detection, if it is a face."""
         crop = detection.crop()
-        marked: Marked | None = None
-        for _ in range(2):  # the second time from where the face really is
-            marked = self._landmarker.mark_twice(image, crop)
-            if marked.presence < _PRESENT or not plausible(marked.landmarks, *image.shape[:2]):
+        found: Located | None = None
+        for _ in range(2):  # the second pass is centred on the landmarks of the first
+            found = self._landmarker.locate_mirrored(image, crop)
+            if not _present(found, image):
                 return None
-            crop = face_crop(marked.landmarks)
-        if marked is None or marked.presence < _SURE or marked.doubt > _DOUBT:
+            crop = face_crop(found.landmarks)
+        if (
+            found is None
+            or found.presence < _MIN_NEW_PRESENCE
+            or found.disagreement > _MAX_NEW_DISAGREEMENT
+        ):
             return None
-        return _Watch(marked.landmarks, crop)
+        return _Track(found.landmarks, crop)
 
-    def _look(self, watch: _Watch, image: RGBImage, *, doubting: bool) -> bool:
-        """Whether the watched face is in ``image``; its landmarks and crop follow it."""
-        if doubting:
-            twice = self._landmarker.mark_twice(image, watch.crop)
-            # A head turned far away is followed longer than it can be found anew.
-            if twice.doubt > _LOST or twice.presence < _PRESENT:
+    def _update(self, track: _Track, image: RGBImage, *, verify: bool) -> bool:
+        """Move a track to its face in ``image``; return whether the face is there."""
+        if verify:
+            found = self._landmarker.locate_mirrored(image, track.crop)
+            if found.disagreement > _MAX_DISAGREEMENT or found.presence < _MIN_PRESENCE:
                 return False
         for _ in range(_PASSES):
-            marked = self._landmarker.mark(image, watch.crop)
-            if marked.presence < _PRESENT or not plausible(marked.landmarks, *image.shape[:2]):
+            found = self._landmarker.locate(image, track.crop)
+            if not _present(found, image):
                 return False
-            aim = face_crop(marked.landmarks)
-            moved = _motion(watch.crop, aim)
-            watch.landmarks = marked.landmarks
-            watch.crop = _between(watch.crop, aim, min(1.0, moved / _STILL))
+            target = face_crop(found.landmarks)
+            moved = _motion(track.crop, target)
+            track.landmarks = found.landmarks
+            track.crop = _interpolated(track.crop, target, min(1.0, moved / _STILL))
             if moved < _FAST:
                 break
         return True
 
 
+def _present(found: Located, image: RGBImage) -> bool:
+    return found.presence >= _MIN_PRESENCE and is_plausible(found.landmarks, *image.shape[:2])
+
+
 def _motion(a: Crop, b: Crop) -> float:
-    """How far apart two crops are, crop sides; a turn or growth counts by what it moves."""
+    """Return how much two crops differ in place, size and rotation, in crop sides."""
     shift = ((a.x - b.x) ** 2 + (a.y - b.y) ** 2) ** 0.5 / a.side
-    return shift + abs(b.side / a.side - 1) / 2 + abs(_turn(a, b)) / 2
+    return shift + abs(b.side / a.side - 1) / 2 + abs(_rotation(a, b)) / 2
 
 
-def _between(a: Crop, b: Crop, share: float) -> Crop:
+def _interpolated(a: Crop, b: Crop, share: float) -> Crop:
     def mixed(x: float, y: float) -> float:
         return x + share * (y - x)
 
-    angle = a.angle + share * _turn(a, b)
+    angle = a.angle + share * _rotation(a, b)
     return Crop(mixed(a.x, b.x), mixed(a.y, b.y), mixed(a.side, b.side), angle)
 
 
-def _turn(a: Crop, b: Crop) -> float:
-    """Radians from one crop's lean to the other's, the short way round."""
+def _rotation(a: Crop, b: Crop) -> float:
+    """Return the shorter rotation from one crop to the other, radians."""
     return math.remainder(b.angle - a.angle, 2 * math.pi)
 
 
 def _same(a: Landmarks, b: Landmarks) -> bool:
-    if mesh_distance(a, b) < _SAME:
-        return True
-    return face_square(a).near(face_square(b), _SAME)
+    return mesh_distance(a, b) < _SAME or face_square(a).near(face_square(b), _SAME)

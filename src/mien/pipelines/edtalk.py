@@ -19,10 +19,9 @@ from mien.emotion.request import Request
 from mien.emotion.resolve_edtalk import Voices
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.errors import FaceNotFoundError, InputError, MissingExtraError, WeightsError
-from mien.face.follow import follow
+from mien.face.follow import Face, follow
 from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face
 from mien.media.audio import read_speech
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoInfo, VideoReader
@@ -122,7 +121,7 @@ class Published:
                     from mien.engines.edtalk.framing import training_crop
 
                     crop = training_crop(marked[0])
-                    face = crop.cut(image, self.engine.pixels, stretched=True)
+                    face = crop.cut(image, self.engine.pixels, replicate_edges=True)
                     found.append(self.engine.motion(face[None])[0].expression)
         if not found:
             raise FaceNotFoundError(f"No usable face was found in {path}.")

@@ -21,9 +21,9 @@ from mien.engines.base import Motion
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.face.crop import Crop
+from mien.face.follow import Face, LandmarkTracker
 from mien.face.select import shape_of
-from mien.face.topology import LEFT_EYE, RIGHT_EYE
-from mien.face.types import Face, Landmarks, LandmarkTracker
+from mien.face.topology import LEFT_EYE, RIGHT_EYE, Landmarks
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoReader
 
@@ -63,7 +63,7 @@ class Anchors:
         """Take samples from the start of a clip."""
         for image in reader.first_look(_LOOKS, _LOOK_SECONDS):
             for landmarks in tracker(image):
-                crop = training_crop(landmarks).cut(image, self.engine.pixels, stretched=True)
+                crop = training_crop(landmarks).cut(image, self.engine.pixels, replicate_edges=True)
                 self._samples.append((shape_of(landmarks), _unrest(landmarks), crop))
         tracker.reset()
 
@@ -172,7 +172,7 @@ class Mover:
             weight = face.weight * (1.0 if self._lips is not None else _shown(wish.weight))
             mask = face_mask(face.landmarks, crop, self._engine.pixels)
             side = picture.shape[0]
-            own = own if side == own.shape[0] else crop.cut(images[i], side, stretched=True)
+            own = own if side == own.shape[0] else crop.cut(images[i], side, replicate_edges=True)
             wide = mask if side == len(mask) else face_mask(face.landmarks, crop, side)
             images[i] = paste(images[i], match_colour(picture, own, wide), crop, mask, weight)
 
@@ -185,7 +185,7 @@ class Mover:
         distinct = seen[:1] if all(image is seen[0][0] for image, _ in seen) else seen
         crops = [training_crop(face.landmarks) for _, face in distinct]
         cut = [
-            crop.cut(image, self._engine.pixels, stretched=True)
+            crop.cut(image, self._engine.pixels, replicate_edges=True)
             for crop, (image, _) in zip(crops, distinct, strict=True)
         ]
         read = list(zip(crops, cut, self._engine.motion(np.stack(cut)), strict=True))

@@ -12,10 +12,9 @@ from time import perf_counter
 from mien.emotion.request import Request
 from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.errors import InputError
-from mien.face.follow import TrackedFrame, follow
+from mien.face.follow import Face, TrackedFrame, follow
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face
 from mien.media.audio import has_sound
 from mien.media.frame import Frame, RGBImage
 from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output

@@ -24,9 +24,9 @@ from mien.engines.mesh.portrait import Portrait
 from mien.engines.mesh.turning import Turn
 from mien.errors import InputError
 from mien.face.facs import Expression
+from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.select import FaceChoice
-from mien.face.types import Face
 from mien.media.audio import SPEECH_RATE, Samples, read_speech
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoInfo

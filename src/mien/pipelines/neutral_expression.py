@@ -12,8 +12,8 @@ from mien.emotion.request import Request
 from mien.engines.mesh import MeshEngine
 from mien.engines.mesh.baseline import removal
 from mien.face.facs import Expression
+from mien.face.follow import Face, LandmarkTracker
 from mien.face.select import shape_of
-from mien.face.types import Face, LandmarkTracker
 from mien.media.read import VideoReader
 
 LOOKS: Final = 14

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from mien.errors import FaceNotFoundError
+from mien.face.follow import Face
 from mien.face.select import FaceChoice, FaceSelector
+from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
-from mien.face.types import Face, Landmarks
 from mien.media.frame import RGBImage
 from mien.media.still import read_still
 

@@ -14,7 +14,7 @@ from mien.emotion.request import Request
 from mien.emotion.resolve_svd import Priors
 from mien.errors import InputError, MissingExtraError
 from mien.face.select import FaceChoice
-from mien.face.types import Landmarks
+from mien.face.topology import Landmarks
 from mien.media.audio import read_speech
 from mien.media.read import VideoInfo
 from mien.media.still import is_still, read_still

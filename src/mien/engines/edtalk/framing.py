@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.crop import Crop, lean
-from mien.face.types import Landmarks
+from mien.face.crop import Crop, roll_angle
+from mien.face.topology import Landmarks
 from mien.media.frame import RGBImage
 
 _JAW: Final = (
@@ -47,21 +47,21 @@ def training_crop(landmarks: Landmarks) -> Crop:
     Args:
         landmarks: ``float32 (478, 3)`` pixels.
     """
-    angle = lean(landmarks)
-    points = Crop(0, 0, 1, angle).inside(landmarks[list(_FRAME), :2])
+    angle = roll_angle(landmarks)
+    points = Crop(0, 0, 1, angle).to_crop(landmarks[list(_FRAME), :2])
     low, high = points.min(0), points.max(0)
     (left, top), (right, bottom) = _TEMPLATE
     width, height = high - low
     pixel = (float(width) / (right - left) + float(height) / (bottom - top)) / 2
     middle = np.array([(left + right) / 2, (top + bottom) / 2]) - _TEMPLATE_SIDE / 2
     centre = (low + high) / 2 - middle * pixel
-    x, y = Crop(0, 0, 1, angle).outside(centre).tolist()
+    x, y = Crop(0, 0, 1, angle).to_image(centre).tolist()
     return Crop(x, y, pixel * _TEMPLATE_SIDE, angle)
 
 
 def face_mask(landmarks: Landmarks, crop: Crop, pixels: int) -> Mask:
     """Compute where a drawn crop replaces the frame, ``float32 (pixels, pixels)`` in 0..1."""
-    points = crop.inside(landmarks[:468, :2])
+    points = crop.to_crop(landmarks[:468, :2])
     outline = cv2.convexHull(points.astype(np.float32))[:, 0]
     middle = outline.mean(0)
     away = outline - middle
@@ -106,7 +106,7 @@ def paste(image: RGBImage, drawn: RGBImage, crop: Crop, mask: Mask, weight: floa
     out = image.copy()
     if weight <= 0:
         return out
-    corners = crop.outside(np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]))
+    corners = crop.to_image(np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]))
     height, width = image.shape[:2]
     left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
     right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (width, height))

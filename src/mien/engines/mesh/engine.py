@@ -17,10 +17,10 @@ from mien.engines.mesh.mouth import draw_mouth
 from mien.engines.mesh.warp import Map, Points, Region, motion_field, region_of, smooth_kinks, warp
 from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.facs import ACTION_UNITS, Expression
+from mien.face.follow import Face
 from mien.face.pose import HeadPose, head_pose
 from mien.face.readers import read_expression
-from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
-from mien.face.types import LANDMARK_COUNT, Face
+from mien.face.topology import EYES, LANDMARK_COUNT, LOWER_LIP, UPPER_LIP
 from mien.media.frame import RGBImage
 
 _NOTHING: Final = 1e-3
@@ -112,7 +112,7 @@ class MeshEngine:
         """
         pose = head_pose(face.landmarks)
         points = face.landmarks.astype(np.float64)
-        moves = pose.turn(motion)
+        moves = pose.rotate(motion)
         look = (gaze[0] * pose.scale, gaze[1] * pose.scale)
         if max(float(np.abs(moves[:, :2]).max()), *map(abs, look)) < _NOTHING:
             return image

@@ -10,9 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.canonical import canonical_face
-from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, OVAL
-from mien.face.types import LANDMARK_COUNT
+from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LANDMARK_COUNT, OVAL, canonical_face
 
 Points = npt.NDArray[np.float64]
 

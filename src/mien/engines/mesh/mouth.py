@@ -181,7 +181,7 @@ def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, teeth: bo
         ],
         1,
     )
-    tongue = cv2.GaussianBlur(canvas.fill(pose.to_picture(oval)), (0, 0), max(0.5, 0.03 * cells))
+    tongue = cv2.GaussianBlur(canvas.fill(pose.to_image(oval)), (0, 0), max(0.5, 0.03 * cells))
     out += (tongue * 0.9)[..., None] * (_TONGUE - out)
     if not teeth:
         return out
@@ -232,7 +232,7 @@ def _teeth(
             x = np.concatenate([bite_x, [middle + w * 0.9, middle - w * 0.9]])
             y = np.concatenate([bite_y, [edge - height, edge - height]])
             tooth = np.stack([side * x + line[0], y, np.full(x.size, arc_z)], 1)
-            mask = canvas.fill(pose.to_picture(tooth))
+            mask = canvas.fill(pose.to_image(tooth))
             light = bright * float(np.clip(1 - 5.0 * middle**2, 0.25, 1))
             row = np.maximum(row, mask)
             shade = np.where(mask > 0.5, light, shade)

@@ -13,8 +13,8 @@ from mien.engines.mesh.engine import MeshEngine, MeshSettings
 from mien.engines.mesh.speaking import speech_motion
 from mien.engines.mesh.turning import Turn, turn_head
 from mien.face.facs import INDEX, Expression
+from mien.face.follow import Face
 from mien.face.pose import HeadPose, head_pose
-from mien.face.types import Face
 from mien.media.frame import RGBImage
 
 Points = npt.NDArray[np.float64]
@@ -89,6 +89,6 @@ class Portrait:
         motion = speech + lips.keep_articulation(spoken, rig.displacement(spoken, felt))
         motion = lips.steady_corners(head, motion)
         moved = self._engine.move(image, self.face, motion, felt, gaze)
-        points = self.face.landmarks + self._pose.turn(motion)
+        points = self.face.landmarks + self._pose.rotate(motion)
         limited = Turn(turn.yaw * self.freedom, turn.pitch * self.freedom, turn.roll, turn.rise)
         return turn_head(moved, points, self._pose, limited)

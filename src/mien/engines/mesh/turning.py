@@ -12,8 +12,7 @@ import numpy.typing as npt
 from mien.engines.mesh.layout import RING_SIZE, layout
 from mien.engines.mesh.warp import motion_field, region_of, smooth_kinks, warp
 from mien.face.pose import HeadPose
-from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, OVAL
-from mien.face.types import LANDMARK_COUNT
+from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LANDMARK_COUNT, OVAL
 from mien.media.frame import RGBImage
 
 Points = npt.NDArray[np.float64]
@@ -73,7 +72,7 @@ def turn_head(image: RGBImage, points: Points, pose: HeadPose, turn: Turn) -> RG
     """
     head = pose.to_head(points)
     turned = (head - _PIVOT) @ turn.matrix().T + _PIVOT - np.array([0, turn.rise, 0])
-    moves = pose.turn(turned - head)
+    moves = pose.rotate(turned - head)
     if not np.abs(moves[:, :2]).max() > 0.05:
         return image
     vertices, vertex_moves = _rigid(points, moves)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.engines.mesh.warp import Region
-from mien.face.canonical import canonical_face
 from mien.face.facs import INDEX, Expression
+from mien.face.topology import canonical_face
 from mien.media.frame import RGBImage
 
 Points = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mien.errors import InputError
-from mien.face.parts import PARTS
+from mien.face.landmarker import PARTS
 from mien.training.config import read_settings
 
 DETECTOR: Final = "detector"

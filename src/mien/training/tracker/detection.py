@@ -10,12 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mien.face.box import face_square
-from mien.face.canonical import canonical_face
-from mien.face.crop import Crop
-from mien.face.detector import CELL, decode
-from mien.face.parts import EYE_POINTS
-from mien.face.topology import MOUTH_CORNERS
+from mien.face.crop import Crop, face_square
+from mien.face.detector import CELL_PIXELS, decode
+from mien.face.topology import EYE_POINTS, MOUTH_CORNERS, canonical_face
 from mien.media.frame import RGBImage
 from mien.training.tracker.augment import patch, photograph
 from mien.training.tracker.config import FaceNetConfig
@@ -216,7 +213,7 @@ class DetectorTask:
                     left.remove(hit)
                     kind[0] += 1
                     boxes.append(abs(np.log(hit.square.side / box.side)))
-                    keys.append(np.abs(hit.keys - key_points(points)).mean() / box.side)
+                    keys.append(np.abs(hit.keypoints - key_points(points)).mean() / box.side)
                 false += len(left)
         return {
             "found small": found["small"][0] / max(1, found["small"][1]),
@@ -229,21 +226,21 @@ class DetectorTask:
 
 def _target(faces: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """What the net should say, ``float32 (h, w, 14)``."""
-    cells = PIXELS // CELL
+    cells = PIXELS // CELL_PIXELS
     out = np.zeros((cells, cells, 14), np.float32)
     rows, columns = np.mgrid[:cells, :cells]
     for points in faces:
         box = face_square(points)
-        x, y = box.x / CELL - 0.5, box.y / CELL - 0.5
+        x, y = box.x / CELL_PIXELS - 0.5, box.y / CELL_PIXELS - 0.5
         column, row = int(np.clip(round(x), 0, cells - 1)), int(np.clip(round(y), 0, cells - 1))
-        spread = max(0.6, 0.1 * box.side / CELL)
+        spread = max(0.6, 0.1 * box.side / CELL_PIXELS)
         heat = np.exp(-((columns - column) ** 2 + (rows - row) ** 2) / (2 * spread**2))
         mine = heat > out[..., 0]
         out[..., 0] = np.maximum(out[..., 0], heat)
-        keys = key_points(points) / CELL - 0.5
+        keys = key_points(points) / CELL_PIXELS - 0.5
         for i, (kx, ky) in enumerate([(x, y), *keys]):
             place = (1, 2) if i == 0 else (2 + 2 * i, 3 + 2 * i)
             out[..., place[0]][mine] = (kx - columns)[mine]
             out[..., place[1]][mine] = (ky - rows)[mine]
-        out[..., 3][mine] = np.log(box.side / CELL)
+        out[..., 3][mine] = np.log(box.side / CELL_PIXELS)
     return out

@@ -10,10 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mien.face.box import eye_distance
-from mien.face.canonical import canonical_face
-from mien.face.crop import Crop, eye_crop, face_crop, mouth_crop
-from mien.face.parts import EYE_POINTS, LIPS, PARTS, Part
+from mien.face.crop import Crop, eye_crop, eye_distance, face_crop, mouth_crop
+from mien.face.landmarker import PARTS, Part
+from mien.face.topology import EYE_POINTS, LIPS, canonical_face
 from mien.media.frame import RGBImage
 from mien.training.tracker.augment import cut_over, jitter, occlude, patch, photograph
 from mien.training.tracker.config import FaceNetConfig
@@ -93,7 +92,7 @@ class LandmarkTask:
         shapes = []
         for i in index:
             seen = view(self.part, faces.points[i], flip=False)
-            shapes.append(seen.crop.inside(seen.points))
+            shapes.append(seen.crop.to_crop(seen.points))
         net.mean.copy_(torch.from_numpy(np.mean(shapes, 0)))
         return net
 
@@ -138,7 +137,7 @@ class LandmarkTask:
             if covered:
                 image = occlude(image, same, self._material.pictures)
             images.append(photograph(image, same))
-            targets.append(crop.inside(points))
+            targets.append(crop.to_crop(points))
 
     def _without_face(self, rng: np.random.Generator) -> RGBImage:
         """A piece of a picture without faces, or of a face: far too near, or beside it."""
@@ -233,7 +232,7 @@ def _errors(net: nn.Module, part: Part, faces: Faces, step: int) -> dict[str, fl
         found, present = net(_on(net, np.array(images)))
         presents.append((present > 0).float().cpu().numpy())
         for points, seen, size in zip(found.cpu().numpy(), views, sizes, strict=True):
-            back = seen.crop.outside(points)
+            back = seen.crop.to_image(points)
             errors.append(np.linalg.norm((back - seen.points)[:, :2], axis=1) / size)
             openings.append([_gap(back, part), _gap(seen.points, part)])
     error, opening = np.array(errors), np.array(openings)
