@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-max_wheel_mb=12
+max_wheel_mb=24
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
