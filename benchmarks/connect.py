@@ -40,8 +40,8 @@ HEAD_SHOTS = (
     "held out",
     "rank, mean of its clips",
     "clips of rank 1 or 2",
-    "rank, plain",
-    "clips, plain",
+    "rank, raw",
+    "clips, raw",
 )
 
 
@@ -145,15 +145,15 @@ def main() -> None:
     plain = replace(config, measure_every=config.steps)
     long = {"direct": False, "steps": 400, "learning_rate": 1e-3, "measure_every": 400}
     variants = {
-        "the line alone": replace(config, steps=1, measure_every=1, learning_rate=0.0),
-        "line + reconstruction": replace(plain, loss=LossWeights(1, 0, 0)),
-        "line + reconstruction + contrastive": replace(plain, loss=LossWeights(1, 0.1, 0)),
-        "line + all three losses (shipped)": plain,
-        "no line, reconstruction": replace(config, **long, loss=LossWeights(1, 0, 0)),
-        "no line, + contrastive": replace(config, **long, loss=LossWeights(1, 0.1, 0)),
-        "no line, + directional (the paper's three)": replace(config, **long),
-        "no line, reference always given": replace(config, **long, no_reference=0.0),
-        "no line, published pairing": replace(config, **long, published_pairing=True),
+        "ridge alone": replace(config, steps=1, measure_every=1, learning_rate=0.0),
+        "ridge + reconstruction": replace(plain, loss=LossWeights(1, 0, 0)),
+        "ridge + reconstruction + contrastive": replace(plain, loss=LossWeights(1, 0.1, 0)),
+        "ridge + all three losses (bundled)": plain,
+        "no ridge, reconstruction": replace(config, **long, loss=LossWeights(1, 0, 0)),
+        "no ridge, + contrastive": replace(config, **long, loss=LossWeights(1, 0.1, 0)),
+        "no ridge, + directional (the paper's three)": replace(config, **long),
+        "no ridge, reference always given": replace(config, **long, no_reference=0.0),
+        "no ridge, published pairing": replace(config, **long, published_pairing=True),
     }
     ablation = []
     for name, plan in variants.items():
@@ -168,9 +168,10 @@ def main() -> None:
         f"action units, averaged over the clips.\n\n{table(head, rows)}\n\n"
         "Ablation (single clips, then four clips averaged):\n\n"
         f"{table(['', *head[1:], 'per action unit, 4 clips', 'per clip, 4 clips'], ablation)}\n\n"
-        "Zero-shot: the emotion's faces are never trained on; rank of its real mean face among "
-        "seven by correlation with what its voices predict, units standardised and the mean emotional "
-        "face taken away (first two columns), and as they are (last two).\n\n"
+        "Zero-shot: the net never sees faces of the held-out emotion. The rank is that of the emotion's "
+        "real mean face among seven, by correlation with the prediction from its voices; units are "
+        "standardised and the mean emotional face subtracted (first two columns), or raw (last two)."
+        "\n\n"
         f"{table(HEAD_SHOTS, shots)}"
     )
     write_section("Connector", text)

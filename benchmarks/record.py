@@ -20,7 +20,7 @@ MEDIA = ROOT.parent / "shared" / "media"
 
 _INTRODUCTION = """# Benchmarks
 
-Every section is written by the script named in it and replaced when that script runs again. The
+Each section is written by the script named in it and replaced when that script runs again. The
 scripts are in `benchmarks/`; the clips and portraits they use are not part of this repository.
 """
 

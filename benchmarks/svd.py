@@ -90,7 +90,10 @@ def call(net: Any, told: Any, side: int, branches: int, device: str) -> Any:
 def counted() -> list[list[object]]:
     """Rows: TFLOP of a call, and peak memory of its activations."""
     rows = []
-    for name, plain in (("published order of work", True), ("ours, first call of a clip", False)):
+    for name, plain in (
+        ("published order of operations", True),
+        ("mien, first call of a clip", False),
+    ):
         with torch.device("meta"):
             net, told = build_unet(SVD_XT, plain=plain)
         net = net.half().to("meta")
@@ -101,12 +104,12 @@ def counted() -> list[list[object]]:
         rows.append([name, counter.get_total_flops() / 1e12])
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         net(x, *given)
-    rows.append(["ours, every other call", counter.get_total_flops() / 1e12])
+    rows.append(["mien, every other call", counter.get_total_flops() / 1e12])
     deep = DeepFeatures(net, 2)
     up = torch.zeros(75, 640, 64, 64, dtype=HALF, device="meta")
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         deep._finest(x, *given, up)
-    rows.append(["ours, deep features used again", counter.get_total_flops() / 1e12])
+    rows.append(["mien, deep features reused", counter.get_total_flops() / 1e12])
     return rows
 
 
