@@ -18,9 +18,9 @@ from render_faces import tile
 from mien.datasets.manifest import read_manifest
 from mien.emotion.request import Emotion
 from mien.emotion.resolve_mesh import look_like
-from mien.face.select import FaceChoice
 from mien.media.still import read_still, write_still
-from mien.pipelines.mesh_edit import edit_file
+from mien.pipelines.job import Job
+from mien.pipelines.mesh_edit import edit
 
 CLIPS = 20
 BASIC = ("happy", "sad", "angry", "surprised", "fear", "disgusted")
@@ -58,7 +58,7 @@ def main() -> None:
         for portrait in portraits:
             target = args.out / f"{portrait.stem}__{clip.path.stem}.png"
             request = Emotion.parse(like=look)
-            edit_file(portrait, target, request, FaceChoice.parse("largest"), overwrite=True)
+            edit(Job(portrait, target, request, overwrite=True))
             cases.append([portrait.stem, clip.path.stem, clip.emotion])
             tiles.append(tile(read_still(target)))
         row = np.hstack(tiles)

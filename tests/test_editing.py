@@ -12,7 +12,7 @@ import pytest
 import mien
 from mien.media.read import VideoReader
 from mien.media.still import read_still
-from mien.pipelines.prefetch import ahead
+from mien.utils.prefetch import prefetch
 
 
 def frames(path: Path) -> list[tuple[Fraction, np.ndarray]]:
@@ -168,13 +168,13 @@ def test_live_input_is_checked(demo_face: Path) -> None:
 
 
 def test_a_stage_hands_over_in_order_and_raises() -> None:
-    assert list(ahead(range(50), depth=3)) == list(range(50))
+    assert list(prefetch(range(50), depth=3)) == list(range(50))
 
     def breaks() -> object:
         yield 1
         raise ValueError("inside")
 
-    stage = ahead(breaks())  # type: ignore[arg-type]
+    stage = prefetch(breaks())  # type: ignore[arg-type]
     assert next(stage) == 1
     with pytest.raises(ValueError, match="inside"):
         next(stage)
@@ -190,7 +190,7 @@ def test_a_stage_stops_when_nobody_listens() -> None:
         finally:
             closed.set()
 
-    stage = ahead(forever())  # type: ignore[arg-type]
+    stage = prefetch(forever())  # type: ignore[arg-type]
     next(stage)
     stage.close()
     assert closed.is_set()

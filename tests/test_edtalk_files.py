@@ -20,17 +20,19 @@ from mien.cmet.transfer import WINDOW
 from mien.emotion.request import Emotion, Timeline
 from mien.emotion.resolve_edtalk import Voices, Wish, label_voices
 from mien.emotion.resolve_mesh import look_like
-from mien.engines.base import Motion
 from mien.engines.edtalk.settings import EDTalkSettings
+from mien.engines.motion import Motion
 from mien.errors import InputError, MissingExtraError, WeightsError
 from mien.face.follow import Face
-from mien.face.select import FaceChoice
 from mien.face.tracker import FaceTracker
 from mien.media.frame import Frame
 from mien.media.read import VideoReader
 from mien.media.still import read_still
-from mien.pipelines.edtalk import Published, edit_published, talk_published
-from mien.pipelines.edtalk_motion import Anchors, Mover, Shot
+from mien.pipelines import edtalk
+from mien.pipelines.edtalk_motion import Mover, SourceFrames
+from mien.pipelines.footage import FrameFaces
+from mien.pipelines.job import Job
+from mien.pipelines.models import EDTalkModels
 from mien.weights.manifest import GENERATOR
 from mien.weights.store import Store
 
@@ -40,7 +42,6 @@ from .published import SPEC, tiny_emotion2vec, tiny_store
 from .speech.voices import buzz, write_sound
 
 CPU = EDTalkSettings("cpu")
-LARGEST = FaceChoice.parse("largest")
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +74,10 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
 def test_a_clip_keeps_its_times_and_sound(store: Store, demo_clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     seen: list[int] = []
-    report = edit_published(
-        demo_clip,
-        out,
-        Emotion.parse("happy"),
-        LARGEST,
-        CPU,
-        store=store,
-        progress=lambda done, total: seen.append(done),
+    job = Job(
+        demo_clip, out, Emotion.parse("happy"), progress=lambda done, total: seen.append(done)
     )
+    report = edtalk.run(job, CPU, store)
     assert times(out) == times(demo_clip)
     assert report.engine == "edtalk"
     assert report.frames == len(seen) == len(times(out))
@@ -94,7 +90,7 @@ def test_a_clip_keeps_its_times_and_sound(store: Store, demo_clip: Path, tmp_pat
 
 def test_nothing_asked_for_changes_nothing(store: Store, demo_face: Path, tmp_path: Path) -> None:
     out = tmp_path / "same.png"
-    edit_published(demo_face, out, Emotion.parse("happy", intensity=0), LARGEST, CPU, store=store)
+    edtalk.run(Job(demo_face, out, Emotion.parse("happy", intensity=0)), CPU, store)
     assert np.array_equal(read_still(out), read_still(demo_face))
 
 
@@ -110,7 +106,7 @@ def test_clips_of_any_length(
         images=[image[: size[1], : size[0]]] * count,
     )
     out = tmp_path / "out.mp4"
-    edit_published(clip, out, Emotion.parse("sad"), LARGEST, CPU, store=store)
+    edtalk.run(Job(clip, out, Emotion.parse("sad")), CPU, store)
     assert len(times(out)) == count
 
 
@@ -118,9 +114,7 @@ def test_a_portrait_speaks_to_the_last_sample(
     store: Store, demo_face: Path, voice: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "talk.mp4"
-    report = talk_published(
-        demo_face, voice, out, Emotion.parse("happy"), LARGEST, CPU, store=store
-    )
+    report = edtalk.run(Job(demo_face, out, Emotion.parse("happy"), speech=voice), CPU, store)
     assert report.frames == 50
     assert report.rate == 25
     with av.open(str(out)) as container:
@@ -135,9 +129,9 @@ def test_a_dub_holds_its_last_picture_and_says_so(
 ) -> None:
     long = write_sound(tmp_path / "long.wav", buzz(5.0, 200))
     out = tmp_path / "dub.mp4"
-    report = talk_published(demo_clip, long, out, Emotion.parse("sad"), LARGEST, CPU, store=store)
+    report = edtalk.run(Job(demo_clip, out, Emotion.parse("sad"), speech=long), CPU, store)
     assert report.frames == 125
-    assert any("last picture was held" in warning for warning in report.warnings)
+    assert any("last frame was held" in warning for warning in report.warnings)
     steps = np.diff([float(t) for t in times(out)])
     assert np.allclose(steps, 0.04, atol=1e-3)
 
@@ -148,7 +142,7 @@ def test_voices_and_their_neutral(
     plain = write_sound(tmp_path / "plain.wav", buzz(2.0, 120))
     look, _ = look_like([voice], [plain])
     request = Emotion.parse(like=look)
-    edit_published(demo_face, tmp_path / "a.png", request, LARGEST, CPU, store=small_ears)
+    edtalk.run(Job(demo_face, tmp_path / "a.png", request), CPU, small_ears)
     assert np.abs(read_still(tmp_path / "a.png").astype(int) - read_still(demo_face)).max() > 5
 
 
@@ -156,9 +150,7 @@ def test_a_face_gives_its_coefficients(
     store: Store, demo_face: Path, demo_clip: Path, tmp_path: Path
 ) -> None:
     look, _ = look_like([demo_face])
-    report = edit_published(
-        demo_clip, tmp_path / "a.mp4", Emotion.parse(like=look), LARGEST, CPU, store=store
-    )
+    report = edtalk.run(Job(demo_clip, tmp_path / "a.mp4", Emotion.parse(like=look)), CPU, store)
     assert report.emotion["looks"][0]["by"] == "face"
 
 
@@ -238,12 +230,12 @@ class _Plain:
         return [np.full((32, 32, 3), 128, np.uint8) for _ in motion]
 
 
-def _shots(face: Path, at: list[Fraction]) -> Iterator[Shot]:
+def _shots(face: Path, at: list[Fraction]) -> Iterator[FrameFaces]:
     image = read_still(face)
     landmarks = FaceTracker(still=True)(image)[0]
     for i, time in enumerate(at):
         frame = np.clip(image.astype(int) + i, 0, 255).astype(np.uint8)
-        yield Shot(Frame(frame, time, i), (Face(1, landmarks),))
+        yield FrameFaces(Frame(frame, time, i), (Face(1, landmarks),))
 
 
 @pytest.mark.parametrize("rate", [5, 10, 24, 25, 30, 60])
@@ -255,7 +247,7 @@ def test_the_connector_sees_25_frames_a_second(rate: int, demo_face: Path) -> No
         return np.full((WINDOW, 10), len(seen), np.float32)
 
     wish = Wish(np.zeros(4, np.float32), 1.0)
-    mover = Mover(engine, connect, lambda time: wish, Anchors(engine))  # type: ignore[arg-type]
+    mover = Mover(engine, connect, lambda time: wish, SourceFrames(engine))  # type: ignore[arg-type]
     at = [Fraction(i, rate) for i in range(rate)]
     out = list(mover.move(_shots(demo_face, at)))
     assert [frame.time for frame in out] == at
@@ -289,7 +281,7 @@ def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> 
         engine,
         connect,
         lambda time: Wish(vector, 1.0),
-        Anchors(engine),  # type: ignore[arg-type]
+        SourceFrames(engine),  # type: ignore[arg-type]
     )
     list(mover.move(shots))
     reading = _Plain()
@@ -297,7 +289,7 @@ def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> 
         reading,
         connect,
         lambda time: Wish(None, 0.0),
-        Anchors(reading),
+        SourceFrames(reading),
         np.zeros((23, 6), np.float32),
     )  # type: ignore[arg-type]
     list(fresh.move(shots))
@@ -309,7 +301,7 @@ def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> 
 def test_memory_does_not_grow_with_length(demo_face: Path) -> None:
     engine, alive = _Plain(), [0, 0]
 
-    def counted() -> Iterator[Shot]:
+    def counted() -> Iterator[FrameFaces]:
         for shot in _shots(demo_face, [Fraction(i, 25) for i in range(40)]):
             alive[0] += 1
             yield shot
@@ -318,7 +310,7 @@ def test_memory_does_not_grow_with_length(demo_face: Path) -> None:
         engine,  # type: ignore[arg-type]
         lambda r, v, x: x,
         lambda time: Wish(np.zeros(4, np.float32), 1.0),
-        Anchors(engine),  # type: ignore[arg-type]
+        SourceFrames(engine),  # type: ignore[arg-type]
     )
     for _ in mover.move(counted()):
         alive[1] += 1
@@ -327,20 +319,15 @@ def test_memory_does_not_grow_with_length(demo_face: Path) -> None:
 
 def test_missing_weights_say_how_to_get_them(demo_face: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="mien weights fetch edtalk --accept-licence"):
-        edit_published(
-            demo_face,
-            tmp_path / "a.png",
-            Emotion.parse("sad"),
-            LARGEST,
-            CPU,
-            store=Store(tmp_path / "empty"),
+        edtalk.run(
+            Job(demo_face, tmp_path / "a.png", Emotion.parse("sad")), CPU, Store(tmp_path / "empty")
         )
 
 
 def test_missing_libraries_name_the_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mien\[edtalk\]'"):
-        Published.open(CPU, store)
+        EDTalkModels.open(CPU, store)
 
 
 def test_a_restorer_draws_larger_faces(store: Store, demo_face: Path, tmp_path: Path) -> None:
@@ -356,7 +343,7 @@ def test_a_restorer_draws_larger_faces(store: Store, demo_face: Path, tmp_path: 
     request = Emotion.parse("happy")
     for name, restorer in (("plain", None), ("dark", path)):
         settings = EDTalkSettings("cpu", restorer=restorer)
-        edit_published(demo_face, tmp_path / f"{name}.png", request, LARGEST, settings, store=store)
+        edtalk.run(Job(demo_face, tmp_path / f"{name}.png", request), settings, store)
     plain, dark = (read_still(tmp_path / f"{name}.png").astype(int) for name in ("plain", "dark"))
     face = FaceTracker(still=True)(read_still(demo_face))[0]
     x, y = face[4, :2].astype(int)
@@ -369,9 +356,7 @@ def test_nets_that_do_not_belong_together(
     small_ears: Store, demo_face: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(WeightsError, match="do not belong together"):
-        edit_published(
-            demo_face, tmp_path / "a.png", Emotion.parse("sad"), LARGEST, CPU, store=small_ears
-        )
+        edtalk.run(Job(demo_face, tmp_path / "a.png", Emotion.parse("sad")), CPU, small_ears)
 
 
 def test_the_command_line(store: Store, demo_face: Path, voice: Path, tmp_path: Path) -> None:
@@ -413,4 +398,3 @@ def test_the_api_knows_both_engines(demo_face: Path, tmp_path: Path) -> None:
         package.talk(demo_face, demo_face, tmp_path / "a.mp4", "sad", engine="paint")
     with pytest.raises(InputError, match="Options"):
         package.talk(demo_face, demo_face, tmp_path / "a.mp4", "sad", options=CPU)
-    assert Published.__name__ == "Published"

@@ -12,37 +12,58 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mien.api import edit, feel, talk
     from mien.emotion.request import Emotion, Timeline
-    from mien.errors import FaceNotFoundError, InputError, MienError, OutputError, WeightsError
+    from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.engines.svd.settings import SvdSettings
+    from mien.errors import (
+        CancelledError,
+        FaceNotFoundError,
+        InputError,
+        MienError,
+        MissingExtraError,
+        OutputError,
+        WeightsError,
+    )
+    from mien.pipelines.job import Report
     from mien.pipelines.mesh_live import Editor
-    from mien.pipelines.report import Report
+    from mien.pipelines.mesh_talk import TalkSettings
     from mien.speech.feeling import Feeling
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "edit": "mien.api",
-    "feel": "mien.api",
-    "talk": "mien.api",
-    "Feeling": "mien.speech.feeling",
-    "Editor": "mien.pipelines.mesh_live",
-    "Report": "mien.pipelines.report",
-    "Emotion": "mien.emotion.request",
-    "Timeline": "mien.emotion.request",
-    **dict.fromkeys(
-        ("MienError", "InputError", "OutputError", "FaceNotFoundError", "WeightsError"),
-        "mien.errors",
+_MODULES = {
+    "mien.api": ("edit", "feel", "talk"),
+    "mien.emotion.request": ("Emotion", "Timeline"),
+    "mien.engines.edtalk.settings": ("EDTalkSettings",),
+    "mien.engines.svd.settings": ("SvdSettings",),
+    "mien.errors": (
+        "CancelledError",
+        "FaceNotFoundError",
+        "InputError",
+        "MienError",
+        "MissingExtraError",
+        "OutputError",
+        "WeightsError",
     ),
+    "mien.pipelines.job": ("Report",),
+    "mien.pipelines.mesh_live": ("Editor",),
+    "mien.pipelines.mesh_talk": ("TalkSettings",),
+    "mien.speech.feeling": ("Feeling",),
 }
 
 __all__ = [
+    "CancelledError",
+    "EDTalkSettings",
     "Editor",
     "Emotion",
     "FaceNotFoundError",
     "Feeling",
     "InputError",
     "MienError",
+    "MissingExtraError",
     "OutputError",
     "Report",
+    "SvdSettings",
+    "TalkSettings",
     "Timeline",
     "WeightsError",
     "__version__",
@@ -53,9 +74,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    """Load public names when first used: importing mien costs next to nothing."""
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
+    """Load public names at first use, so that importing mien is quick."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'mien' has no attribute {name!r}")
 
 

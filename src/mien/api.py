@@ -1,8 +1,10 @@
-"""The verbs."""
+"""The verbs of mien: edit, talk and feel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +15,17 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
+    from mien.pipelines.job import Cancel, Job, Progress, Report
     from mien.pipelines.mesh_talk import TalkSettings
-    from mien.pipelines.report import Progress, Report
     from mien.speech.feeling import Feeling
 
-ENGINES = ("mesh", "edtalk")
-"""What can draw an edited face."""
+    Settings = TalkSettings | EDTalkSettings | SvdSettings
+
+EDITORS = ("mesh", "edtalk")
+"""Engines that edit the emotion of a face."""
 
 TALKERS = ("mesh", "edtalk", "svd")
-"""What can make a face talk."""
+"""Engines that make a face talk."""
 
 Files = str | Path | Sequence[str | Path]
 """One file or several."""
@@ -141,74 +145,46 @@ def edit(
     options: EDTalkSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Report:
     """Change what a face feels in a video or picture.
 
     The output has the input's size, rate, times, length and sound; only the face region changes.
 
     Args:
-        input: any video FFmpeg reads, or a PNG, JPEG or WebP picture.
+        input: any video that FFmpeg reads, or a PNG, JPEG or WebP picture.
         output: file to write, of the same kind.
-        emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (what the
-            clip's own voice feels, over time), or an ``Emotion`` or ``Timeline`` object.
+        emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (the emotion
+            of the clip's own voice, over time), or an ``Emotion`` or ``Timeline`` object.
         au: action units, ``"12L=0.8,4=0.5"``, added on top.
         timeline: JSON file with emotions over time, instead of ``emotion``.
-        like: one or several files with a voice that sounds as the face shall feel, or a picture
-            or silent clip of a face that looks so.
-        neutral: the speaker of ``like`` (or of the clip, with ``auto``) speaking plainly.
+        like: one or several voice recordings with the emotion, or a picture or silent clip of a
+            face that shows it.
+        neutral: recordings of the same speaker (of ``like``, or with ``"auto"`` of the clip)
+            speaking neutrally.
         intensity: 0 (nothing changes) .. 1.5.
         face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person.
         engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
-        options: device, precision and so on of ``edtalk``.
+        options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
         overwrite: whether an existing output may be replaced.
         progress: called with (frames done, frames in all or None).
+        cancel: called between frames; the work stops when it returns True.
 
     Raises:
         InputError: for a request, input or output that cannot be used.
         FaceNotFoundError: when there is nobody to edit.
         WeightsError, MissingExtraError: when ``edtalk`` lacks its weights or libraries.
-        OutputError: when writing fails on the way. Nothing is left behind in any of these cases.
+        OutputError: when writing fails on the way.
+        CancelledError: when ``cancel`` returned True. No file is left behind in any of these cases.
     """
-    _check_engine(engine, ENGINES)
-    if engine == "mesh" and options is not None:
-        raise InputError("Options (device, dtype …) belong to the engine edtalk.")
-    from mien.face.select import FaceChoice
-    from mien.pipelines.mesh_edit import check_files, edit_file
-
-    choice = FaceChoice.parse(face)
-    check_files(Path(input), Path(output), choice, overwrite=overwrite)
+    job = _job(input, output, None, face, overwrite, progress, cancel)
+    chosen = _settings(engine, EDITORS, None, options)
     request, warnings = request_from(
-        input,
-        emotion,
-        au=au,
-        timeline=timeline,
-        like=like,
-        neutral=neutral,
-        intensity=intensity,
+        input, emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
     )
-    if engine == "edtalk":
-        from mien.engines.edtalk.settings import EDTalkSettings
-        from mien.pipelines.edtalk import edit_published
-
-        return edit_published(
-            Path(input),
-            Path(output),
-            request,
-            choice,
-            options or EDTalkSettings(),
-            overwrite=overwrite,
-            progress=progress,
-            warnings=warnings,
-        )
-    return edit_file(
-        Path(input),
-        Path(output),
-        _enliven(request, Path(input)),
-        choice,
-        overwrite=overwrite,
-        progress=progress,
-        warnings=warnings,
-    )
+    if engine == "mesh":
+        request = _enliven(request, job.source)
+    return _run(replace(job, request=request, warnings=warnings), chosen)
 
 
 def talk(
@@ -228,125 +204,161 @@ def talk(
     options: EDTalkSettings | SvdSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Report:
-    """Make a face say something: a portrait, or with ``edtalk`` the person in a video (a dub).
+    """Make the face of a portrait speak, or with ``edtalk`` that of a person in a video (a dub).
 
     Args:
         portrait: a picture, or a video, which keeps its head motion, blinks, length and rate.
         speech: any file with sound; it becomes the output's sound.
         output: video file to write.
-        emotion: as in :func:`edit`; by default ``"auto"``, what the speech itself feels.
-        au: action units, as in :func:`edit`; ``mesh`` alone.
+        emotion: as in :func:`edit`; by default ``"auto"``, the emotion of the speech itself.
+        au: action units, as in :func:`edit`; ``mesh`` only.
         timeline: as in :func:`edit`.
         like: as in :func:`edit`.
-        neutral: as in :func:`edit`; with ``"auto"``, the speaker speaking plainly.
+        neutral: as in :func:`edit`; with ``"auto"``, of the speaker of ``speech``.
         intensity: as in :func:`edit`.
         face: as in :func:`edit`.
-        engine: ``"mesh"``: a living portrait, offline; ``"edtalk"``: the published C-MET with its
-            authors' weights, for videos too; ``"svd"``: the published DICE-Talk, which wants a GPU.
-        settings: rate, size, liveliness and seed of ``mesh``.
-        options: device, precision and so on of ``edtalk`` or ``svd``.
+        engine: ``"mesh"``: a moving portrait, offline; ``"edtalk"``: the published C-MET with its
+            authors' weights, for videos too; ``"svd"``: the published DICE-Talk, which needs a GPU.
+        settings: ``TalkSettings`` (rate, size, liveliness, seed …) for ``mesh``.
+        options: ``EDTalkSettings`` or ``SvdSettings`` (device, precision …) for those engines.
         overwrite: as in :func:`edit`.
-        progress: as in :func:`edit`.
+        progress: as in :func:`edit`; with ``svd`` it counts calls of the UNet.
+        cancel: as in :func:`edit`.
 
     Raises:
-        InputError: for a request, input or output that cannot be used.
-        FaceNotFoundError: when there is nobody to move.
-        WeightsError: when weights are missing or damaged.
-        MissingExtraError: when libraries are missing.
-        OutputError: when writing fails on the way.
+        As :func:`edit`.
     """
-    _check_engine(engine, TALKERS)
+    job = _job(portrait, output, speech, face, overwrite, progress, cancel)
+    chosen = _settings(engine, TALKERS, settings, options)
+    if emotion is None and timeline is None and like is None and au is None:
+        emotion = AUTO
+    request, warnings = request_from(
+        speech, emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+    )
+    if engine == "mesh":
+        request = _enliven_by(request, Path(speech))
+    return _run(replace(job, request=request, warnings=warnings), chosen)
+
+
+def _job(
+    source: str | Path,
+    output: str | Path,
+    speech: str | Path | None,
+    face: str,
+    overwrite: bool,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> Job:
+    """Return the job of a verb, its files checked."""
+    from mien.face.select import FaceChoice
+    from mien.pipelines.job import Job
+
+    if not isinstance(face, str):
+        raise InputError(
+            'face must be "largest", "all", a number as text ("2") or the path of a picture; got '
+            f"{type(face).__name__}."
+        )
+    for name, function in (("progress", progress), ("cancel", cancel)):
+        if function is not None and not callable(function):
+            raise InputError(f"{name} must be a function; got {type(function).__name__}.")
+    job = Job(
+        _path("The input", source),
+        _path("The output", output),
+        choice=FaceChoice.parse(face),
+        speech=None if speech is None else _path("The speech", speech),
+        overwrite=overwrite,
+        progress=progress,
+        cancel=cancel,
+    )
+    job.check()
+    return job
+
+
+def _path(name: str, value: str | Path) -> Path:
+    if not isinstance(value, str | PathLike):
+        raise InputError(
+            f"{name} must be the path of a file (str or Path); got {type(value).__name__}. To edit "
+            "arrays picture by picture, use mien.Editor."
+        )
+    return Path(value)
+
+
+def _settings(
+    engine: str,
+    engines: Sequence[str],
+    settings: TalkSettings | None,
+    options: EDTalkSettings | SvdSettings | None,
+) -> Settings:
+    """Return the settings of an engine: those that were given, or its defaults.
+
+    Raises:
+        InputError: for an unknown engine or settings of another one.
+    """
+    if engine not in engines:
+        raise InputError(f"There is no engine {engine!r} here. Valid: {', '.join(engines)}.")
     if engine == "mesh" and options is not None:
         raise InputError("Options (device, dtype …) belong to the published engines.")
     if engine != "mesh" and settings is not None:
         raise InputError("TalkSettings (rate, side, liveliness …) belong to the engine mesh.")
-    from mien.face.select import FaceChoice
-    from mien.pipelines.mesh_edit import check_talk
+    from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.engines.svd.settings import SvdSettings
+    from mien.pipelines.mesh_talk import TalkSettings
 
-    choice = FaceChoice.parse(face)
-    check_talk(Path(portrait), Path(speech), Path(output), choice, overwrite=overwrite)
-    if emotion is None and timeline is None and like is None and au is None:
-        emotion = AUTO
-    request, warnings = request_from(
-        speech,
-        emotion,
-        au=au,
-        timeline=timeline,
-        like=like,
-        neutral=neutral,
-        intensity=intensity,
-    )
-    if engine == "mesh":
-        from mien.pipelines.mesh_talk import TalkSettings, talk_file
+    kinds: dict[str, type[Settings]] = {
+        "mesh": TalkSettings,
+        "edtalk": EDTalkSettings,
+        "svd": SvdSettings,
+    }
+    kind = kinds[engine]
+    given = kind() if settings is None and options is None else settings or options
+    if not isinstance(given, kind):
+        raise InputError(f"The engine {engine} takes {kind.__name__}; got {type(given).__name__}.")
+    return given
 
-        return talk_file(
-            Path(portrait),
-            Path(speech),
-            Path(output),
-            _enliven_by(request, Path(speech)),
-            choice,
-            settings or TalkSettings(),
-            overwrite=overwrite,
-            progress=progress,
-            warnings=warnings,
-        )
+
+def _run(job: Job, settings: Settings) -> Report:
+    """Run a job in the pipeline that its settings belong to."""
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
 
-    if engine == "svd":
-        if not isinstance(options, SvdSettings | None):
-            raise InputError("The engine svd takes SvdSettings as options.")
-        from mien.pipelines.svd import talk_diffused
+    if isinstance(settings, EDTalkSettings):
+        from mien.pipelines import edtalk
 
-        return talk_diffused(
-            Path(portrait),
-            Path(speech),
-            Path(output),
-            request,
-            choice,
-            options or SvdSettings(),
-            overwrite=overwrite,
-            progress=progress,
-            warnings=warnings,
-        )
-    if not isinstance(options, EDTalkSettings | None):
-        raise InputError("The engine edtalk takes EDTalkSettings as options.")
-    from mien.pipelines.edtalk import talk_published
+        return edtalk.run(job, settings)
+    if isinstance(settings, SvdSettings):
+        from mien.pipelines import svd
 
-    return talk_published(
-        Path(portrait),
-        Path(speech),
-        Path(output),
-        request,
-        choice,
-        options or EDTalkSettings(),
-        overwrite=overwrite,
-        progress=progress,
-        warnings=warnings,
-    )
+        return svd.talk(job, settings)
+    if job.speech is None:
+        from mien.pipelines import mesh_edit
 
+        return mesh_edit.edit(job)
+    from mien.pipelines import mesh_talk
 
-def _check_engine(engine: str, valid: tuple[str, ...]) -> None:
-    if engine not in valid:
-        raise InputError(f"There is no engine {engine!r} here. Valid: {', '.join(valid)}.")
+    return mesh_talk.talk(job, settings)
 
 
 def feel(voices: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling]:
-    """Say what voices feel: probabilities, valence, arousal, intensity and a curve per second.
+    """Recognise the emotion of voices: probabilities, valence, arousal, intensity, over time.
 
     Args:
-        voices: one or several sound or video files; the net is loaded once for all of them.
-        neutral: the same speaker speaking plainly, which makes it surer.
+        voices: one or several sound or video files; the nets are loaded once for all of them.
+        neutral: a recording of the same speaker speaking neutrally, which makes the result surer.
 
     Yields:
         One result per file, in order, as soon as it is there.
 
     Raises:
-        InputError: for a file that is missing or holds no sound.
+        InputError: for a file that is missing or holds no sound; at the call, before any work.
     """
+    from mien.media.audio import has_sound
     from mien.speech.feeling import feelings
 
-    yield from feelings(
-        [Path(v) for v in _several(voices)], None if neutral is None else Path(neutral)
-    )
+    files = [Path(voice) for voice in _several(voices)]
+    plain = None if neutral is None else _path("neutral", neutral)
+    for file in (*files, *([plain] if plain else [])):
+        if not has_sound(file):
+            raise InputError(f"{file} has no sound in it.")
+    return feelings(files, plain)

@@ -32,6 +32,12 @@ class FaceNotFoundError(MienError):
     exit_code = 3
 
 
+class CancelledError(MienError):
+    """The caller cancelled the job; nothing was written. Exit code 130."""
+
+    exit_code = 130
+
+
 class WeightsError(MienError):
     """A net or preset is missing, damaged or of another kind than expected. Exit code 4."""
 

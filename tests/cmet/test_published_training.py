@@ -16,7 +16,7 @@ from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError
-from mien.pipelines.edtalk import Published
+from mien.pipelines.models import EDTalkModels
 from mien.training.connector.edtalk import MeadSampler, PublishedConfig, train_published
 from mien.weights.manifest import CONNECTOR, entry
 from mien.weights.store import Store
@@ -145,7 +145,7 @@ def test_features_are_extracted_once(demo_clip: Path, make_clip: MakeClip, tmp_p
     place.mkdir(parents=True)
     (place / "001.mp4").write_bytes(demo_clip.read_bytes())
     make_clip().rename(place / "002.mp4")
-    nets = Published.open(EDTalkSettings("cpu"), tiny_store(tmp_path / "weights"))
+    nets = EDTalkModels.open(EDTalkSettings("cpu"), tiny_store(tmp_path / "weights"))
     said: list[str] = []
     out = tmp_path / "features"
     assert extract_features(root, out, nets, log=said.append) == 1

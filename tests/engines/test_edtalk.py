@@ -10,13 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from mien.engines.base import Motion
 from mien.engines.edtalk.audio2lip import mel_spectrogram, mel_windows
 from mien.engines.edtalk.checkpoints import fold
 from mien.engines.edtalk.engine import EDTalkEngine, Restorer
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.layers import warp
 from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
+from mien.engines.motion import Motion
 from mien.errors import InputError, MienError, WeightsError
 from mien.face.crop import Crop
 from mien.face.tracker import FaceTracker

@@ -62,9 +62,9 @@ def _version(name: str) -> str | None:
 
 
 def _weights() -> Any:  # noqa: ANN401 - keeps the import lazy
-    from mien.pipelines.report import all_weights
+    from mien.pipelines.job import all_bundled_weights
 
-    return all_weights()
+    return all_bundled_weights()
 
 
 def _self_test() -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mien.pipelines.report import Progress
+    from mien.pipelines.job import Progress
 
 
 @contextmanager

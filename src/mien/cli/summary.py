@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from mien.pipelines.report import Report
+    from mien.pipelines.job import Report
 
 
 def show(report: Report, *, as_json: bool) -> None:

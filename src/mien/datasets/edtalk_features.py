@@ -30,7 +30,7 @@ from mien.media.read import VideoReader
 from mien.utils.numeric import interpolate_rows
 
 if TYPE_CHECKING:
-    from mien.pipelines.edtalk import Published
+    from mien.pipelines.models import EDTalkModels
 
 EXPRESSION_SUFFIX: Final = "_ED_exp.npy"
 SPEECH_FOLDER: Final = "emotion2vec+large_features"
@@ -100,7 +100,7 @@ def read_features(folder: Path, people: Sequence[str]) -> list[Recording]:
 def extract_features(
     root: Path,
     output: Path,
-    models: Published,
+    models: EDTalkModels,
     *,
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
@@ -137,7 +137,7 @@ def extract_features(
     return process_videos(root, extract, log=log, progress=progress)
 
 
-def read_expressions(path: Path, models: Published) -> Array:
+def read_expressions(path: Path, models: EDTalkModels) -> Array:
     """Read the expression coefficients of a clip's largest face, ``float32 (L, D)``, 25 per second.
 
     Gaps without a face are interpolated linearly.

@@ -30,10 +30,10 @@ from mien.errors import InputError, MienError
 from mien.media.audio import SPEECH_RATE, Samples, read_speech
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
-from mien.pipelines.svd_embedder import (
+from mien.pipelines.models import (
     LONGEST_SECONDS,
     face_frames,
-    track_face,
+    sampled_frames,
     voice_frames,
 )
 from mien.weights.store import Store
@@ -153,12 +153,12 @@ class ClipEncoder:
             WeightsError, MissingExtraError: when something is missing.
         """
         from mien.engines.svd.load import fresh_nets
-        from mien.pipelines.edtalk import open_ears
+        from mien.pipelines.models import load_emotion2vec
 
         nets = fresh_nets(store, prior=2)
         for net in (nets.vae, nets.eye, nets.ear):
             net.eval().requires_grad_(False).to(device).float()
-        return cls(nets, open_ears(store).to(device).eval(), side, device)
+        return cls(nets, load_emotion2vec(store).to(device).eval(), side, device)
 
     def encode(self, path: Path) -> dict[str, Array]:
         """Compute :data:`ARRAYS` of a video's first minute.
@@ -169,7 +169,7 @@ class ClipEncoder:
         speech = speech_of(path)
         if speech is None:
             raise MienError(f"There is no sound in {path}.")
-        frames, landmarks = track_face(path)
+        frames, landmarks = sampled_frames(path)
         samples = read_speech(speech)[: round(LONGEST_SECONDS * SPEECH_RATE)]
         crops, mask = self._crop(frames, landmarks)
         latents, tokens, references = self._encode_pictures(crops)

@@ -18,7 +18,7 @@ from mien.face.follow import FaceFollower
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.tracker import FaceTracker
 from mien.media.frame import RGBImage
-from mien.pipelines.neutral_expression import change
+from mien.pipelines.mesh_edit import expression_change
 
 _EASE_SECONDS: Final = 0.15
 """Time constant with which a new request, or a better known resting face, takes over."""
@@ -95,7 +95,7 @@ class Editor:
         for face in self._selector.pick(self._follower.update(image, now)):
             baseline = self._baselines.setdefault(face.id, Baseline())
             baseline.observe(self._engine.encode(image, face))
-            wanted = change(self._emotion, float(now), baseline.expression)
+            wanted = expression_change(self._emotion, float(now), baseline.expression)
             shown = self._shown.get(face.id, wanted)
             shown = shown + np.float32(1 - math.exp(-elapsed / _EASE_SECONDS)) * (wanted - shown)
             self._shown[face.id] = shown

@@ -1,15 +1,14 @@
-"""Let a portrait speak, with the mesh engine: any length in constant memory, offline, on a CPU."""
+"""Let a portrait speak with the mesh engine: offline, on a CPU."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from time import perf_counter
 from typing import Final
 
 import cv2
@@ -26,29 +25,34 @@ from mien.errors import InputError
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
-from mien.face.select import FaceChoice
 from mien.media.audio import SPEECH_RATE, Samples, read_speech
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoInfo
-from mien.media.still import is_still, read_still
-from mien.media.write import VideoWriter
-from mien.pipelines.neutral_expression import RestingFaces, change
-from mien.pipelines.people import people_in
-from mien.pipelines.prefetch import ahead
-from mien.pipelines.report import Progress, Report, mesh_weights, speech_weights, weights_behind
+from mien.media.still import read_still
+from mien.pipelines.footage import people_in
+from mien.pipelines.job import (
+    MESH_ASSETS,
+    SPEECH_ASSETS,
+    Job,
+    Report,
+    assets_behind,
+)
+from mien.pipelines.mesh_edit import NeutralExpressions, expression_change
 from mien.speech.articulation import Articulator, code_at
 from mien.speech.features import RATE, Features, features, loudness
+from mien.utils.prefetch import prefetch
+from mien.weights.store import weights_used
 
 RATES: Final = (25, 30, 50, 60)
 """Frames per second a portrait can speak at."""
 
 _WORKERS: Final = 2
-_WAITING: Final = 6
-_TURNED: Final = 0.6
-"""Yaw, radians, from which a user is told that the picture is a profile."""
+_PENDING: Final = 6
+_LARGE_YAW: Final = 0.6
+"""Radians from which a user is warned that the face is turned away."""
 
-_SMALL: Final = 60.0
-"""Pixels between the eyes' and the mouth's scale under which a face is small for this."""
+_SMALL_SCALE: Final = 30.0
+"""Pixels between the eyes under which a user is warned that the face is small."""
 
 _STRESS: Final = (0.15, 1.5)
 """Seconds over which a syllable, and a phrase, is heard."""
@@ -60,10 +64,10 @@ class TalkSettings:
 
     Attributes:
         rate: frames per second: 25, 30, 50 or 60.
-        side: longest side of the output, pixels; None keeps the picture's size.
-        liveliness: factor on blinks, glances and turns of the head, 0..2.
-        variety: how much the expression varies around the emotion's own, 0..1.
-        seed: another seed blinks, turns and varies differently.
+        side: longest side of the output in pixels; None keeps the picture's size.
+        liveliness: factor on blinks, glances and head motion, 0..2.
+        variety: how much the expression varies around the emotion's typical one, 0..1.
+        seed: of blinks, head motion and variation.
     """
 
     rate: int = 25
@@ -73,7 +77,7 @@ class TalkSettings:
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse what cannot be done.
+        """Refuse settings out of range.
 
         Raises:
             InputError: naming the setting.
@@ -92,64 +96,39 @@ class TalkSettings:
             raise InputError(f"The seed must be a number from 0; got {self.seed}.")
 
 
-def talk_file(
-    portrait: Path,
-    speech: Path,
-    output: Path,
-    request: Request,
-    choice: FaceChoice,
-    settings: TalkSettings,
-    *,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    warnings: tuple[str, ...] = (),
-) -> Report:
-    """Write a clip in which the face in ``portrait`` says ``speech``.
+def talk(job: Job, settings: TalkSettings) -> Report:
+    """Write a clip in which the chosen faces of a picture speak the speech of ``job``.
 
     Raises:
         InputError: for a picture, sound, output or choice that cannot be used.
         FaceNotFoundError: when there is nobody who could speak.
         OutputError: when writing fails on the way; nothing is left then.
+        CancelledError: when the caller cancelled the job; nothing is left then.
     """
+    job.check()
     settings.check()
-    if not is_still(portrait):
+    if not job.still:
         raise InputError(
-            f"{portrait} is a video; the mesh engine makes pictures speak. To dub a video use "
+            f"{job.source} is a video; the engine mesh animates pictures. To dub a video use "
             "--engine edtalk."
         )
-    start = perf_counter()
-    image = _sized(read_still(portrait), settings.side)
-    chosen = people_in(image, portrait, choice)
-    for face in chosen:
-        warnings += _doubts(portrait, face)
-    samples = read_speech(speech)
+    image = _resized(read_still(job.source), settings.side)
+    faces = people_in(image, job.source, job.choice)
+    samples = read_speech(job.speech or job.source)
     count = max(1, -(-len(samples) * settings.rate // SPEECH_RATE))
-    info = VideoInfo.new(portrait, image, Fraction(settings.rate), count)
-    scene = _Scene(image, chosen, samples, request, settings)
-    done = 0
-    writer = VideoWriter(output, info, audio_from=speech, overwrite=overwrite)
-    with writer, closing(ahead(scene.frames(count))) as frames:
-        for frame in frames:
-            writer.write(frame.image, frame.time)
-            done += 1
-            if progress is not None:
-                progress(done, count)
-    return Report(
-        output=output,
-        frames=done,
-        seconds=done / settings.rate,
-        rate=float(settings.rate),
-        faces=len(chosen),
-        spans_without_face=(),
-        emotion=request.describe(),
-        engine="mesh",
-        weights=(*mesh_weights(), *speech_weights(), *weights_behind(request)),
-        frames_per_second=done / (perf_counter() - start),
-        warnings=warnings,
+    info = VideoInfo.new(job.source, image, Fraction(settings.rate), count)
+    speakers = _Speakers(image, faces, samples, job.request, settings)
+    written = job.write(prefetch(speakers.frames(count)), info, count)
+    return job.report(
+        written,
+        engine=MeshEngine.name,
+        faces=len(faces),
+        weights=weights_used((*MESH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))),
+        warnings=tuple(chain.from_iterable(pose_warnings(job.source, face) for face in faces)),
     )
 
 
-class _Scene:
+class _Speakers:
     """The people of a picture while they speak."""
 
     def __init__(
@@ -162,61 +141,76 @@ class _Scene:
     ) -> None:
         self._image, self._request, self._rate = image, request, settings.rate
         mesh = MeshSettings(portrait=True)
-        self._people = [Portrait(image, face, mesh) for face in faces]
-        resting = RestingFaces(MeshEngine(MeshSettings(still=True)))
-        self._resting = [resting.of(face) for face in faces]
-        self._idle = [
-            Idle(settings.seed * 1000 + i, settings.liveliness) for i, _ in enumerate(faces)
-        ]
-        self._varieties = [
-            PriorSampler(settings.variety, settings.seed * 1000 + i) for i, _ in enumerate(faces)
-        ]
+        self._portraits = [Portrait(image, face, mesh) for face in faces]
+        neutral = NeutralExpressions(MeshEngine(MeshSettings(still=True)))
+        self._neutral = [neutral.of(face) for face in faces]
+        seeds = [settings.seed * 1000 + i for i, _ in enumerate(faces)]
+        self._idle = [Idle(seed, settings.liveliness) for seed in seeds]
+        self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
         rows = features(samples)
         self._codes = Articulator().follow(rows)
         self._stress = _stress(rows)
 
     def frames(self, count: int) -> Iterator[Frame]:
-        """The clip, frame by frame; two are drawn at a time."""
+        """Yield the clip frame by frame; several are drawn at a time."""
         with ThreadPoolExecutor(_WORKERS, "mien-draw") as pool:
-            waiting: deque[Future[Frame]] = deque()
+            pending: deque[Future[Frame]] = deque()
             try:
                 for i in range(count):
                     time = Fraction(i, self._rate)
-                    waiting.append(pool.submit(self._frame, i, time, *self._plan(float(time))))
-                    if len(waiting) > _WAITING:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+                    pending.append(pool.submit(self._draw, i, time, *self._state_at(float(time))))
+                    if len(pending) > _PENDING:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
             finally:
-                for future in waiting:
+                for future in pending:
                     future.cancel()
 
-    def _plan(self, time: float) -> tuple[list[Moment], list[Expression]]:
-        """What heads and faces do at a time; asked for in the order of time, in one thread."""
+    def _state_at(self, time: float) -> tuple[list[Moment], list[Expression]]:
+        """Return what every head and face does; called in the order of time, in one thread."""
         at = min(int(time * RATE), len(self._stress) - 1)
         stress = float(self._stress[at]) if at >= 0 else 0.0
         wanted = self._request.expression_at(time)
-        felt = [
-            change(self._request, time, resting) + variety.change(wanted, time)
-            for resting, variety in zip(self._resting, self._varieties, strict=True)
+        changes = [
+            expression_change(self._request, time, neutral) + variety.change(wanted, time)
+            for neutral, variety in zip(self._neutral, self._varieties, strict=True)
         ]
-        return [idle.at(time, stress) for idle in self._idle], felt
+        return [idle.at(time, stress) for idle in self._idle], changes
 
-    def _frame(
-        self, index: int, time: Fraction, moments: list[Moment], felt: list[Expression]
+    def _draw(
+        self, index: int, time: Fraction, heads: list[Moment], changes: list[Expression]
     ) -> Frame:
         code = code_at(self._codes, [float(time)])[0]
         image = self._image
-        for person, moment, delta in zip(self._people, moments, felt, strict=True):
-            image = person.draw(
-                code,
-                delta,
-                Turn(moment.yaw, moment.pitch, moment.roll, moment.rise),
-                moment.blink,
-                moment.gaze,
-                onto=image,
-            )
+        for portrait, head, change in zip(self._portraits, heads, changes, strict=True):
+            turn = Turn(head.yaw, head.pitch, head.roll, head.rise)
+            image = portrait.draw(code, change, turn, head.blink, head.gaze, onto=image)
         return Frame(image, time, index)
+
+
+def _resized(image: RGBImage, side: int | None) -> RGBImage:
+    """Return the picture with even sides, the longest at most ``side``."""
+    height, width = image.shape[:2]
+    scale = 1.0 if side is None else min(1.0, side / max(height, width))
+    size = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
+    if scale == 1.0:  # an odd side loses its last pixel rather than being squeezed
+        return np.ascontiguousarray(image[: size[1], : size[0]])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def pose_warnings(path: Path, face: Face) -> tuple[str, ...]:
+    """Return what makes the face of a picture hard to animate: a profile, a small face."""
+    pose = head_pose(face.landmarks)
+    out: tuple[str, ...] = ()
+    if abs(pose.yaw) > _LARGE_YAW:
+        out += (
+            f"{path}: the face is turned by {np.degrees(abs(pose.yaw)):.0f} degrees; a frontal "
+            "picture speaks better. Head motion is reduced.",
+        )
+    if pose.scale < _SMALL_SCALE:
+        out += (f"{path}: the face is small ({pose.scale:.0f} pixels between the eyes).",)
+    return out
 
 
 def _stress(rows: Features) -> npt.NDArray[np.float32]:
@@ -229,27 +223,3 @@ def _stress(rows: Features) -> npt.NDArray[np.float32]:
         for seconds in _STRESS
     )
     return np.clip((near - far) / 0.35, 0, 1).astype(np.float32)
-
-
-def _sized(image: RGBImage, side: int | None) -> RGBImage:
-    """The picture with even sides, its longest at most ``side``."""
-    height, width = image.shape[:2]
-    scale = 1.0 if side is None else min(1.0, side / max(height, width))
-    size = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
-    if scale == 1.0:  # half a pixel less at an odd side is cut off, not squeezed
-        return np.ascontiguousarray(image[: size[1], : size[0]])
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
-def _doubts(path: Path, face: Face) -> tuple[str, ...]:
-    """What a user should know about a picture."""
-    pose = head_pose(face.landmarks)
-    out: tuple[str, ...] = ()
-    if abs(pose.yaw) > _TURNED:
-        out += (
-            f"{path}: the face is turned by {np.degrees(abs(pose.yaw)):.0f} degrees; a picture "
-            "from the front speaks better. The head is kept stiller.",
-        )
-    if pose.scale < _SMALL / 2:
-        out += (f"{path}: the face is small ({pose.scale:.0f} pixels between the eyes).",)
-    return out

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.engines.base import Motion
 from mien.engines.edtalk.checkpoints import fold
 from mien.engines.edtalk.generator import Coefficients, EDTalk, Source
 from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
+from mien.engines.motion import Motion
 from mien.errors import InputError, MienError, WeightsError
 from mien.media.frame import RGBImage
 from mien.utils.device import out_of_memory, torch_device, working_dtype

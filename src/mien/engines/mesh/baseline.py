@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.engines.base import Motion
+from mien.engines.motion import Motion
 from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression
 
 _FLOOR: Final = 0.12

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.engines.base import Motion
 from mien.engines.mesh import lips, rig
 from mien.engines.mesh.eyes import draw_eyes
 from mien.engines.mesh.layout import extend, layout
 from mien.engines.mesh.mouth import draw_mouth
 from mien.engines.mesh.warp import Map, Points, Region, motion_field, region_of, smooth_kinks, warp
 from mien.engines.mesh.wrinkles import draw_wrinkles
+from mien.engines.motion import Motion
 from mien.face.facs import ACTION_UNITS, Expression
 from mien.face.follow import Face
 from mien.face.pose import HeadPose, head_pose

@@ -1,4 +1,4 @@
-"""Let one stage of a pipeline run while the next one works."""
+"""Run one stage of a pipeline while the next one works."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final, TypeVar
 
 Item = TypeVar("Item")
 
-_POLL: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 
 
-def ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
-    """Yield ``items``, made in a thread of their own up to ``depth`` in advance.
+def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
+    """Yield ``items``, which another thread makes up to ``depth`` in advance.
 
-    An exception in the thread is raised here. Closing the generator (leaving the loop, an
-    interrupt) stops the thread before it returns.
+    An exception in the thread is raised here. Closing the generator (on leaving the loop or on an
+    interrupt) stops the thread and closes ``items`` before it returns.
     """
     ready: queue.Queue[tuple[bool, Item | BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()
@@ -24,7 +24,7 @@ def ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
     def put(entry: tuple[bool, Item | BaseException | None]) -> bool:
         while not stop.is_set():
             try:
-                ready.put(entry, timeout=_POLL)
+                ready.put(entry, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return True

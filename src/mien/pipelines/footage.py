@@ -1,0 +1,212 @@
+"""The input of a job: frames with the chosen faces in them, and a first look at its people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.errors import FaceNotFoundError
+from mien.face.follow import Face, follow
+from mien.face.select import FaceChoice, FaceSelector, shape_of
+from mien.face.topology import Landmarks
+from mien.face.tracker import FaceTracker
+from mien.media.frame import Frame, RGBImage
+from mien.media.read import VideoInfo, VideoReader
+from mien.media.still import read_still
+from mien.pipelines.job import Job
+from mien.utils.prefetch import prefetch
+
+Sample = TypeVar("Sample")
+
+FIRST_LOOK_FRAMES: Final = 14
+FIRST_LOOK_SECONDS: Final = 12.0
+
+_MOST_FACES: Final = 32
+_SAME_SHAPE: Final = 0.06
+"""Mean distance of two face shapes, in eye distances, under which they are one person's."""
+
+
+class FrameFaces(NamedTuple):
+    """A frame and the chosen faces in it."""
+
+    frame: Frame
+    faces: tuple[Face, ...]
+
+
+@dataclass(slots=True)
+class FirstLook(Generic[Sample]):
+    """Samples of the people at the start of a clip, found again by the shape of their faces.
+
+    Attributes:
+        read: makes a sample out of a picture and the landmarks of one face in it.
+    """
+
+    read: Callable[[RGBImage, Landmarks], Sample]
+    _samples: list[tuple[npt.NDArray[np.float64], Sample]] = field(default_factory=list)
+
+    def add(self, image: RGBImage, landmarks: Landmarks) -> None:
+        """Take a sample."""
+        self._samples.append((shape_of(landmarks), self.read(image, landmarks)))
+
+    def of(self, face: Face) -> list[Sample]:
+        """Return the samples of a person, in the order they were taken."""
+        shape = shape_of(face.landmarks)
+        return [
+            sample
+            for known, sample in self._samples
+            if float(np.abs(known - shape).mean()) < _SAME_SHAPE
+        ]
+
+
+class Footage:
+    """The frames of a job's input, with the chosen faces in them.
+
+    A picture is a clip of one frame. Made by :func:`open_footage`.
+
+    Attributes:
+        info: size, rate and colour of the input.
+        people: ids of the people who were seen.
+    """
+
+    def __init__(self, job: Job, rate: Fraction, stack: ExitStack) -> None:
+        self.people: set[int] = set()
+        self._path, self._choice, self._stack = job.source, job.choice, stack
+        self._spans: list[list[Fraction]] = []
+        self._empty = False
+        self._reader: VideoReader | None = None
+        if job.still:
+            image = read_still(job.source)
+            self._portrait = FrameFaces(
+                Frame(image, Fraction(0), 0), people_in(image, job.source, job.choice)
+            )
+            self.info = VideoInfo.new(job.source, image, rate, 1)
+        else:
+            self._reader = stack.enter_context(VideoReader(job.source))
+            self._tracker = stack.enter_context(closing(FaceTracker()))
+            self.info = self._reader.info
+
+    def first_look(self, read: Callable[[RGBImage, Landmarks], Sample]) -> FirstLook[Sample]:
+        """Take samples from the start of a clip; a picture gives none."""
+        look = FirstLook(read)
+        if self._reader is not None:
+            for image in self._reader.first_look(FIRST_LOOK_FRAMES, FIRST_LOOK_SECONDS):
+                for landmarks in self._tracker(image):
+                    look.add(image, landmarks)
+            self._tracker.reset()
+        return look
+
+    def frames(self, until: float = 0.0) -> Iterator[FrameFaces]:
+        """Yield all frames in order; the last one is repeated up to ``until`` seconds.
+
+        Raises:
+            FaceNotFoundError: after the last frame, when nobody was seen.
+        """
+        last: FrameFaces | None = None
+        for last in self._read():
+            yield last
+        step = 1 / self.info.rate
+        while last is not None and float(last.frame.time + step) < until:
+            frame = Frame(last.frame.image, last.frame.time + step, last.frame.index + 1)
+            last = FrameFaces(frame, last.faces)
+            yield last
+
+    def count(self, until: float = 0.0) -> int | None:
+        """Return the number of :meth:`frames` as far as the file tells."""
+        known = self.info.frames
+        return None if known is None else max(known, round(until * self.info.rate))
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """(start, end) in seconds without any chosen face."""
+        return tuple((float(start), float(end)) for start, end in self._spans)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the file."""
+        damaged = self._reader and self._reader.damaged
+        return (f"{self._path}: {damaged}",) if damaged else ()
+
+    def _read(self) -> Iterator[FrameFaces]:
+        if self._reader is None:
+            self.people.update(face.id for face in self._portrait.faces)
+            yield self._portrait
+            return
+        selector, step = selector_for(self._choice), 1 / self.info.rate
+        most = 0
+        # Closed before the reader is, whatever becomes of this generator.
+        tracked = self._stack.enter_context(closing(prefetch(follow(self._reader, self._tracker))))
+        for item in tracked:
+            chosen = selector.pick(item.faces)
+            most = max(most, len(item.faces))
+            self._count(item.frame.time, chosen, step)
+            yield FrameFaces(item.frame, chosen)
+        if not self.people:
+            raise nobody(self._path, self._choice, most)
+
+    def _count(self, time: Fraction, chosen: tuple[Face, ...], step: Fraction) -> None:
+        seen = [face.id for face in chosen if not face.bridged]
+        self.people.update(seen)
+        if not seen and self._empty:
+            self._spans[-1][1] = time + step
+        elif not seen:
+            self._spans.append([time, time + step])
+        self._empty = not seen
+
+
+@contextmanager
+def open_footage(job: Job, rate: Fraction = Fraction(25)) -> Iterator[Footage]:
+    """Open the input of a job.
+
+    Args:
+        job: its source is a video or a picture.
+        rate: frames per second where the source is a picture.
+
+    Raises:
+        InputError: when it cannot be read.
+        FaceNotFoundError: when a picture shows nobody.
+    """
+    with ExitStack() as stack:
+        yield Footage(job, rate, stack)
+
+
+def people_in(image: RGBImage, path: Path, choice: FaceChoice) -> tuple[Face, ...]:
+    """Return the chosen faces of a picture.
+
+    Raises:
+        FaceNotFoundError: when there is none.
+    """
+    with closing(FaceTracker(still=True, max_faces=_MOST_FACES)) as tracker:
+        found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
+    chosen = selector_for(choice).pick(found)
+    if not chosen:
+        raise nobody(path, choice, len(found))
+    return chosen
+
+
+def selector_for(choice: FaceChoice) -> FaceSelector:
+    """Return the selector of a choice; reads the reference picture where there is one."""
+    reference: Landmarks | None = None
+    if choice.picture is not None:
+        with closing(FaceTracker(still=True)) as tracker:
+            found = tracker(read_still(choice.picture))
+        reference = found[0] if found else None
+    return FaceSelector(choice, reference)
+
+
+def nobody(path: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
+    """Return the error for an input without a chosen face, where ``found`` others are."""
+    if found and choice.kind == "number":
+        return FaceNotFoundError(
+            f"{path} shows {found} face(s); there is no number {choice.number}."
+        )
+    return FaceNotFoundError(
+        f"No usable face was found in {path}. Faces must be upright, well lit and at least about "
+        "24 pixels wide."
+    )

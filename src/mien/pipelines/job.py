@@ -1,0 +1,222 @@
+"""A whole-file job: checks before any work, progress, cancellation, the output and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from mien.emotion.expression_track import PRESETS
+from mien.emotion.prosody import Living
+from mien.emotion.request import Emotion, Request, Timeline
+from mien.errors import CancelledError, InputError
+from mien.face.select import FaceChoice
+from mien.media.audio import has_sound
+from mien.media.frame import Frame
+from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
+from mien.media.read import VideoInfo
+from mien.media.still import is_still, write_still
+from mien.media.write import VideoWriter
+from mien.weights.store import Weights, weights_used
+
+Progress = Callable[[int, int | None], None]
+"""Called with the number of frames done and, where known, of all frames."""
+
+Cancel = Callable[[], bool]
+"""Called between frames; the job stops when it returns True."""
+
+TRACKER_ASSETS: Final = tuple(f"tracker_{net}.onnx" for net in ("detector", "face", "mouth", "eye"))
+MESH_ASSETS: Final = (*TRACKER_ASSETS, "canonical_face.npz", "rig.npz")
+SPEECH_ASSETS: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
+_VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
+_PRESET_ASSETS: Final = ("presets.npz",)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Result of a job.
+
+    Attributes:
+        output: the file written.
+        frames: pictures written; 1 for a still.
+        seconds: length of the clip; 0 for a still.
+        rate: frames per second of the clip; 0 for a still.
+        faces: number of people that were edited.
+        spans_without_face: (start, end) in seconds where nobody was edited.
+        emotion: the request in plain values.
+        engine: name of the engine.
+        weights: nets and presets used.
+        frames_per_second: frames written by the wall-clock time of the whole job.
+        warnings: what the user should know (a damaged input, for instance).
+    """
+
+    output: Path
+    frames: int
+    seconds: float
+    rate: float
+    faces: int
+    spans_without_face: tuple[tuple[float, float], ...]
+    emotion: dict[str, Any]
+    engine: str
+    weights: tuple[Weights, ...]
+    frames_per_second: float
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, ready for JSON."""
+        return {**asdict(self), "output": str(self.output)}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a job has written: frames, length in seconds, frames per second; 1, 0, 0 for a still."""
+
+    frames: int
+    seconds: float
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to make.
+
+    Attributes:
+        source: video or picture whose faces change.
+        output: file to write.
+        request: emotion that is asked for.
+        choice: which faces change.
+        speech: file with the voice that the faces speak; None for an edit.
+        overwrite: whether an existing output may be replaced.
+        progress: called with (frames done, frames in all or None).
+        cancel: called between frames; stops the job when it returns True.
+        warnings: warnings from before the job.
+        started: when the work began, on ``perf_counter``.
+    """
+
+    source: Path
+    output: Path
+    request: Request = field(default_factory=Emotion)
+    choice: FaceChoice = field(default_factory=lambda: FaceChoice("largest"))
+    speech: Path | None = None
+    overwrite: bool = False
+    progress: Progress | None = None
+    cancel: Cancel | None = None
+    warnings: tuple[str, ...] = ()
+    started: float = field(default_factory=perf_counter)
+
+    @property
+    def still(self) -> bool:
+        """Whether the input is a picture."""
+        return self.source.is_file() and is_still(self.source)
+
+    @property
+    def makes_picture(self) -> bool:
+        """Whether the output is a picture rather than a clip."""
+        return self.speech is None and self.still
+
+    def check(self) -> None:
+        """Check input and output before any work.
+
+        Raises:
+            InputError: for an input or output that cannot be used.
+        """
+        if not self.source.exists():
+            raise InputError(f"There is no file {self.source}.")
+        inputs = [path for path in (self.source, self.speech, self.choice.picture) if path]
+        if self.speech is not None and not has_sound(self.speech):
+            raise InputError(f"{self.speech} has no sound in it.")
+        suffixes = STILL_SUFFIXES if self.makes_picture else VIDEO_SUFFIXES
+        check_output(self.output, inputs=inputs, overwrite=self.overwrite, suffixes=suffixes)
+
+    def step(self, done: int, total: int | None) -> None:
+        """Report progress, unless the job was cancelled.
+
+        Raises:
+            CancelledError: when the caller wants the job to stop.
+        """
+        if self.cancel is not None and self.cancel():
+            raise CancelledError(f"The job was cancelled; {self.output} was not written.")
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def write(self, frames: Generator[Frame], info: VideoInfo, total: int | None = None) -> Written:
+        """Write a clip with the sound of the speech or of the source, or a picture.
+
+        Whatever stops ``frames`` (an error, a cancelled job, an interrupt) leaves no file behind.
+
+        Args:
+            frames: all of the clip, in order; closed at the end.
+            info: size, rate and colour of the clip.
+            total: number of frames where it is known.
+
+        Raises:
+            OutputError: when writing fails.
+        """
+        if self.makes_picture:
+            with closing(frames):
+                image = next(frames).image
+            self.step(0, 1)
+            write_still(self.output, image)
+            if self.progress is not None:
+                self.progress(1, 1)
+            return Written(1, 0.0, 0.0)
+        done, end = 0, Fraction(0)
+        sound = self.speech or self.source
+        writer = VideoWriter(self.output, info, audio_from=sound, overwrite=self.overwrite)
+        with writer, closing(frames):
+            for frame in frames:
+                writer.write(frame.image, frame.time)
+                done, end = done + 1, frame.time
+                self.step(done, total)
+        return Written(done, float(end + 1 / info.rate), float(info.rate))
+
+    def report(
+        self,
+        written: Written,
+        *,
+        engine: str,
+        faces: int,
+        weights: tuple[Weights, ...],
+        spans: tuple[tuple[float, float], ...] = (),
+        warnings: tuple[str, ...] = (),
+    ) -> Report:
+        """Return the report of a finished job; ``warnings`` are those of the work itself."""
+        return Report(
+            output=self.output,
+            frames=written.frames,
+            seconds=written.seconds,
+            rate=written.rate,
+            faces=faces,
+            spans_without_face=spans,
+            emotion=self.request.describe(),
+            engine=engine,
+            weights=weights,
+            frames_per_second=written.frames / (perf_counter() - self.started),
+            warnings=(*self.warnings, *warnings),
+        )
+
+
+def assets_behind(request: Request) -> tuple[str, ...]:
+    """Return the bundled nets and presets an expression comes from, besides the engine's."""
+    if isinstance(request, Living):
+        return assets_behind(request.request)
+    keys = request.keys if isinstance(request, Timeline) else ()
+    emotions: list[Request] = [key.emotion for key in keys] or [request]
+    out: list[str] = []
+    for emotion in emotions:
+        if isinstance(emotion, Emotion):
+            if any(look.about.get("by") == "voice" for look, _ in emotion.looks):
+                out += _VOICE_ASSETS
+            if any(name in PRESETS for name, _ in emotion.labels):
+                out += _PRESET_ASSETS
+    return tuple(dict.fromkeys(out))
+
+
+def all_bundled_weights() -> tuple[Weights, ...]:
+    """Return the record of everything that ships with mien."""
+    voices = (*_VOICE_ASSETS, *_PRESET_ASSETS, "published_voices.npz")
+    return weights_used((*MESH_ASSETS, *voices, *SPEECH_ASSETS))

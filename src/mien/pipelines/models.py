@@ -1,0 +1,363 @@
+"""The models of the published engines, opened out of a store of converted weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.cmet.transfer import Codes, Connect
+from mien.emotion.resolve_edtalk import Voices
+from mien.emotion.resolve_svd import Embed, Prior, Priors
+from mien.errors import FaceNotFoundError, InputError, WeightsError, needs_extra
+from mien.face.pose import head_pose
+from mien.face.readers import read_expression
+from mien.face.topology import Landmarks
+from mien.face.tracker import FaceTracker
+from mien.media.audio import Samples, has_sound, read_speech
+from mien.media.frame import RGBImage
+from mien.media.read import VideoReader
+from mien.media.still import is_still, read_still
+from mien.pipelines.job import TRACKER_ASSETS
+from mien.weights.manifest import (
+    AUDIO2LIP,
+    CONNECTOR,
+    EMOTION2VEC,
+    GENERATOR,
+    INTERPOLATOR,
+    LABELS,
+    PRIORS,
+    SVD_NEEDED,
+)
+from mien.weights.store import Store, Weights, weights_used
+
+if TYPE_CHECKING:
+    from mien.cmet.connector import Connector
+    from mien.engines.edtalk.engine import EDTalkEngine
+    from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.engines.svd.engine import SvdEngine
+    from mien.engines.svd.settings import SvdSettings
+    from mien.speech.emotion2vec import Emotion2vec
+
+Array = npt.NDArray[np.float32]
+
+LONGEST_SECONDS: Final = 60.0
+"""Start of a clip that is read as a reference or for training."""
+
+_REFERENCE_FRAMES: Final = 40
+_POOLED_FRAMES: Final = 10
+"""Frames of emotion2vec (50 per second) in one row of the embedder's voice."""
+
+
+@dataclass(slots=True)
+class EDTalkModels:
+    """The published models out of a store; those that are not always needed open at first use.
+
+    Attributes:
+        engine: reads and draws faces.
+        connect: the connector of C-MET.
+        store: where they come from.
+        used: names of the weights that were opened.
+    """
+
+    engine: EDTalkEngine
+    connect: Connect
+    store: Store
+    used: list[str]
+    _listener: Emotion2vec | None = None
+
+    @classmethod
+    def open(cls, settings: EDTalkSettings, store: Store | None = None) -> EDTalkModels:
+        """Load generator and connector.
+
+        Raises:
+            MissingExtraError: without PyTorch or safetensors.
+            WeightsError: when weights are missing or damaged.
+            InputError: for settings that this machine cannot follow.
+        """
+        store = store or Store()
+        with needs_extra("edtalk", "The engine edtalk"):
+            import safetensors  # noqa: F401
+            import torch  # noqa: F401
+        from mien.engines.edtalk.engine import EDTalkEngine
+
+        paths = [store.locate(name) for name in (GENERATOR, CONNECTOR)]
+        engine = EDTalkEngine.load(paths[0], settings)
+        connect = _connect(_load_connector(paths[1]), engine.expression_dim)
+        return cls(engine, connect, store, [GENERATOR, CONNECTOR])
+
+    def listener(self) -> Emotion2vec:
+        """Return emotion2vec+ large."""
+        if self._listener is None:
+            self._listener = load_emotion2vec(self.store).to(self.engine.device)
+            self.used.append(EMOTION2VEC)
+        return self._listener
+
+    def lips(self, speech: Path) -> Array:
+        """Return the lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
+        from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig, lip_coefficients
+        from mien.weights.convert import load
+
+        tensors, spec = load(self.store.locate(AUDIO2LIP))
+        self.used.append(AUDIO2LIP)
+        net = Audio2Lip(Audio2LipConfig(**spec))
+        net.load_state_dict(tensors)
+        return lip_coefficients(net.to(self.engine.device).eval(), read_speech(speech))
+
+    def labels(self) -> dict[str, Array]:
+        """Return EDTalk's own coefficients per emotion, where the user has them."""
+        if not self.store.has(LABELS):
+            return {}
+        from mien.weights.convert import load
+
+        tensors, _ = load(self.store.locate(LABELS))
+        self.used.append(LABELS)
+        return {name: value.numpy() for name, value in tensors.items()}
+
+    def expression_of(self, path: Path) -> Array:
+        """Return the expression coefficients ``(D,)`` of a picture's face, or a clip's median.
+
+        Raises:
+            FaceNotFoundError: when there is no face.
+        """
+        from mien.engines.edtalk.framing import training_crop
+
+        found: list[Array] = []
+        with closing(FaceTracker(still=is_still(path))) as tracker:
+            for image in _images(path):
+                faces = tracker(image)
+                if faces:
+                    crop = training_crop(faces[0]).cut(
+                        image, self.engine.pixels, replicate_edges=True
+                    )
+                    found.append(self.engine.motion(crop[None])[0].expression)
+        if not found:
+            raise FaceNotFoundError(f"No usable face was found in {path}.")
+        return np.median(found, axis=0).astype(np.float32)
+
+    def voices(self, clip: Path) -> Voices:
+        """What names, voices and faces mean to these nets."""
+        return Voices(self.listener, clip, self.labels(), self.expression_of)
+
+    def weights(self) -> tuple[Weights, ...]:
+        """Return everything that was used, with hashes and licences."""
+        return weights_used((*TRACKER_ASSETS, *self.used), self.store)
+
+
+def load_emotion2vec(store: Store) -> Emotion2vec:
+    """Load emotion2vec+ large onto the CPU.
+
+    Raises:
+        WeightsError: when it is missing or damaged.
+    """
+    from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
+    from mien.weights.convert import load
+
+    tensors, spec = load(store.locate(EMOTION2VEC))
+    net = Emotion2vec(Emotion2vecSpec(**spec))
+    net.load_state_dict(tensors)
+    return net.eval()
+
+
+def _load_connector(path: Path) -> Connector:
+    from mien.cmet.connector import Connector, ConnectorSpec
+    from mien.weights.convert import load
+
+    tensors, spec = load(path)
+    net = Connector(ConnectorSpec(**spec))
+    net.load_state_dict(tensors)
+    return net.eval()
+
+
+def _connect(net: Connector, size: int) -> Connect:
+    """Return the connector as a function of arrays, for expression codes of ``size`` numbers."""
+    if net.spec.expression != size:
+        raise InputError(
+            f"The connector and the generator are incompatible: {net.spec.expression} and {size} "
+            "expression coefficients."
+        )
+    import torch
+
+    def connect(reference: Codes, vector: Codes, expression: Codes) -> Codes:
+        if len(vector) != net.spec.speech:
+            raise WeightsError(
+                "The connector and emotion2vec are incompatible: voices of "
+                f"{net.spec.speech} and {len(vector)} numbers."
+            )
+        parts = (np.asarray(v, np.float32)[None] for v in (reference, vector[None], expression))
+        with torch.inference_mode():
+            delta: Codes = net(*map(torch.from_numpy, parts)).delta[0].numpy()
+        return delta
+
+    return connect
+
+
+def _images(path: Path) -> Iterator[RGBImage]:
+    if is_still(path):
+        yield read_still(path)
+        return
+    with VideoReader(path) as reader:
+        yield from reader.first_look(_REFERENCE_FRAMES, LONGEST_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class SvdModels:
+    """DICE-Talk's models out of a store.
+
+    Attributes:
+        engine: makes clips.
+        settings: how it runs.
+        store: where the models come from.
+    """
+
+    engine: SvdEngine
+    settings: SvdSettings
+    store: Store
+
+    @classmethod
+    def open(cls, settings: SvdSettings, store: Store | None = None) -> SvdModels:
+        """Load the engine.
+
+        Raises:
+            MissingExtraError: without diffusers or transformers.
+            WeightsError: when weights are missing or damaged.
+            InputError: for settings that this machine cannot follow.
+        """
+        store = store or Store()
+        with needs_extra("svd", "The engine svd"):
+            from mien.engines.svd.engine import SvdEngine
+
+        store.locate(PRIORS)  # a small file that is missing is reported before large ones load
+        return cls(SvdEngine.load(store, settings), settings, store)
+
+    def priors(self) -> Priors:
+        """Return what names, voices and faces mean to the emotion bank.
+
+        Raises:
+            WeightsError: when the priors or the embedder are damaged.
+            InputError: when they do not fit the bank.
+        """
+        from mien.weights.convert import load
+
+        stored, size = load(self.store.locate(PRIORS))[0], self.engine.prior_size
+        known = {name: value.numpy() for name, value in stored.items()}
+        if {len(value) for value in known.values()} != {size}:
+            raise InputError(
+                f"The stored priors and the emotion bank are incompatible: the bank expects {size} "
+                "numbers per prior."
+            )
+        if self.settings.embedder is None:
+            return Priors(known)
+        return Priors(known, embedder_of(Path(self.settings.embedder), self.store, size))
+
+    def weights(self) -> tuple[Weights, ...]:
+        """Return everything that was used, with hashes and licences."""
+        interpolator = (INTERPOLATOR,) if self.settings.interpolate else ()
+        names = (*TRACKER_ASSETS, *SVD_NEEDED, PRIORS, *interpolator)
+        return weights_used(names, self.store)
+
+
+def embedder_of(path: Path, store: Store, size: int) -> Embed:
+    """Return a function from a clip, a sound or a picture to the mean of its prior (mode V).
+
+    Args:
+        path: ``embedder.safetensors`` of ``mien train dice-embedder``.
+        store: where emotion2vec is; opened for the first file with sound.
+        size: numbers of the bank's priors; the function returns ``float32 (size,)``.
+
+    Raises:
+        InputError: when there is no such file, or its priors do not fit the bank.
+        WeightsError: when it is damaged.
+    """
+    import torch
+
+    from mien.dicetalk.embedder import load_embedder
+
+    net = load_embedder(path)
+    if net.spec.width != size:
+        raise InputError(
+            f"{path} and the emotion bank are incompatible: priors of {net.spec.width} and {size} "
+            "numbers."
+        )
+    listener = cache(lambda: load_emotion2vec(store))
+
+    def embed(source: Path) -> Prior:
+        voice = None
+        if not is_still(source) and has_sound(source):
+            voice = voice_frames(listener(), read_speech(source))
+            if voice.shape[1] != net.spec.audio:
+                raise InputError(f"{path} was trained with another emotion2vec than this one.")
+        face = _face_frames_of(source, optional=voice is not None)
+        given = (None if rows is None else torch.from_numpy(rows)[None] for rows in (voice, face))
+        with torch.no_grad():
+            mean: Prior = net(*given).mean[0].numpy()
+            return mean
+
+    return embed
+
+
+def voice_frames(listener: Emotion2vec, samples: Samples) -> Array:
+    """Return what the embedder reads of a voice: emotion2vec's frames, pooled, ``(T, S)``."""
+    from mien.speech.emotion2vec import frames_of
+
+    frames = frames_of(listener, samples)
+    pooled = np.array_split(frames, max(1, len(frames) // _POOLED_FRAMES))
+    return np.stack([part.mean(0) for part in pooled])
+
+
+def face_frames(landmarks: Iterable[Landmarks]) -> Array:
+    """Return what the embedder reads of a face: action units, ``float32 (T, D)``."""
+    read = [read_expression(head_pose(one).to_head(one)) for one in landmarks]
+    return np.stack(read).astype(np.float32)
+
+
+def sampled_frames(path: Path) -> tuple[list[RGBImage], list[Landmarks]]:
+    """Return the first minute of a clip at 12.5 frames per second, and the face in each.
+
+    Where no face is found, the last known one stands in.
+
+    Raises:
+        FaceNotFoundError: when no frame shows a face.
+    """
+    from mien.engines.svd.voice import FRAME_RATE
+
+    frames: list[RGBImage] = []
+    found: list[Landmarks | None] = []
+    with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
+        for frame in reader:
+            faces = tracker(frame.image)
+            if frame.time > LONGEST_SECONDS:
+                break
+            if float(frame.time) + 1e-3 >= len(frames) / FRAME_RATE:
+                frames.append(frame.image)
+                found.append(faces[0] if faces else None)
+    known = next((one for one in found if one is not None), None)
+    if known is None:
+        raise FaceNotFoundError(f"No usable face was found in {path}.")
+    filled = []
+    for one in found:
+        known = known if one is None else one
+        filled.append(known)
+    return frames, filled
+
+
+def _face_frames_of(source: Path, *, optional: bool) -> Array | None:
+    """Return the action units of a picture or clip; None where there is no face but may be none."""
+    if is_still(source):
+        with closing(FaceTracker(still=True)) as tracker:
+            faces = tracker(read_still(source))
+        if not faces:
+            raise FaceNotFoundError(f"No usable face was found in {source}.")
+        return face_frames(faces[:1])
+    try:
+        return face_frames(sampled_frames(source)[1])
+    except (FaceNotFoundError, InputError):
+        if optional:
+            return None
+        raise
