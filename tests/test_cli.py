@@ -191,7 +191,7 @@ def test_emotions_lists_all() -> None:
     assert all(name in table for name in NAMES)
 
 
-def test_doctor_is_content() -> None:
+def test_doctor_finds_no_problem() -> None:
     result = mien("doctor")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "engine mesh: works" in result.stdout

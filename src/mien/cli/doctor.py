@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Final
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Annotated, Any
 
 import typer
 
 from mien import __version__
 from mien.errors import MienError
 
-_LIBRARIES: Final = (
-    "numpy",
-    "opencv-python-headless",
-    "av",
-    "soundfile",
-    "soxr",
-    "onnxruntime",
-    "typer",
-    "rich",
-)
-
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Check this installation: versions, nets, and one frame edited for real."""
+    """Check this installation: library versions, nets, and an edit of one picture."""
     checks: dict[str, Any] = {
         "mien": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": _libraries(),
     }
     problems = [f"{name} is not installed" for name, v in checks["libraries"].items() if v is None]
     try:
+        from mien.pipelines.job import all_bundled_weights
+
         checks["weights"] = [
-            {"name": w.name, "sha256": w.sha256, "licence": w.licence} for w in _weights()
+            {"name": w.name, "sha256": w.sha256, "licence": w.licence}
+            for w in all_bundled_weights()
         ]
         checks["engines"] = {"mesh": _self_test(), **_published()}
     except (MienError, ImportError, OSError) as error:
@@ -54,6 +47,16 @@ def doctor(
         raise typer.Exit(1)
 
 
+def _libraries() -> dict[str, str | None]:
+    """Return the versions of the required libraries; None for missing ones."""
+    try:
+        requirements = requires("mien") or []
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return {}
+    names = [re.split(r"[^\w.-]", one)[0] for one in requirements if "extra ==" not in one]
+    return {name: _version(name) for name in names}
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -61,14 +64,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _weights() -> Any:  # noqa: ANN401 - keeps the import lazy
-    from mien.pipelines.job import all_bundled_weights
-
-    return all_bundled_weights()
-
-
 def _self_test() -> str:
-    """Find and edit the face of the demo picture; says how long that took."""
+    """Edit the demo picture and return how long that took."""
     from contextlib import closing
     from time import perf_counter
 
@@ -95,7 +92,7 @@ def _self_test() -> str:
 
 
 def _published() -> dict[str, str]:
-    """Whether published engines can run; they are optional, so nothing here is a problem."""
+    """Return the state of the optional engines; none of it counts as a problem."""
     from mien.weights.manifest import CONNECTOR, GENERATOR, PRIORS, SVD_NEEDED
 
     torch = ("torch", "safetensors")
@@ -114,20 +111,19 @@ def _optional(extra: str, libraries: tuple[str, ...], weights: tuple[str, ...]) 
     if missing:
         return f"needs {' and '.join(missing)}: pip install 'mien[{extra}]'"
     store = Store()
-    away = [name for name in weights if not store.has(name)]
-    if len(away) == len(weights):
-        return f"has no weights yet: mien weights fetch {extra}"
-    return f"lacks {', '.join(away)}" if away else "has its weights"
+    absent = [name for name in weights if not store.has(name)]
+    if len(absent) == len(weights):
+        return f"needs weights: mien weights fetch {extra}"
+    return f"lacks {', '.join(absent)}" if absent else "ready"
 
 
 def _print(checks: dict[str, Any]) -> None:
     typer.echo(f"mien {checks['mien']}, Python {checks['python']}, {checks['system']}")
-    for name, found in checks["libraries"].items():
-        typer.echo(f"  {name} {found or 'MISSING'}")
+    for name, installed in checks["libraries"].items():
+        typer.echo(f"  {name} {installed or 'MISSING'}")
     for net in checks.get("weights", []):
         typer.echo(f"  {net['name']} {net['sha256'][:16]} {net['licence']}")
     for engine, state in checks["engines"].items():
         typer.echo(f"engine {engine}: {state}")
-    typer.echo(
-        "all well" if not checks["problems"] else "problems: " + "; ".join(checks["problems"])
-    )
+    problems = checks["problems"]
+    typer.echo(f"problems: {'; '.join(problems)}" if problems else "no problems found")
