@@ -141,6 +141,78 @@ def test_too_much_or_nothing_asked_for(demo_clip: Path, tmp_path: Path) -> None:
         mien.edit(demo_clip, tmp_path / "out.png", "sad")
 
 
+def test_a_cancelled_job_leaves_nothing(demo_clip: Path, tmp_path: Path) -> None:
+    done: list[int] = []
+    with pytest.raises(mien.CancelledError, match=r"o\.mp4 was not written"):
+        mien.edit(
+            demo_clip,
+            tmp_path / "o.mp4",
+            "sad",
+            progress=lambda frames, total: done.append(frames),
+            cancel=lambda: len(done) == 3,
+        )
+    assert done == [1, 2, 3]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cancelled_still_keeps_the_old_file(demo_face: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.png"
+    out.write_bytes(b"old")
+    with pytest.raises(mien.CancelledError):
+        mien.edit(demo_face, out, "sad", overwrite=True, cancel=lambda: True)
+    assert out.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_leaves_nothing(
+    error: type[BaseException], demo_clip: Path, tmp_path: Path
+) -> None:
+    def interrupt(done: int, total: int | None) -> None:
+        raise error
+
+    with pytest.raises(error):
+        mien.edit(demo_clip, tmp_path / "o.mp4", "sad", progress=interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "accepted"),
+    [
+        ({"input": np.zeros((8, 8, 3), np.uint8)}, r"path of a file .* got ndarray.*mien\.Editor"),
+        ({"output": 3}, "output must be the path of a file"),
+        ({"face": 1}, 'face must be "largest", "all"'),
+        ({"engine": 5}, "Valid: mesh, edtalk"),
+        ({"engine": "edtalk", "options": {"device": "cpu"}}, "takes EDTalkSettings; got dict"),
+        ({"engine": "edtalk", "options": mien.SvdSettings()}, "takes EDTalkSettings"),
+        ({"progress": 5}, "progress must be a function; got int"),
+        ({"cancel": True}, "cancel must be a function; got bool"),
+    ],
+)
+def test_wrong_types_say_what_is_accepted(
+    wrong: dict[str, object], accepted: str, demo_face: Path, tmp_path: Path
+) -> None:
+    given = {"input": demo_face, "output": tmp_path / "o.png", "emotion": "sad", **wrong}
+    with pytest.raises(mien.InputError, match=accepted):
+        mien.edit(**given)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_feel_checks_its_files_at_the_call(demo_face: Path, tmp_path: Path) -> None:
+    with pytest.raises(mien.InputError, match="no file"):
+        mien.feel(tmp_path / "none.wav")
+    with pytest.raises(mien.InputError, match="no sound"):
+        mien.feel(demo_face)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in mien.__all__:
+        assert getattr(mien, name) is not None
+    settings = (mien.TalkSettings(), mien.EDTalkSettings(), mien.SvdSettings())
+    assert len({type(one).__name__ for one in settings}) == 3
+    errors = [name for name in mien.__all__ if name.endswith("Error")]
+    assert all(issubclass(getattr(mien, name), mien.MienError) for name in errors)
+
+
 def test_live_pictures_ease_into_a_new_emotion(demo_clip: Path) -> None:
     pictures = [image for _, image in frames(demo_clip)[:30]]
     with mien.Editor("neutral") as editor:

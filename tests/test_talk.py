@@ -25,10 +25,11 @@ from mien.face.topology import INNER_LOWER, INNER_UPPER, LEFT_EYE, RIGHT_EYE
 from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader
 from mien.media.still import read_still, write_still
-from mien.pipelines.mesh_talk import TalkSettings
+from mien.pipelines.mesh_talk import TalkSettings, pose_warnings
 from mien.speech.articulation import CODE_RATE, NAMES, Articulator, code_at
 
 from .command import mien
+from .conftest import canonical_landmarks
 from .speech.voices import RATE, buzz, write_sound
 
 STILL = np.zeros(len(ACTION_UNITS), np.float32)
@@ -86,8 +87,8 @@ def test_long_sound_is_heard_as_short_sound_is() -> None:
     whole = articulator.listen(sound)
     assert len(whole) == 40 * CODE_RATE
     # Pieces meet at 15 s and 30 s; nothing jumps there.
-    steps = np.abs(np.diff(whole[:, 0]))
-    assert steps[[749, 750, 1499, 1500]].max() <= steps.max()
+    steps, joints = np.abs(np.diff(whole[:, 0])), [749, 750, 1499, 1500]
+    assert steps[joints].max() <= np.quantile(np.delete(steps, joints), 0.9)
     early = articulator.listen(sound[: 20 * RATE])
     assert np.abs(early[200:900] - whole[200:900]).max() < 0.03
 
@@ -160,7 +161,7 @@ def test_what_is_far_from_the_head_stays(portrait: Portrait) -> None:
         assert np.abs(turned[corner].astype(int) - portrait.image[corner]).max() <= 2
 
 
-def test_a_closed_eye_shows_no_bright_slit(portrait: Portrait) -> None:
+def test_a_closed_eye_hides_the_white(portrait: Portrait) -> None:
     shut = portrait.draw(SHUT, STILL, Turn(), blink=1.0)
     opened = portrait.draw(SHUT, STILL, Turn())
     for eye in (RIGHT_EYE, LEFT_EYE):
@@ -168,7 +169,8 @@ def test_a_closed_eye_shows_no_bright_slit(portrait: Portrait) -> None:
         (x0, y0), (x1, y1) = ring.min(0).astype(int), ring.max(0).astype(int) + 1
         window = np.s_[y0 - 2 : y1 + 2, x0 + 3 : x1 - 3]
         white = np.quantile(opened[window].min(2), 0.97)
-        assert np.quantile(shut[window].min(2), 0.97) <= white
+        assert np.quantile(shut[window].min(2), 0.97) < white - 20
+        assert np.abs(shut[window].astype(int) - opened[window]).mean() > 20
 
 
 def test_a_turn_goes_where_it_says() -> None:
@@ -330,6 +332,25 @@ def test_what_cannot_speak_is_refused(
         with pytest.raises(InputError, match="must be"):
             talk(demo_face, voice, out, "sad", settings=settings)
     assert not out.exists()
+
+
+def _turned(degrees: float, size: float = 60.0) -> Face:
+    """The canonical face, turned about the vertical axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    points = canonical_landmarks(size) @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    return Face(1, points.astype(np.float32))
+
+
+def test_profiles_and_small_faces_are_warned_about(demo_face: Path) -> None:
+    assert pose_warnings(demo_face, _turned(0)) == ()
+    assert pose_warnings(demo_face, _turned(25)) == ()
+    for degrees in (45, -45):
+        (warning,) = pose_warnings(demo_face, _turned(degrees))
+        assert "turned by 4" in warning
+        assert demo_face.name in warning
+    (warning,) = pose_warnings(demo_face, _turned(0, 20.0))
+    assert "20 pixels between the eyes" in warning
+    assert len(pose_warnings(demo_face, _turned(45, 20.0))) == 2
 
 
 def test_the_command_line(demo_face: Path, voice: Path, tmp_path: Path) -> None:
