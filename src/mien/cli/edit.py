@@ -43,9 +43,7 @@ def edit(
     timeline: TimelineFile = None,
     intensity: Intensity = 1.0,
     face: WhichFace = "largest",
-    engine: Annotated[
-        str, typer.Option("--engine", help="What draws the face: mesh or edtalk.")
-    ] = "mesh",
+    engine: Annotated[str, typer.Option("--engine", help="Renderer: mesh or edtalk.")] = "mesh",
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,

@@ -19,13 +19,11 @@ def feel(
     ],
     neutral: Annotated[
         Path | None,
-        typer.Option(
-            "--neutral", help="The same speaker speaking plainly: surer.", metavar="SPEECH"
-        ),
+        typer.Option("--neutral", help="The same speaker, speaking neutrally.", metavar="SPEECH"),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", help="Draw the curve of one file.", metavar="OUT.png"),
+        typer.Option("--plot", help="Plot the curve of one file.", metavar="OUT.png"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the picture if it exists.")
@@ -35,7 +33,7 @@ def feel(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Say what a voice feels: probabilities, valence, arousal, intensity and a curve."""
+    """Recognise the emotion of a voice: probabilities, valence, arousal, intensity, a curve."""
     from mien.api import feel as run
     from mien.errors import InputError
 

@@ -1,4 +1,4 @@
-"""A progress bar for long work, where somebody is looking."""
+"""A progress bar on the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress | None]:
-    """Show frames done, frames per second and time left; None when stderr is no terminal."""
+    """Show frames done, frames per second and time left; give None when stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

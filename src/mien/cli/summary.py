@@ -1,4 +1,4 @@
-"""What is said when a video is done."""
+"""The result of a job, printed."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def _summary(report: Report) -> str:
     if report.spans_without_face:
         spans = ", ".join(f"{a:.2f}-{b:.2f} s" for a, b in report.spans_without_face[:5])
         more = len(report.spans_without_face) - 5
-        text += f"\nno face, left as it was: {spans}" + (f" and {more} more" if more > 0 else "")
+        text += f"\nno face, left unchanged: {spans}" + (f" and {more} more" if more > 0 else "")
     return text

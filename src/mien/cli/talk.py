@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
 def talk(
     portrait: Annotated[Path, typer.Argument(help="Picture, or video to dub.", metavar="PORTRAIT")],
-    speech: Annotated[Path, typer.Argument(help="What it says.", metavar="SPEECH")],
+    speech: Annotated[
+        Path, typer.Argument(help="Sound or video file with the voice.", metavar="SPEECH")
+    ],
     output: Output,
     emotion: Annotated[
         str | None,
@@ -61,23 +63,21 @@ def talk(
     timeline: TimelineFile = None,
     intensity: Intensity = 1.0,
     face: WhichFace = "largest",
-    fps: Annotated[int | None, typer.Option("--fps", help="25 (usual), 30, 50 or 60.")] = None,
+    fps: Annotated[int | None, typer.Option("--fps", help="25 (default), 30, 50 or 60.")] = None,
     max_side: Annotated[
         int | None, typer.Option("--max-side", help="Longest side of the output, pixels.")
     ] = None,
     liveliness: Annotated[
         float | None,
-        typer.Option("--liveliness", help="Blinks, glances, turns of the head: 0 to 2."),
+        typer.Option("--liveliness", help="Blinks, glances and head motion: 0 to 2; default 1."),
     ] = None,
     variety: Annotated[
         float | None,
-        typer.Option("--variety", help="How much the expression varies: 0 to 1; usually 0.5."),
+        typer.Option("--variety", help="How much the expression varies: 0 to 1; default 0.5."),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Another number moves differently.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="What draws the face: mesh, edtalk or svd.")
+        str, typer.Option("--engine", help="Renderer: mesh, edtalk or svd.")
     ] = "mesh",
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -131,7 +131,13 @@ def talk(
             intensity=intensity,
             face=face,
             engine=engine,
-            settings=_settings(fps, max_side, liveliness, variety, None if diffusion else seed),
+            settings=_mesh_settings(
+                rate=fps,
+                side=max_side,
+                liveliness=liveliness,
+                variety=variety,
+                seed=None if diffusion else seed,
+            ),
             options=diffusion or edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
@@ -139,21 +145,8 @@ def talk(
     show(report, as_json=as_json)
 
 
-def _settings(
-    fps: int | None,
-    side: int | None,
-    liveliness: float | None,
-    variety: float | None,
-    seed: int | None,
-) -> TalkSettings | None:
-    """Settings of the mesh where any was given."""
-    given = {
-        "rate": fps,
-        "side": side,
-        "liveliness": liveliness,
-        "variety": variety,
-        "seed": seed,
-    }
+def _mesh_settings(**given: float | None) -> TalkSettings | None:
+    """Return settings of the mesh engine from the options that were given; None without any."""
     named = {name: value for name, value in given.items() if value is not None}
     if not named:
         return None

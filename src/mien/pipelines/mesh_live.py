@@ -1,4 +1,4 @@
-"""Edit a stream of pictures one by one, as they come from a camera."""
+"""Edit a live stream of pictures, such as a camera's."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mien.media.frame import RGBImage
 from mien.pipelines.mesh_edit import expression_change
 
 _EASE_SECONDS: Final = 0.15
-"""Time constant with which a new request, or a better known resting face, takes over."""
+"""Time constant with which a new request, or a better estimate of the neutral face, takes over."""
 
 
 class Editor:
-    """Edits live pictures; each comes back at once, without waiting for later ones.
+    """Edits live pictures, each without waiting for later ones.
 
-    ``emotion`` may be set at any time: the face eases over. The person's resting expression is
-    learned on the way. Use it as a context manager, or call ``close``.
+    ``emotion`` may be set at any time; the face eases into it. The person's neutral expression is
+    estimated on the way. Use it as a context manager, or call ``close``.
 
     Args:
         emotion: an ``Emotion``, ``Timeline`` or text such as ``"sad:0.6"``.
         face: ``largest``, ``all`` or a number from 1.
-        rate: pictures per second, where no times are given.
+        rate: pictures per second where no times are given.
 
     Raises:
         InputError: for a request or choice that cannot be used.
@@ -48,7 +48,9 @@ class Editor:
             )
         choice = FaceChoice.parse(face)
         if choice.kind == "picture":
-            raise InputError("A live editor chooses by largest, all or a number.")
+            raise InputError(
+                "A live editor chooses faces by largest, all or a number; got a picture."
+            )
         self.emotion = emotion
         self._engine = MeshEngine()
         self._tracker = FaceTracker()
@@ -61,7 +63,7 @@ class Editor:
 
     @property
     def emotion(self) -> Request:
-        """What is asked for now."""
+        """The emotion that is asked for now."""
         return self._emotion
 
     @emotion.setter
@@ -72,7 +74,7 @@ class Editor:
         """Return ``image`` (RGB ``uint8 (H, W, 3)``) with the chosen faces edited.
 
         Args:
-            image: not changed; comes back as it is where there is no face.
+            image: not changed; returned as it is where there is no face.
             time: seconds; must grow. Without it pictures are ``1 / rate`` apart.
 
         Raises:
