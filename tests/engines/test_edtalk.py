@@ -1,7 +1,8 @@
-"""The EDTalk engine with tiny nets: what holds for every size."""
+"""The EDTalk engine with tiny nets: what holds at every size."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mien.engines.edtalk.framing import face_mask, match_colour, paste, training
 from mien.engines.edtalk.layers import warp
 from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
 from mien.engines.motion import Motion
+from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError, MienError, WeightsError
 from mien.face.crop import Crop
 from mien.face.tracker import FaceTracker
@@ -25,14 +27,24 @@ from mien.speech.emotion2vec import embed
 from mien.training.onnx_export import write_onnx
 from mien.utils.device import torch_device, working_dtype
 from mien.weights.convert import configured
-from mien.weights.manifest import GENERATOR
+from mien.weights.manifest import GENERATOR, entry
+from mien.weights.store import Store
 
-from ..published import SPEC, generator_weights, tiny_emotion2vec, tiny_store
+from ..published import SPEC, generator_weights, tiny_emotion2vec, write_generator
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Converted weights of the tiny generator."""
+    folder = tmp_path_factory.mktemp("edtalk")
+    store = Store(folder / "cache")
+    convert_file(entry(GENERATOR), write_generator(folder / "EDTalk.pt"), store)
+    return store.locate(GENERATOR)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> EDTalkEngine:
-    return EDTalkEngine.load(tiny_store(tmp_path).locate(GENERATOR), EDTalkSettings("cpu"))
+def engine(weights: Path) -> EDTalkEngine:
+    return EDTalkEngine.load(weights, EDTalkSettings("cpu"))
 
 
 def crops(count: int) -> np.ndarray:
@@ -56,11 +68,11 @@ def test_sizes_travel_with_the_weights(engine: EDTalkEngine) -> None:
         configured(EDTalkConfig, {"widths": [1], "colour": 3})
 
 
-def test_the_plain_formulation_says_the_same() -> None:
+def test_equals_the_direct_formulation() -> None:
     import sys
 
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    import edtalk_baseline as plain
+    import edtalk_baseline as baseline
 
     spec = EDTalkConfig(widths=(4, 8, 8, 8, 8, 8, 8), style=48, affine=8)
     weights = {k: v.double() for k, v in generator_weights(spec).items()}
@@ -73,14 +85,14 @@ def test_the_plain_formulation_says_the_same() -> None:
     lip = torch.randn(1, 20, generator=generator, dtype=torch.float64)
     expression = torch.randn(1, 10, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        seen = net.motion(pose)
-        ours = net.draw(net.source(source), seen._replace(lip=lip, expression=expression))
-        theirs = plain.draw(weights, source, lip, pose, expression)
+        motion = net.motion(pose)
+        ours = net.draw(net.source(source), motion._replace(lip=lip, expression=expression))
+        theirs = baseline.draw(weights, source, lip, pose, expression)
     assert (ours - theirs).abs().max() < 1e-8
     assert ours.std() > 0.1
 
 
-def test_drawing_is_the_same_one_by_one_and_at_once(engine: EDTalkEngine) -> None:
+def test_batches_give_the_same_as_single_pictures(engine: EDTalkEngine) -> None:
     source = engine.source(crops(1)[0])
     engine.batch = 1
     single = engine.draw(source, motions(3))
@@ -94,40 +106,56 @@ def test_drawing_is_the_same_one_by_one_and_at_once(engine: EDTalkEngine) -> Non
     assert len({picture.tobytes() for picture in single}) == 3
 
 
-def test_drawing_again_gives_the_same_bits(engine: EDTalkEngine, tmp_path: Path) -> None:
-    again = EDTalkEngine.load(
-        tiny_store(tmp_path / "again").locate(GENERATOR), EDTalkSettings("cpu")
-    )
+def test_drawing_again_gives_the_same_bits(engine: EDTalkEngine, weights: Path) -> None:
+    again = EDTalkEngine.load(weights, EDTalkSettings("cpu"))
     one, two = (e.draw(e.source(crops(1)[0]), motions(1))[0] for e in (engine, again))
     assert np.array_equal(one, two)
 
 
-def test_every_part_of_the_motion_shows(engine: EDTalkEngine) -> None:
-    source, still = engine.source(crops(1)[0]), motions(1)[0]
-    before = engine.draw(source, [still])[0].astype(int)
+def test_every_part_of_the_motion_has_an_effect(engine: EDTalkEngine) -> None:
+    source, base = engine.source(crops(1)[0]), motions(1)[0]
+    before = engine.draw(source, [base])[0].astype(int)
     for part in ("lip", "pose", "expression"):
-        values = {name: getattr(still, name) for name in ("lip", "pose", "expression")}
+        values = {name: getattr(base, name) for name in ("lip", "pose", "expression")}
         values[part] = values[part] + 1
         assert np.abs(engine.draw(source, [Motion(**values)])[0] - before).max() > 2
 
 
-def test_bfloat16_stays_near(engine: EDTalkEngine, tmp_path: Path) -> None:
-    path = tiny_store(tmp_path / "bf").locate(GENERATOR)
-    light = EDTalkEngine.load(path, EDTalkSettings("cpu", "bf16"))
+def test_bfloat16_stays_near(engine: EDTalkEngine, weights: Path) -> None:
+    light = EDTalkEngine.load(weights, EDTalkSettings("cpu", "bf16"))
     one, two = (e.draw(e.source(crops(1)[0]), motions(1))[0] for e in (engine, light))
     gap = np.abs(one.astype(int) - two)
     assert 0 < gap.mean() < 4
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++", "cl"))), reason="torch.compile needs a compiler"
+)
+def test_compiled_nets_draw_the_same() -> None:
+    config = EDTalkConfig(widths=(4, 8, 8), style=48, lip=6, pose=4, expression=10, affine=8)
+    weights = generator_weights(config)
+    engines = [
+        EDTalkEngine(fold(weights, config, torch.float32), EDTalkSettings("cpu", compile=compiled))
+        for compiled in (False, True)
+    ]
+    crop = crops(1)[0][: config.pixels, : config.pixels]
+    (one,), (other,) = (engine.motion(crop[None]) for engine in engines)
+    assert np.allclose(one.expression, other.expression, atol=1e-4)
+    (one,), (other,) = (engine.draw(engine.source(crop), motions(1)) for engine in engines)
+    assert one.std() > 1
+    assert np.abs(one.astype(int) - other).max() <= 1
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2, "nothing was compiled"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
-def test_moves_to_another_device(engine: EDTalkEngine, tmp_path: Path) -> None:
-    path = tiny_store(tmp_path / "gpu").locate(GENERATOR)
-    other = EDTalkEngine.load(path, EDTalkSettings("cuda", "fp32"))
+def test_moves_to_another_device(engine: EDTalkEngine, weights: Path) -> None:
+    other = EDTalkEngine.load(weights, EDTalkSettings("cuda", "fp32"))
     one, two = (e.draw(e.source(crops(1)[0]), motions(1))[0] for e in (engine, other))
     assert np.abs(one.astype(int) - two).max() <= 3
 
 
-def test_asks_for_devices_that_exist() -> None:
+def test_refuses_devices_that_do_not_exist() -> None:
     assert torch_device("cpu").type == "cpu"
     for name in ("gpu", "cuda:x", "cpu:1", ""):
         with pytest.raises(InputError, match="no device"):
@@ -160,7 +188,7 @@ def test_smaller_batches_when_memory_is_short(
         engine.motion(crops(1))
 
 
-def test_other_errors_are_not_taken_for_full_memory(
+def test_other_errors_are_not_taken_for_lack_of_memory(
     engine: EDTalkEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(pictures: torch.Tensor) -> object:
@@ -171,13 +199,13 @@ def test_other_errors_are_not_taken_for_full_memory(
         engine.motion(crops(1))
 
 
-def test_sampling_is_pytorchs() -> None:
+def test_warping_equals_grid_sample() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 5, 9, 7, generator=generator, dtype=torch.float64)
-    where = torch.rand(2, 9, 7, 2, generator=generator, dtype=torch.float64) * 2.6 - 1.3
+    points = torch.rand(2, 9, 7, 2, generator=generator, dtype=torch.float64) * 2.6 - 1.3
     mask = torch.rand(2, 1, 9, 7, generator=generator, dtype=torch.float64)
-    wanted = torch.nn.functional.grid_sample(maps, where, align_corners=False) * mask
-    assert torch.allclose(warp(maps, where, mask), wanted, atol=1e-12)
+    wanted = torch.nn.functional.grid_sample(maps, points, align_corners=False) * mask
+    assert torch.allclose(warp(maps, points, mask), wanted, atol=1e-12)
 
 
 def test_mel_of_odd_lengths() -> None:
@@ -187,7 +215,7 @@ def test_mel_of_odd_lengths() -> None:
     assert (mel_spectrogram(np.zeros(1600, np.float32)) == -4).all()
 
 
-def test_an_embedding_of_any_length() -> None:
+def test_sound_of_any_length_has_an_embedding() -> None:
     net = tiny_emotion2vec()
     rng = np.random.default_rng(0)
     for samples in (0, 10, 399, 400, 16_000):
@@ -196,7 +224,7 @@ def test_an_embedding_of_any_length() -> None:
         assert np.isfinite(vector).all()
 
 
-def test_long_sound_is_heard_in_pieces() -> None:
+def test_long_sound_is_embedded_in_pieces() -> None:
     net = tiny_emotion2vec()
     second = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
     long = embed(net, np.tile(second, 35))
@@ -231,7 +259,7 @@ def test_pasting_back_what_was_cut_changes_little(demo_face: Path) -> None:
     assert np.array_equal(paste(image, crop.cut(image, 256), far, mask, 1.0), image)
 
 
-def test_colour_is_matched() -> None:
+def test_colour_is_matched_to_the_frame() -> None:
     original = crops(1)[0]
     drawn = np.clip(original * 0.9 + 12, 0, 255).astype(np.uint8)
     mask = np.ones(original.shape[:2], np.float32)
@@ -239,14 +267,14 @@ def test_colour_is_matched() -> None:
     assert np.abs(matched.astype(int) - original).mean() < 2
 
 
-def test_a_restorer_is_a_net_of_the_user(engine: EDTalkEngine, tmp_path: Path) -> None:
-    class Twice(torch.nn.Module):
+def test_a_restorer_sharpens_what_was_drawn(tmp_path: Path) -> None:
+    class Negative(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.interpolate(-images, scale_factor=2.0)
 
     side = SPEC.pixels
     path = tmp_path / "restore.onnx"
-    write_onnx(Twice(), (torch.zeros(1, 3, side, side),), path, ["images"], ["out"])
+    write_onnx(Negative(), (torch.zeros(1, 3, side, side),), path, ["images"], ["out"])
     picture = crops(1)[0]
     restored = Restorer(path)(picture)
     assert restored.shape == (2 * side, 2 * side, 3)

@@ -1,4 +1,4 @@
-"""Recorded outputs of the published networks against ours, on weights made from names alone.
+"""Recorded outputs of the published networks against this project's, on weights made from names.
 
-``make parity GOLDEN=DIR SEED=N`` runs every case whose file lies in DIR.
+``make parity GOLDEN=DIR SEED=N`` runs every case whose file is in DIR.
 """

@@ -1,4 +1,4 @@
-"""Run every case found in a folder; one line each, exit code 1 if one is out."""
+"""Run every case whose file is in a folder; exit code 1 if one is out of tolerance."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _seed_of_inputs(folder: Path, seed: int) -> int:
-    """The seed of the recorded waveform: that of the weights, or 0 as in the public pairs."""
+    """Return the seed of the recorded waveform: the weights', or 0 as in the public files."""
     path = folder / "audio2lip.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as golden:

@@ -1,9 +1,10 @@
-"""Deterministic inputs and weights of a seed, and how an output compares with a recorded one."""
+"""Deterministic inputs and weights of a seed, and the comparison with recorded outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ Output = np.ndarray | torch.Tensor | float
 
 @dataclass(frozen=True)
 class Seeded:
-    """Weights of one seed and inputs of the same, or another one, in one precision."""
+    """Weights of one seed, and inputs of the same or another one, in one precision."""
 
     seed: int
     dtype: torch.dtype
     inputs: int
 
     def weights(self, spec: str) -> dict[str, torch.Tensor]:
-        found = made.state_dict(SPECS / f"{spec}.json", self.seed)
-        return {key: torch.from_numpy(np.asarray(value)) for key, value in found.items()}
+        """A new dictionary; its tensors are shared and must not be changed."""
+        return dict(_weights(spec, self.seed))
 
     def fill(self, name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
         return torch.from_numpy(made.fill(name, shape, self.inputs, scale)).to(self.dtype)
@@ -37,6 +38,12 @@ class Seeded:
 
     def waveform(self, name: str, samples: int) -> np.ndarray:
         return made.waveform(name, samples, self.inputs)
+
+
+@lru_cache(maxsize=1)
+def _weights(spec: str, seed: int) -> dict[str, torch.Tensor]:
+    found = made.state_dict(SPECS / f"{spec}.json", seed)
+    return {key: torch.from_numpy(np.asarray(value)) for key, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Tolerance:
 class Case:
     """One recorded file in one precision.
 
-    ``run`` yields (array's name, output); ``limits`` says how near each has to be, "" the others.
+    ``run`` yields (array's name, output). ``limits`` holds tolerances by prefix of the array's
+    name; "" is for all others.
     """
 
     file: str
@@ -65,7 +73,7 @@ class Case:
         return f"{self.file} {self.precision}"
 
     def check(self, folder: Path, seed: int, inputs: int | None = None) -> Iterator[Difference]:
-        """Compare every array; ``inputs`` is the inputs' seed where it is not the weights'."""
+        """Compare every array; ``inputs`` is the seed of the inputs if it differs from ``seed``."""
         dtype = torch.float64 if self.precision == "fp64" else torch.float32
         made_of = Seeded(seed, dtype, seed if inputs is None else inputs)
         with np.load(folder / f"{self.file}.npz", allow_pickle=False) as golden, torch.no_grad():

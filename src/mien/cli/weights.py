@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli.options import Debug
 from mien.errors import InputError, WeightsError
 
+if TYPE_CHECKING:
+    from mien.weights.store import Store, StoredWeights
+
 weights = typer.Typer(
-    help="Weights that others published: list, fetch, verify, convert.", no_args_is_help=True
+    help="Published weights: list, fetch, convert and verify them.", no_args_is_help=True
 )
 
 _Accept = Annotated[
-    bool, typer.Option("--accept-licence", help="Accept the licences shown; asked once.")
+    bool, typer.Option("--accept-licence", help="Accept the licences shown; needed once.")
 ]
 
 
 @weights.command("list")
 def list_them(debug: Debug = False) -> None:
-    """Show what there is, what is here, and under which licence."""
+    """Show all published weights, their licences, and which are on this machine."""
     from mien.weights.manifest import ENTRIES
     from mien.weights.store import Store
 
     store = Store()
-    kept = store.records()
+    records = store.records()
     for item in ENTRIES:
-        here = f"here, {kept[item.name].size / 1e6:.0f} MB" if store.has(item.name) else "not here"
+        size = f"{records[item.name].size / 1e6:.0f} MB" if store.has(item.name) else ""
+        here = f"here, {size}" if size else "not here"
         typer.echo(f"{item.name} ({here}): {item.about}")
         typer.echo(f"  {item.page}")
         typer.echo(f"  licence: {item.licence}")
@@ -37,14 +41,14 @@ def list_them(debug: Debug = False) -> None:
 
 @weights.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Names or groups, see list.", metavar="NAME")],
+    names: Annotated[list[str], typer.Argument(help="Names or groups from list.", metavar="NAME")],
     accept: _Accept = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Use what was downloaded before, never the network.")
+        bool, typer.Option("--offline", help="Use earlier downloads only, never the network.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Download, check and convert; goes on where it was interrupted."""
+    """Download, check and convert; resumes interrupted downloads."""
     from mien.engines.published_checkpoints import fetch as run
     from mien.weights.manifest import entries
     from mien.weights.store import Store
@@ -54,14 +58,13 @@ def fetch(
     _agree([e.name for e in wanted], accept)
     for item in wanted:
         typer.echo(f"{item.name}: {item.page}", err=True)
-        kept = run(item, store, offline=offline)
-        typer.echo(f"{item.name}: {store.folder / kept.file}, {kept.size / 1e6:.0f} MB")
+        _print(store, run(item, store, offline=offline))
 
 
 @weights.command()
 def convert(
-    name: Annotated[str, typer.Argument(help="Which weights these are, see list.")],
-    file: Annotated[Path, typer.Argument(help="What the authors published.", metavar="FILE")],
+    name: Annotated[str, typer.Argument(help="Name of the weights from list.")],
+    file: Annotated[Path, typer.Argument(help="The published file or folder.", metavar="FILE")],
     accept: _Accept = False,
     config: Annotated[
         Path | None,
@@ -69,7 +72,7 @@ def convert(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Convert a published file that you have; nothing in it is executed."""
+    """Convert a published file on this machine; nothing in it is executed."""
     from mien.engines.published_checkpoints import convert_file
     from mien.weights.manifest import entry
     from mien.weights.store import Store
@@ -78,8 +81,11 @@ def convert(
     if not file.exists():
         raise InputError(f"There is no file {file}.")
     _agree([item.name], accept)
-    stored = convert_file(item, file, store, None if config is None else _sizes(config))
-    typer.echo(f"{item.name}: {store.folder / stored.file}, {stored.size / 1e6:.0f} MB")
+    _print(store, convert_file(item, file, store, None if config is None else _sizes(config)))
+
+
+def _print(store: Store, stored: StoredWeights) -> None:
+    typer.echo(f"{stored.name}: {store.folder / stored.file}, {stored.size / 1e6:.0f} MB")
 
 
 def _sizes(path: Path) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def _sizes(path: Path) -> dict[str, Any]:
 
 @weights.command()
 def verify(debug: Debug = False) -> None:
-    """Check everything that is here against its checksum."""
+    """Check all converted weights against their checksums."""
     from mien.weights.store import Store
 
     store = Store()
@@ -113,7 +119,7 @@ def verify(debug: Debug = False) -> None:
 
 
 def _agree(names: list[str], accept: bool) -> None:
-    """Show licences that were not accepted before, and remember or refuse."""
+    """Show licences that were not accepted before; remember the acceptance or refuse."""
     from mien.weights.manifest import entry
     from mien.weights.store import Store
 
@@ -123,7 +129,7 @@ def _agree(names: list[str], accept: bool) -> None:
         typer.echo(f"{item.name}: {item.licence}\n  {item.source}", err=True)
     if new and not accept:
         raise InputError(
-            "Read the licence(s) above; if you accept, say so once with --accept-licence."
+            "Read the licences above; if you accept them, add --accept-licence (needed once)."
         )
     for item in new:
         store.accept(item)

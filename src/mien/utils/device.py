@@ -1,10 +1,10 @@
-"""Where nets run, and in which precision."""
+"""Device and precision that nets run in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mien.errors import InputError, MissingExtraError
+from mien.errors import InputError, needs_extra
 
 if TYPE_CHECKING:
     import torch
@@ -16,33 +16,29 @@ _NAMES: Final = "auto, cpu, cuda, cuda:N, mps"
 
 
 def torch_device(name: str, *, auto: tuple[str, ...] = ("cuda", "mps")) -> torch.device:
-    """The device called ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
+    """Return the device called ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
 
     Args:
-        name: what was asked for.
-        auto: what ``auto`` may become, the first that is there; else the CPU.
+        name: requested device.
+        auto: kinds that ``auto`` may choose, the first available one; else the CPU.
 
     Raises:
-        InputError: for another name, or a device this machine or PyTorch has not.
+        InputError: for another name, or a device that is not available.
         MissingExtraError: without PyTorch.
     """
-    try:
+    with needs_extra("edtalk", "This engine"):
         import torch
-    except ImportError as error:
-        raise MissingExtraError(
-            "This needs PyTorch: pip install 'mien[edtalk]' (or 'mien[train]' to train)."
-        ) from error
-    there = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
     if name == "auto":
-        return torch.device(next((kind for kind in auto if there[kind]), "cpu"))
+        return torch.device(next((kind for kind in auto if available[kind]), "cpu"))
     kind, _, number = name.partition(":")
-    if kind not in there or (number and not (kind == "cuda" and number.isdigit())):
+    if kind not in available or (number and not (kind == "cuda" and number.isdigit())):
         raise InputError(f"There is no device {name!r}. Valid: {_NAMES}.")
-    if not there[kind]:
+    if not available[kind]:
         raise InputError(
             f"{kind.upper()} was asked for, but this PyTorch sees none; use auto or cpu."
         )
@@ -52,12 +48,12 @@ def torch_device(name: str, *, auto: tuple[str, ...] = ("cuda", "mps")) -> torch
 
 
 def training_device(name: str) -> torch.device:
-    """As :func:`torch_device`; ``auto`` is CUDA or the CPU, which resume bit by bit."""
+    """As :func:`torch_device`, but ``auto`` is CUDA or the CPU, which resume bit for bit."""
     return torch_device(name, auto=("cuda",))
 
 
 def working_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision of large convolutions; ``auto``: bfloat16 on CUDA, float32 elsewhere.
+    """Return the precision of large convolutions; ``auto``: bfloat16 on CUDA, float32 elsewhere.
 
     Raises:
         InputError: for another name, or float16 on a CPU, where it is slow and overflows.
@@ -69,12 +65,12 @@ def working_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         name = "bf16" if device.type == "cuda" else "fp32"
     if name == "fp16" and device.type == "cpu":
-        raise InputError("fp16 is for GPUs; on a CPU use fp32, or bf16 where it is new enough.")
+        raise InputError("fp16 is for GPUs; on a CPU use fp32, or bf16 if it is a recent one.")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch says with ``error`` that memory is too little, on a GPU or a CPU."""
+    """Return whether ``error`` is PyTorch's report that a GPU or CPU ran out of memory."""
     import torch
 
     text = str(error).lower()

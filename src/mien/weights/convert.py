@@ -106,29 +106,24 @@ def convert(
         InputError: when there is no such file.
         WeightsError: when it is another checkpoint, listing what does not match.
     """
-    data, own = read_checkpoint(source)
+    data, own = _read_checkpoint(source)
     problem = f"{source} is not {layout.title}"
     tensors = _tensors(data, problem, layout)
     try:
         expected = layout.expect(own if config is None else config, tensors)
     except WeightsError as error:
         raise WeightsError(f"{problem}. {error}") from error
-    check(tensors, expected.shapes, problem, layout.ignored)
+    _check(tensors, expected.shapes, problem, layout.ignored)
     used = expected.shapes if expected.used is None else expected.used
     save({name: tensors[name].detach().clone() for name in used}, target, expected.config, about)
 
 
-def check(
-    tensors: Mapping[str, Any],
+def _check(
+    tensors: Mapping[str, Tensor],
     shapes: Mapping[str, tuple[int, ...]],
     problem: str,
-    ignored: Callable[[str], bool] = lambda name: False,
+    ignored: Callable[[str], bool],
 ) -> None:
-    """Check that every tensor is there and has the right shape, and that there is no other.
-
-    Raises:
-        WeightsError: ``problem``, then what is missing, unknown or of another shape.
-    """
     missing = [name for name in shapes if name not in tensors]
     unknown = [name for name in tensors if name not in shapes and not ignored(name)]
     other = [
@@ -188,21 +183,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, config
 
 
-def read_checkpoint(path: Path) -> tuple[Any, Config]:
-    """Read a checkpoint of PyTorch or a safetensors file without executing anything in it.
-
-    Returns:
-        What it holds, and the configuration that it carries; empty where it carries none.
-
-    Raises:
-        InputError: when there is no such file.
-        WeightsError: when it cannot be read safely.
-    """
+def _read_checkpoint(path: Path) -> tuple[Any, Config]:
+    """Read a PyTorch or safetensors file, and the configuration in it; empty if there is none."""
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     if path.suffix == ".safetensors":
-        tensors, config = _read_safetensors(path, "Download it again.")
-        return tensors, config or {}
+        tensors, stored = _read_safetensors(path, "Download it again.")
+        return tensors, stored or {}
     with needs_extra("edtalk", "Converting weights"):
         import torch
     import argparse
@@ -304,8 +291,8 @@ def _arrays_in(folder: Path) -> list[Path]:
 def _save_vectors(
     vectors: Mapping[str, Vector], target: Path, config: Config, about: Mapping[str, str]
 ) -> None:
-    with needs_extra("edtalk", "Converting weights"):
-        import torch
+    import torch
+
     save({k: torch.from_numpy(v) for k, v in vectors.items()}, target, config, about)
 
 

@@ -84,83 +84,51 @@ _svd_xt = partial(
 )
 
 ENTRIES: Final = (
+    _cmet(GENERATOR, "EDTalk: reads and draws motion", file="pretrained_weights/EDTalk.pt"),
+    _cmet(AUDIO2LIP, "Audio2Lip: speech to lips", file="pretrained_weights/Audio2Lip.pt"),
     _cmet(
-        GENERATOR,
-        "EDTalk: reads motion from pictures and draws it",
-        file="pretrained_weights/EDTalk.pt",
-    ),
-    _cmet(
-        AUDIO2LIP,
-        "Audio2Lip: EDTalk's lip coefficients from speech",
-        file="pretrained_weights/Audio2Lip.pt",
-    ),
-    _cmet(
-        CONNECTOR,
-        "C-MET: EDTalk's expression from the emotion of a voice",
+        CONNECTOR, "C-MET: emotion of a voice to expression",
         file="checkpoints/_epoch_2105_checkpoint_step000200000.pth",
     ),
     Entry(
-        EMOTION2VEC,
-        "emotion2vec+ large: emotion embedding of speech",
-        "emotion2vec/emotion2vec_plus_large",
-        "model.pt",
+        EMOTION2VEC, "emotion2vec+ large: emotion embedding of speech",
+        "emotion2vec/emotion2vec_plus_large", "model.pt",
         "model licence of its page (FunASR); read it before commercial use",
         "https://arxiv.org/abs/2312.15185",
     ),
     Entry(
-        LABELS,
-        "EDTalk's own expression coefficients per emotion (optional; supply a folder of .npy)",
-        "",
-        "",
-        _EDTALK,
-        "https://huggingface.co/tanhshuai0219/EDTalk",
+        LABELS, "EDTalk's expression coefficients per emotion (optional; supply a folder of .npy)",
+        "", "", _EDTALK, "https://huggingface.co/tanhshuai0219/EDTalk",
     ),
-    _dice(
-        ADAPTERS,
-        "DICE-Talk: audio and emotion adapters of the video UNet",
-        file="DICE-Talk/unet.pth",
-    ),
+    _dice(ADAPTERS, "DICE-Talk: adapters of the video UNet", file="DICE-Talk/unet.pth"),
     _dice(AUDIO, "DICE-Talk: speech features to tokens", file="DICE-Talk/audio_linear.pth"),
     _dice(BANK, "DICE-Talk: the emotion bank", file="DICE-Talk/emo_model.pth"),
     _dice(GUIDER, "DICE-Talk: face position", file="DICE-Talk/pose_guider.pth"),
     _dice(
-        INTERPOLATOR,
-        "RIFE: frame interpolation",
-        file="RIFE/flownet.pkl",
+        INTERPOLATOR, "RIFE: frame interpolation", file="RIFE/flownet.pkl",
         licence="MIT (RIFE), as shipped with DICE-Talk",
     ),
     Entry(
-        PRIORS,
-        "DICE-Talk's emotion priors (supply the folder of EMOTION.npy from its authors' code)",
-        "",
-        "",
-        _NON_COMMERCIAL,
-        _DICE_PAPER,
+        PRIORS, "DICE-Talk's emotion priors (supply a folder of EMOTION.npy from its code)",
+        "", "", _NON_COMMERCIAL, _DICE_PAPER,
     ),
     _svd_xt(
-        UNET,
-        "Stable Video Diffusion XT: the video UNet",
+        UNET, "Stable Video Diffusion XT: the video UNet",
         file="unet/diffusion_pytorch_model.fp16.safetensors",
     ),
     _svd_xt(
-        VAE,
-        "Stable Video Diffusion XT: pictures to latents and back",
+        VAE, "Stable Video Diffusion XT: pictures to latents and back",
         file="vae/diffusion_pytorch_model.fp16.safetensors",
     ),
     _svd_xt(
-        IMAGE_ENCODER,
-        "Stable Video Diffusion XT: CLIP's image encoder",
+        IMAGE_ENCODER, "Stable Video Diffusion XT: CLIP's image encoder",
         file="image_encoder/model.fp16.safetensors",
     ),
     Entry(
-        AUDIO_ENCODER,
-        "Whisper tiny: speech features",
-        "openai/whisper-tiny",
-        "model.safetensors",
-        "Apache-2.0",
-        "https://huggingface.co/openai/whisper-tiny",
+        AUDIO_ENCODER, "Whisper tiny: speech features", "openai/whisper-tiny", "model.safetensors",
+        "Apache-2.0", "https://huggingface.co/openai/whisper-tiny",
     ),
-)
+)  # fmt: skip
 
 
 def entry(name: str) -> Entry:
