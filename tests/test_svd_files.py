@@ -135,7 +135,7 @@ def test_what_cannot_be_is_said(
     done = mien("talk", demo_clip, voice, "-o", out, "--engine", "svd", cache=store.folder)
     assert "is a video" in done.stderr
     done = mien("talk", demo_face, voice, "-o", out, "--preset", "fast", cache=store.folder)
-    assert "for --engine svd alone" in done.stderr
+    assert "only for --engine svd" in done.stderr
     done = mien(*base, "-e", "happy", cache=tmp_path / "empty")
     assert done.returncode != 0
     assert "mien weights" in done.stderr

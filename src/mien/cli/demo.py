@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mien.cli.progress import progress_bar
+from mien.cli.console import progress_bar
 from mien.errors import InputError
 
 if TYPE_CHECKING:

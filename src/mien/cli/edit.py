@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import progress_bar, show_report
 from mien.cli.options import (
     AsJson,
     Compile,
     Debug,
     Device,
     Dtype,
+    EmotionSpec,
     Intensity,
     Like,
     Neutral,
@@ -24,19 +26,12 @@ from mien.cli.options import (
     WhichFace,
     edtalk_options,
 )
-from mien.cli.progress import progress_bar
-from mien.cli.summary import show
 
 
 def edit(
     input: Annotated[Path, typer.Argument(help="Video or picture to edit.", metavar="IN")],
     output: Output,
-    emotion: Annotated[
-        str | None,
-        typer.Option(
-            "--emotion", "-e", help="sad, sad:0.6, happy:0.7,surprised:0.4 or auto", metavar="SPEC"
-        ),
-    ] = None,
+    emotion: EmotionSpec = None,
     au: Units = None,
     like: Like = None,
     neutral: Neutral = None,
@@ -52,7 +47,7 @@ def edit(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Change what a face feels; everything else in the video stays."""
+    """Change what a face feels in a video or picture."""
     from mien.api import edit as run
 
     with progress_bar("Editing") as progress:
@@ -71,4 +66,4 @@ def edit(
             overwrite=overwrite,
             progress=progress,
         )
-    show(report, as_json=as_json)
+    show_report(report, as_json=as_json)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import progress_bar
 from mien.cli.options import Compile, Debug, Device, Dtype, edtalk_options
-from mien.cli.progress import progress_bar
 from mien.media.output import whole_file
 
 evaluate = typer.Typer(

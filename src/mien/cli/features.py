@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import progress_bar
 from mien.cli.options import Compile, Debug, Device, Dtype
-from mien.cli.progress import progress_bar
 from mien.errors import InputError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,72 +13,83 @@ if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
 
+
+def _published(flag: str, help: str, **more: Any) -> Any:  # noqa: ANN401 - Typer's own types
+    return typer.Option(flag, help=help, rich_help_panel="Published engines", **more)
+
+
+def _svd(flag: str, help: str, **more: Any) -> Any:  # noqa: ANN401
+    return typer.Option(flag, help=help, rich_help_panel="Engine svd", **more)
+
+
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT")]
+EmotionSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--emotion", "-e", help="sad, sad:0.6, happy:0.7,surprised:0.4 or auto", metavar="SPEC"
+    ),
+]
 Units = Annotated[
     str | None, typer.Option("--au", help="Action units: 12L=0.8,4=0.5", metavar="SPEC")
 ]
 Like = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--like",
-        help="A voice that sounds, or a face that looks, as the face shall feel; repeatable.",
-        metavar="FILE",
-    ),
+    typer.Option("--like", help="Voice or face whose emotion to use; repeatable.", metavar="FILE"),
 ]
 Neutral = Annotated[
     list[Path] | None,
     typer.Option(
-        "--neutral", help="The speaker of --like speaking plainly; repeatable.", metavar="FILE"
+        "--neutral", help="The same speaker, speaking neutrally; repeatable.", metavar="FILE"
     ),
 ]
 TimelineFile = Annotated[
-    Path | None,
-    typer.Option("--timeline", help="JSON file: emotions over time.", metavar="FILE"),
+    Path | None, typer.Option("--timeline", help="JSON: emotions over time.", metavar="FILE")
 ]
 Intensity = Annotated[
-    float, typer.Option("--intensity", "-i", help="0 (nothing) to 1.5; 1 is natural.")
+    float, typer.Option("--intensity", "-i", help="0 (no change) to 1.5; 1 is natural.")
 ]
 WhichFace = Annotated[
-    str, typer.Option("--face", help="largest, all, a number (1 = leftmost) or a picture.")
+    str, typer.Option("--face", help="largest, all, a number (1 is leftmost) or a picture.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-_PUBLISHED = "Published engines"
-
-Device = Annotated[
-    str,
-    typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.", rich_help_panel=_PUBLISHED),
-]
-Dtype = Annotated[
-    str,
-    typer.Option("--dtype", help="auto, fp32, bf16, fp16.", rich_help_panel=_PUBLISHED),
-]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile", help="Compile the nets first; for long clips.", rich_help_panel=_PUBLISHED
-    ),
-]
+Device = Annotated[str, _published("--device", "auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[str, _published("--dtype", "auto, fp32, bf16 or fp16.")]
+Compile = Annotated[bool, _published("--compile", "Compile the nets first; for long clips.")]
 Restorer = Annotated[
-    Path | None,
-    typer.Option(
-        "--restorer",
-        help="ONNX net that sharpens drawn faces.",
-        metavar="FILE",
-        rich_help_panel=_PUBLISHED,
-    ),
+    Path | None, _published("--restorer", "ONNX net that restores drawn faces.", metavar="FILE")
 ]
+
+Preset = Annotated[str | None, _svd("--preset", "exact (default), fewer or fast.")]
+Steps = Annotated[int | None, _svd("--steps", "Sampling steps; overrides the preset.")]
+Side = Annotated[int | None, _svd("--side", "Shorter side of the frames; default 512 pixels.")]
+ImageGuidance = Annotated[
+    float | None, _svd("--image-guidance", "Guidance weight of the picture; default 3.")
+]
+SpeechGuidance = Annotated[
+    float | None, _svd("--speech-guidance", "Guidance weight of voice and emotion; default 6.")
+]
+Retrieval = Annotated[bool, _svd("--retrieval", "Use only the nearest entry of the emotion bank.")]
+Embedder = Annotated[
+    Path | None,
+    _svd("--embedder", "Net of mien train dice-embedder; lets --like name faces.", metavar="FILE"),
+]
+MaxMemory = Annotated[
+    float | None, _svd("--max-memory", "Memory limit in gigabytes; adapts the run to it.")
+]
+Offload = Annotated[bool, _svd("--offload", "Keep idle nets off the GPU.")]
+Yes = Annotated[bool, _svd("--yes", "Run even if it is estimated to take very long.")]
 
 
 def edtalk_options(
     engine: str, device: str, dtype: str, compile: bool, restorer: Path | None
 ) -> EDTalkSettings | None:
-    """Settings of the engine edtalk; None for the mesh.
+    """Return the settings of the engine edtalk; None for the mesh.
 
     Raises:
-        InputError: when the mesh is asked for something it does not have.
+        InputError: for an option that the mesh does not have.
     """
     if engine == "mesh":
         if (device, dtype, compile, restorer) != ("auto", "auto", False, None):
@@ -92,74 +103,15 @@ def edtalk_options(
     return EDTalkSettings(device, dtype, compile, restorer)
 
 
-_DIFFUSION = "Engine svd"
-
-Preset = Annotated[
-    str | None,
-    typer.Option("--preset", help="exact (usual), fewer or fast.", rich_help_panel=_DIFFUSION),
-]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        "--steps", help="Of the sampler, instead of the preset's.", rich_help_panel=_DIFFUSION
-    ),
-]
-Side = Annotated[
-    int | None,
-    typer.Option(
-        "--side", help="Shorter side that is made; usually 512.", rich_help_panel=_DIFFUSION
-    ),
-]
-ImageGuidance = Annotated[
-    float | None,
-    typer.Option("--image-guidance", help="Weight of the picture; 3.", rich_help_panel=_DIFFUSION),
-]
-SpeechGuidance = Annotated[
-    float | None,
-    typer.Option(
-        "--speech-guidance", help="Weight of voice and emotion; 6.", rich_help_panel=_DIFFUSION
-    ),
-]
-Retrieval = Annotated[
-    bool,
-    typer.Option(
-        "--retrieval", help="Ask the bank's nearest entry alone.", rich_help_panel=_DIFFUSION
-    ),
-]
-Embedder = Annotated[
-    Path | None,
-    typer.Option(
-        "--embedder",
-        help="Of mien train dice-embedder: --like by face and voice.",
-        metavar="FILE",
-        rich_help_panel=_DIFFUSION,
-    ),
-]
-MaxMemory = Annotated[
-    float | None,
-    typer.Option(
-        "--max-memory", help="Gigabytes to stay within; chooses levers.", rich_help_panel=_DIFFUSION
-    ),
-]
-Offload = Annotated[
-    bool,
-    typer.Option("--offload", help="Nets wait off the GPU.", rich_help_panel=_DIFFUSION),
-]
-Yes = Annotated[
-    bool,
-    typer.Option("--yes", help="Go ahead although it takes long.", rich_help_panel=_DIFFUSION),
-]
-
-
 _SHARED = ("device", "dtype", "seed", "compile", "restorer")
-"""Options that other engines know too."""
+"""Options that other engines have too."""
 
 
 def svd_options(engine: str, **given: object) -> SvdSettings | None:
-    """Settings of the engine svd out of the options that were given (not None, not False).
+    """Return the settings of the engine svd from the options given; None for other engines.
 
     Raises:
-        InputError: when another engine is asked for something it does not have.
+        InputError: for an option that the engine does not have.
     """
     named = {
         name: value for name, value in given.items() if value is not None and value is not False
@@ -174,5 +126,5 @@ def svd_options(engine: str, **given: object) -> SvdSettings | None:
     if own:
         said = {"patient": "--yes", "memory": "--max-memory"}
         options = ", ".join(said.get(name, "--" + name.replace("_", "-")) for name in own)
-        raise InputError(f"{options}: for --engine svd alone.")
+        raise InputError(f"{options}: only for --engine svd.")
     return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.console import progress_bar, show_report
 from mien.cli.options import (
     AsJson,
     Compile,
@@ -14,6 +15,7 @@ from mien.cli.options import (
     Device,
     Dtype,
     Embedder,
+    EmotionSpec,
     ImageGuidance,
     Intensity,
     Like,
@@ -35,8 +37,6 @@ from mien.cli.options import (
     edtalk_options,
     svd_options,
 )
-from mien.cli.progress import progress_bar
-from mien.cli.summary import show
 
 if TYPE_CHECKING:
     from mien.pipelines.mesh_talk import TalkSettings
@@ -48,15 +48,7 @@ def talk(
         Path, typer.Argument(help="Sound or video file with the voice.", metavar="SPEECH")
     ],
     output: Output,
-    emotion: Annotated[
-        str | None,
-        typer.Option(
-            "--emotion",
-            "-e",
-            help="sad, sad:0.6, happy:0.7,surprised:0.4 or auto (the default)",
-            metavar="SPEC",
-        ),
-    ] = None,
+    emotion: EmotionSpec = None,
     au: Units = None,
     like: Like = None,
     neutral: Neutral = None,
@@ -65,7 +57,7 @@ def talk(
     face: WhichFace = "largest",
     fps: Annotated[int | None, typer.Option("--fps", help="25 (default), 30, 50 or 60.")] = None,
     max_side: Annotated[
-        int | None, typer.Option("--max-side", help="Longest side of the output, pixels.")
+        int | None, typer.Option("--max-side", help="Longest side of the output in pixels.")
     ] = None,
     liveliness: Annotated[
         float | None,
@@ -97,7 +89,10 @@ def talk(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make a portrait speak, or dub the person in a video."""
+    """Make a portrait speak, or dub the person in a video.
+
+    Without a requested emotion, the face shows that of the voice.
+    """
     from mien.api import talk as run
 
     diffusion = svd_options(
@@ -142,7 +137,7 @@ def talk(
             overwrite=overwrite,
             progress=progress,
         )
-    show(report, as_json=as_json)
+    show_report(report, as_json=as_json)
 
 
 def _mesh_settings(**given: float | None) -> TalkSettings | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.progress import progress_bar
+from mien.cli.console import progress_bar
 from mien.errors import needs_extra
 from mien.training import TRAININGS
 

@@ -1,0 +1,70 @@
+"""Console output that several commands share: a progress bar and the summary of a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.pipelines.job import Progress, Report
+
+_SPANS_SHOWN = 5
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress | None]:
+    """Show frames done, frames per second and time left; None if stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, speed="")
+
+        def show(done: int, total: int | None) -> None:
+            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+            text = f"{speed:.0f} frames/s" if speed else ""
+            whole = max(total, done) if total else None
+            bar.update(task, completed=done, total=whole, speed=text)
+
+        yield show
+
+
+def show_report(report: Report, *, as_json: bool) -> None:
+    """Print warnings, and the report as one or two lines or as JSON."""
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if as_json:
+        json.dump(report.to_dict(), sys.stdout)
+        typer.echo()
+        return
+    people = "1 face" if report.faces == 1 else f"{report.faces} faces"
+    text = f"{report.output}: {people}, {report.frames} frame{'s' if report.frames != 1 else ''}"
+    if report.frames > 1:
+        text += f", {report.frames_per_second:.0f} frames/s"
+    if report.spans_without_face:
+        shown = report.spans_without_face[:_SPANS_SHOWN]
+        spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in shown)
+        more = len(report.spans_without_face) - len(shown)
+        text += f"\nno face, left unchanged: {spans}" + (f" and {more} more" if more else "")
+    typer.echo(text)
