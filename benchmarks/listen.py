@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from record import ROOT, table, write_section
 
-from mien.media.audio import SPEECH_RATE
+from mien.media.audio import SAMPLE_RATE_HZ
 from mien.speech.features import MELS, RATE
 from mien.speech.labels import HEARD
 from mien.speech.listener import Listener
@@ -126,7 +126,7 @@ def main() -> None:
     head = ["corpus", "held-out speakers", "clips", "classes", "listener alone",
             "beside one neutral clip", "linear alone", "linear, minus neutral"]  # fmt: skip
     single = Listener(threads=1)
-    sound = np.tile(np.random.default_rng(0).standard_normal(SPEECH_RATE * 10) * 0.05, 6)
+    sound = np.tile(np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ * 10) * 0.05, 6)
     single.listen(sound.astype(np.float32))
     start = perf_counter()
     single.listen(sound.astype(np.float32))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -26,8 +25,3 @@ def test_public_names_exist() -> None:
     assert set(mien.__all__) <= set(dir(mien))
     with pytest.raises(AttributeError):
         mien.nothing  # noqa: B018
-
-
-def test_no_module_knows_another_tracker() -> None:
-    source = Path(mien.__file__).parent
-    assert not [p.name for p in source.rglob("*.py") if "mediapipe" in p.read_text().lower()]

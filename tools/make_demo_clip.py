@@ -17,7 +17,7 @@ from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.face.facs import expression
 from mien.face.follow import Face
 from mien.face.tracker import FaceTracker
-from mien.media.color import ColorSpec
+from mien.media.frame import ColorSpec
 from mien.media.read import VideoInfo
 from mien.media.still import read_still
 from mien.media.write import VideoWriter

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.media.exif import orientation, upright
 from mien.media.read import VideoReader
 from mien.media.still import read_still
 from mien.media.write import VideoWriter
@@ -167,48 +166,79 @@ def exif(how: int, order: str) -> bytes:
 
 
 def with_exif(data: bytes, block: bytes) -> bytes:
+    """Insert an EXIF block into JPEG or PNG data."""
     import zlib
 
     if data.startswith(b"\xff\xd8"):
         body = b"Exif\0\0" + block
         return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
-    if data.startswith(b"\x89PNG"):
-        chunk = b"eXIf" + block
-        whole = struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        return data[:33] + whole + data[33:]
-    block += b"\0" * (len(block) % 2)
-    out = data + b"EXIF" + struct.pack("<I", len(block)) + block
-    return out[:4] + struct.pack("<I", len(out) - 8) + out[8:]
+    chunk = b"eXIf" + block
+    whole = struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return data[:33] + whole + data[33:]
+
+
+def encoded(suffix: str, pixels: np.ndarray, block: bytes) -> bytes:
+    """An image file with an EXIF block, without loss where the format can."""
+    if suffix == ".webp":
+        kinds, blocks = [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(block, np.uint8)]
+        options = [cv2.IMWRITE_WEBP_QUALITY, 101]
+        return cv2.imencodeWithMetadata(suffix, pixels, kinds, blocks, options)[1].tobytes()
+    options = [cv2.IMWRITE_JPEG_QUALITY, 100] if suffix == ".jpg" else []
+    return with_exif(cv2.imencode(suffix, pixels, options)[1].tobytes(), block)
+
+
+def stored_as(image: np.ndarray, how: int) -> np.ndarray:
+    """The pixels that a file with this EXIF orientation stores for an upright image."""
+    if how >= 5:
+        image = image.swapaxes(0, 1)
+    steps = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}
+    down, across = steps.get(how, (1, 1))
+    return np.ascontiguousarray(image[::down, ::across])
 
 
 @pytest.mark.parametrize("how", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_pictures_are_read_upright(tmp_path: Path, suffix: str, how: int) -> None:
+def test_images_are_read_upright(tmp_path: Path, suffix: str, how: int) -> None:
     small = np.zeros((4, 6, 3), np.uint8)
     small[0, 0] = 255
     small[0, 5, 0] = 200
     true = cv2.resize(small, (96, 64), interpolation=cv2.INTER_NEAREST)
-    candidates = [np.rot90(one, turns) for one in (true, true[:, ::-1]) for turns in range(4)]
-    stored = next(c for c in candidates if np.array_equal(upright(c, how), true))
-    options = [cv2.IMWRITE_JPEG_QUALITY, 100] if suffix == ".jpg" else []
-    if suffix == ".webp":
-        options = [cv2.IMWRITE_WEBP_QUALITY, 101]
-    data = cv2.imencode(suffix, np.ascontiguousarray(stored[..., ::-1]), options)[1].tobytes()
     for order in "<>":
         path = tmp_path / f"a{suffix}"
-        path.write_bytes(with_exif(data, exif(how, order)))
-        assert orientation(path.read_bytes()) == how
+        path.write_bytes(encoded(suffix, stored_as(true, how)[..., ::-1], exif(how, order)))
         assert np.abs(read_still(path).astype(int) - true).mean() < 4
 
 
-def test_known_orientations() -> None:
-    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
-    assert upright(image, 6)[..., 0].tolist() == [[3, 0], [4, 1], [5, 2]], "turn clockwise"
-    assert upright(image, 8)[..., 0].tolist() == [[2, 5], [1, 4], [0, 3]]
-    assert upright(image, 2)[..., 0].tolist() == [[2, 1, 0], [5, 4, 3]]
-    assert upright(image, 4)[..., 0].tolist() == [[3, 4, 5], [0, 1, 2]]
-    assert upright(image, 5)[..., 0].tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert upright(image, 7)[..., 0].tolist() == [[5, 2], [4, 1], [3, 0]]
+def test_known_orientations(tmp_path: Path) -> None:
+    stored = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
+    data = cv2.imencode(".png", stored)[1].tobytes()
+    for how, upright in {
+        6: [[3, 0], [4, 1], [5, 2]],  # a quarter turn clockwise
+        8: [[2, 5], [1, 4], [0, 3]],
+        2: [[2, 1, 0], [5, 4, 3]],
+        4: [[3, 4, 5], [0, 1, 2]],
+        5: [[0, 3], [1, 4], [2, 5]],
+        7: [[5, 2], [4, 1], [3, 0]],
+    }.items():
+        path = tmp_path / "a.png"
+        path.write_bytes(with_exif(data, exif(how, "<")))
+        assert read_still(path)[..., 0].tolist() == upright, how
+
+
+@pytest.mark.parametrize("how", range(1, 9))
+@pytest.mark.parametrize(
+    ("suffix", "depth"), [(".png", np.uint8), (".png", np.uint16), (".webp", np.uint8)]
+)
+def test_transparency_turns_with_the_colours(
+    tmp_path: Path, suffix: str, how: int, depth: type
+) -> None:
+    true = np.zeros((6, 10, 4), depth)
+    true[..., 3] = np.iinfo(depth).max
+    true[:3, :4, 3] = 0  # white after blending
+    true[1, 7, 3] = 0
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encoded(suffix, stored_as(true, how), exif(how, ">")))
+    assert np.array_equal(read_still(path)[..., 1], np.where(true[..., 3] == 0, 255, 0))
 
 
 def test_transparency_turns_along(tmp_path: Path) -> None:
@@ -223,9 +253,13 @@ def test_transparency_turns_along(tmp_path: Path) -> None:
     assert out[20:].min() == 255
 
 
-def test_nonsense_is_upright() -> None:
+def test_corrupt_exif_blocks_do_not_change_the_pixels(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for head in (b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPEXIF", b"II*\0"):
-        for _ in range(60):
-            data = head + rng.integers(0, 256, int(rng.integers(0, 80))).astype(np.uint8).tobytes()
-            assert 1 <= orientation(data) <= 8
+    image = rng.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    path = tmp_path / "a.png"
+    for head in (b"II*\0", b"MM\0*", b"Exif\0\0", b""):
+        for _ in range(40):
+            block = head + rng.integers(0, 256, int(rng.integers(0, 80))).astype(np.uint8).tobytes()
+            path.write_bytes(with_exif(data, block))
+            assert np.array_equal(read_still(path), image)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from mien.errors import InputError, OutputError
+from mien.media.audio import has_sound, read_speech
 from mien.media.output import check_output, whole_file
+from mien.media.read import VideoReader
 from mien.media.still import is_still, read_still, write_still
 
 
@@ -67,12 +70,71 @@ def test_a_picture_too_large_for_its_format(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_picture(tmp_path: Path) -> None:
+def test_files_that_are_not_images(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"hello")
     (tmp_path / "b.png").write_bytes(b"")
     for name in ("a.png", "b.png", "c.png"):
         with pytest.raises(InputError, match=name):
             read_still(tmp_path / name)
+
+
+def broken(path: Path, kind: str) -> Path:
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    data = cv2.imencode(path.suffix, image)[1].tobytes()
+    contents = {
+        "text": b"this is not an image",
+        "zeros": bytes(2000),
+        "no signature": data[40:],
+        "cut": data[:30],
+    }
+    path.write_bytes(contents[kind])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("kind", ["text", "zeros", "no signature", "cut"])
+def test_a_broken_image_is_reported_as_damaged(tmp_path: Path, suffix: str, kind: str) -> None:
+    path = broken(tmp_path / f"a{suffix}", kind)
+    for use in (lambda: is_still(path) and read_still(path), lambda: read_still(path)):
+        with pytest.raises(InputError, match="is damaged: it cannot be decoded as an image"):
+            use()
+
+
+@pytest.mark.parametrize("kind", ["text", "zeros"])
+def test_a_broken_image_is_reported_before_the_output_is(tmp_path: Path, kind: str) -> None:
+    import mien
+
+    path = broken(tmp_path / "a.png", kind)
+    with pytest.raises(InputError, match=r"a\.png is damaged"):
+        mien.edit(path, tmp_path / "out.mp4", "sad")
+
+
+def test_a_video_named_like_an_image_is_a_video(
+    tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
+    path = make_clip("a.mp4").rename(tmp_path / "a.png")
+    assert not is_still(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.mp4", "is damaged: it cannot be decoded as a video"),
+        ("a.wav", "is damaged: it cannot be decoded as sound"),
+        ("a.bin", "cannot be decoded as a video, an image or sound"),
+    ],
+)
+def test_a_broken_video_or_sound_file_is_reported_as_damaged(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"neither a video nor sound" * 40)
+    with pytest.raises(InputError, match=message):
+        VideoReader(path)
+    with pytest.raises(InputError, match=message):
+        read_speech(path)
+    with pytest.raises(InputError, match=message):
+        has_sound(path)
 
 
 def test_whole_file_or_nothing(tmp_path: Path) -> None:

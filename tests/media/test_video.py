@@ -188,7 +188,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         )
         block.sample_rate = 16_000
         container.mux(stream.encode(block))
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no video stream"):
         VideoReader(path)
 
 

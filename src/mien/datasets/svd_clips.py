@@ -27,7 +27,7 @@ import numpy.typing as npt
 from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, read_place
 from mien.datasets.videos import process_videos, speech_of
 from mien.errors import InputError, MienError
-from mien.media.audio import SPEECH_RATE, Samples, read_speech
+from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
 from mien.pipelines.models import (
@@ -170,7 +170,7 @@ class ClipEncoder:
         if speech is None:
             raise MienError(f"There is no sound in {path}.")
         frames, landmarks = sampled_frames(path)
-        samples = read_speech(speech)[: round(LONGEST_SECONDS * SPEECH_RATE)]
+        samples = read_speech(speech)[: round(LONGEST_SECONDS * SAMPLE_RATE_HZ)]
         crops, mask = self._crop(frames, landmarks)
         latents, tokens, references = self._encode_pictures(crops)
         return {

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from mien.emotion.expression_track import Look
 from mien.emotion.request import Emotion, Request, terms_at, turns_of
 from mien.errors import InputError
-from mien.media.audio import SPEECH_RATE, Samples, has_sound, read_speech
+from mien.media.audio import SAMPLE_RATE_HZ, Samples, has_sound, read_speech
 from mien.media.still import is_still
 from mien.weights.bundled import open_arrays
 
@@ -178,7 +178,7 @@ class Voices:
                 self._net = self.listener()
             samples = self._samples(path)
             if moment is not None:
-                middle, half = round(moment * SPEECH_RATE), round(_SPAN * SPEECH_RATE / 2)
+                middle, half = round(moment * SAMPLE_RATE_HZ), round(_SPAN * SAMPLE_RATE_HZ / 2)
                 start = min(max(0, middle - half), max(0, len(samples) - 2 * half))
                 samples = samples[start : start + 2 * half]
             self._heard[key] = embed(self._net, samples)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import InputError, WeightsError
-from mien.media.audio import SPEECH_RATE, Samples
+from mien.media.audio import SAMPLE_RATE_HZ, Samples
 from mien.media.frame import RGBImage
 from mien.weights.bundled import open_net
 
@@ -210,9 +210,9 @@ def mfcc(sound: Samples) -> Array:
 
 @lru_cache(maxsize=1)
 def _triangles() -> Matrix:
-    top = 2595 * np.log10(1 + SPEECH_RATE / 2 / 700)
+    top = 2595 * np.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, top, _FILTERS + 2) / 2595) - 1)
-    edges = np.floor((_FFT + 1) * hertz / SPEECH_RATE)
+    edges = np.floor((_FFT + 1) * hertz / SAMPLE_RATE_HZ)
     bins = np.arange(_FFT // 2 + 1)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (bins - left) / np.maximum(middle - left, 1)

@@ -1,35 +1,39 @@
-"""Speech in: 16 kHz mono from any file with sound, read whole or as a stream."""
+"""Read speech: 16 kHz mono from any file with sound, whole or as a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.errors import InputError
+from mien.media.output import SOUND_SUFFIXES
+from mien.media.read import existing_file, open_container
 
-SPEECH_RATE: Final = 16_000
-"""Samples per second of everything that listens."""
+if TYPE_CHECKING:
+    import av
+
+SAMPLE_RATE_HZ: Final = 16_000
+"""Sample rate of all sound that mien analyses."""
 
 Samples = npt.NDArray[np.float32]
 """Mono sound, ``float32 (samples,)``, 16 kHz, -1..1."""
 
 _BLOCK_SECONDS: Final = 10
-_LIBSNDFILE: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 
 
 def read_speech(path: str | Path, seconds: float | None = None) -> Samples:
-    """Read the sound of a file, the first ``seconds`` of it or all.
+    """Read the sound of a file, or its first ``seconds``.
 
-    Channels are averaged, any rate becomes 16 kHz. Films give their first sound track.
+    Channels are averaged, any rate becomes 16 kHz. Of a video, the first sound track is read.
 
     Raises:
-        InputError: when there is no such file, no sound in it, or nothing that can be decoded.
+        InputError: when there is no such file, or no sound in it that can be decoded.
     """
-    parts, wanted = [], None if seconds is None else round(seconds * SPEECH_RATE)
+    parts, wanted = [], None if seconds is None else round(seconds * SAMPLE_RATE_HZ)
     count = 0
     for block in stream_speech(path):
         parts.append(block)
@@ -38,12 +42,12 @@ def read_speech(path: str | Path, seconds: float | None = None) -> Samples:
             break
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if not len(samples):
-        raise InputError(f"{path} holds no sound that can be decoded.")
+        raise InputError(f"{path} has no sound that can be decoded.")
     return samples[:wanted]
 
 
 def stream_speech(path: str | Path) -> Iterator[Samples]:
-    """Yield the sound of a file in blocks of some ten seconds; memory does not grow with length.
+    """Yield the sound of a file in blocks of about ten seconds; memory does not grow with length.
 
     Raises:
         InputError: as :func:`read_speech`, when iteration starts.
@@ -51,54 +55,41 @@ def stream_speech(path: str | Path) -> Iterator[Samples]:
     import soxr
 
     resampler = None
-    for block, rate in _blocks(_existing(path)):
+    for block, rate in _blocks(existing_file(path)):
         if resampler is None:
-            resampler = soxr.ResampleStream(rate, SPEECH_RATE, 1, dtype="float32")
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1, dtype="float32")
         yield resampler.resample_chunk(np.nan_to_num(block))
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def has_sound(path: str | Path) -> bool:
-    """Whether a file has a sound track.
+    """Return whether a file has a sound track.
 
     Raises:
-        InputError: when there is no such file, or it is no media file.
+        InputError: when there is no such file, or it is not a media file.
     """
     import soundfile
 
-    from mien.media.read import open_container
-
-    path = _existing(path)
-    if path.suffix.lower() in _LIBSNDFILE:
+    path = existing_file(path)
+    if path.suffix.lower() in SOUND_SUFFIXES:
         try:
             return soundfile.info(str(path)).frames > 0
         except (soundfile.SoundFileError, OSError):
-            pass  # a wrong suffix: FFmpeg looks at the content
+            pass  # perhaps a wrong suffix: FFmpeg goes by the content
     with open_container(path) as container:
         return bool(container.streams.audio)
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file {path}.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a sound or video file.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes).")
-    return path
-
-
 def _blocks(path: Path) -> Iterator[tuple[Samples, int]]:
-    """Mono blocks at the file's own rate: by libsndfile what it knows, the rest by FFmpeg."""
+    """Yield mono blocks and the file's own rate; libsndfile reads what it can, FFmpeg the rest."""
     import soundfile
 
-    if path.suffix.lower() in _LIBSNDFILE:
+    if path.suffix.lower() in SOUND_SUFFIXES:
         try:
             file = soundfile.SoundFile(str(path))
         except (soundfile.SoundFileError, OSError):
-            file = None  # a wrong suffix: FFmpeg looks at the content
+            file = None  # perhaps a wrong suffix: FFmpeg goes by the content
         if file is not None:
             with file:
                 size = _BLOCK_SECONDS * file.samplerate
@@ -111,13 +102,11 @@ def _blocks(path: Path) -> Iterator[tuple[Samples, int]]:
 def _container_blocks(path: Path) -> Iterator[tuple[Samples, int]]:
     import av
 
-    from mien.media.read import open_container
-
     with open_container(path) as container:
         if not container.streams.audio:
             raise InputError(f"{path} has no sound in it.")
         stream = container.streams.audio[0]
-        rate = stream.codec_context.sample_rate or SPEECH_RATE
+        rate = stream.codec_context.sample_rate or SAMPLE_RATE_HZ
         mono = av.AudioResampler(format="flt", layout="mono", rate=rate)
         parts: list[Samples] = []
         count = 0
@@ -132,14 +121,14 @@ def _container_blocks(path: Path) -> Iterator[tuple[Samples, int]]:
             yield np.concatenate(parts), rate
 
 
-def _decoded(packet: object, mono: object) -> Iterator[Samples]:
-    """Mono samples of one packet; a packet that is damaged is left out."""
+def _decoded(packet: av.Packet, mono: av.AudioResampler) -> Iterator[Samples]:
+    """Yield the mono samples of one packet; a damaged packet yields nothing."""
     import av
 
     try:
-        frames = packet.decode()  # type: ignore[attr-defined]
+        frames = packet.decode()
     except av.FFmpegError:
         return
     for frame in frames:
-        for piece in mono.resample(frame):  # type: ignore[attr-defined]
+        for piece in mono.resample(frame):
             yield piece.to_ndarray().reshape(-1).astype(np.float32)

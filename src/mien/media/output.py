@@ -1,4 +1,4 @@
-"""Output files appear whole or not at all."""
+"""Output files: checked before any work, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from mien.errors import InputError, OutputError
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 STILL_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
+SOUND_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
+"""Suffixes of the files that libsndfile reads."""
 
 
 def check_output(
     path: Path, *, inputs: Iterable[Path], overwrite: bool, suffixes: tuple[str, ...]
 ) -> None:
-    """Make sure ``path`` can be written, before any work is done.
+    """Check that ``path`` can be written, before any work is done.
 
     Args:
         path: the file to be written.
         inputs: files that must not be overwritten.
         overwrite: whether an existing file may be replaced.
-        suffixes: endings that are possible.
+        suffixes: the suffixes that are allowed.
 
     Raises:
-        InputError: naming what is wrong and what to do.
+        InputError: when it cannot be written.
     """
     if path.suffix.lower() not in suffixes:
         raise InputError(
@@ -50,12 +52,13 @@ def check_output(
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it becomes ``path`` when the block ends well.
+    """Yield a temporary path in the same folder, renamed to ``path`` when the block succeeds.
 
-    On any exception, an interrupt included, the temporary file is removed.
+    On any exception, including an interrupt, the temporary file is removed.
 
     Raises:
-        OutputError: when the disk is full or refuses.
+        InputError: when the folder cannot be written to.
+        OutputError: when the disk is full or writing fails.
     """
     try:
         handle, name = tempfile.mkstemp(
@@ -67,21 +70,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
-        raise _plain(error, path) from error
+        raise _explained(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _plain(error: OSError, path: Path) -> OSError:
+def _explained(error: OSError, path: Path) -> OSError:
     if isinstance(error, OutputError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -1,4 +1,4 @@
-"""Video in: one upright RGB picture after another, with the container's own times."""
+"""Read videos: one upright RGB frame after another, with the container's own times."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from mien.errors import InputError
-from mien.media.color import ColorSpec, to_rgb
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import ColorSpec, Frame, RGBImage, to_rgb
+from mien.media.output import SOUND_SUFFIXES, STILL_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     import av.container
     import av.video
 
-_MISSING: Final = 0.02
-"""Share of a video that may be missing before it counts as damaged."""
+_MAX_MISSING: Final = 0.02
+"""Fraction of a video that may be missing before it counts as damaged."""
 
-FALLBACK_RATE: Final = Fraction(25)
-"""Frames per second where a stream names no rate."""
+_FALLBACK_FRAMES_PER_SECOND: Final = Fraction(25)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video is, before its frames are read.
+    """Properties of a video, known before its frames are read.
 
     Attributes:
         path: the file.
-        width, height: of the upright picture, pixels.
+        width, height: of the upright frame, pixels.
         rate: average frames per second, exact.
         time_base: seconds per tick of the time stamps.
-        frames: number of frames as far as the container tells.
-        duration: seconds as far as the container tells.
-        rotation: degrees clockwise that were undone, 0, 90, 180 or 270.
+        frames: number of frames, if the container states it.
+        duration: seconds, if the container states it.
+        rotation: clockwise rotation applied to the frames, degrees: 0, 90, 180 or 270.
         has_audio: whether there is a sound track.
-        codec: of the picture, FFmpeg's name.
-        color: matrix and range of the picture.
-        pixel_aspect: width of a pixel of the upright picture by its height.
+        codec: of the video stream, FFmpeg's name.
+        color: colour matrix and range.
+        pixel_aspect: width of a pixel of the upright frame divided by its height.
     """
 
     path: Path
@@ -59,7 +58,7 @@ class VideoInfo:
 
     @classmethod
     def new(cls, path: Path, image: RGBImage, rate: Fraction, frames: int) -> Self:
-        """A video to be made out of a picture ``path`` at a steady rate."""
+        """Describe a video of ``frames`` frames to be made from the image ``path``."""
         height, width = image.shape[:2]
         return cls(
             path=path,
@@ -76,39 +75,55 @@ class VideoInfo:
         )
 
 
+def existing_file(path: str | Path) -> Path:
+    """Return ``path`` if it is a file with content.
+
+    Raises:
+        InputError: when it does not exist, is a folder or is empty.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"There is no file {path}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes).")
+    return path
+
+
 def open_container(path: Path) -> av.container.InputContainer:
     """Open a media file.
 
     Raises:
-        InputError: when it does not exist or is not a media file.
+        InputError: when it does not exist or cannot be decoded.
     """
     import av
 
-    if not path.exists():
-        raise InputError(f"There is no file {path}.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a video or picture file.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes).")
+    existing_file(path)
     try:
         return av.open(str(path), mode="r", metadata_errors="ignore")
     except (av.FFmpegError, ValueError, OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        kinds = {"a video": VIDEO_SUFFIXES, "an image": STILL_SUFFIXES, "sound": SOUND_SUFFIXES}
+        for kind, suffixes in kinds.items():
+            if path.suffix.lower() in suffixes:
+                raise InputError(
+                    f"{path} is damaged: it cannot be decoded as {kind} ({reason})."
+                ) from error
         raise InputError(
-            f"{path} cannot be read as a video or picture ({reason}). It may be damaged, cut short "
-            "or of another kind."
+            f"{path} cannot be decoded as a video, an image or sound ({reason})."
         ) from error
 
 
 class VideoReader:
     """Reads a video lazily; use it as a context manager and iterate over it.
 
-    Frames come in the order they are shown; times count from the first picture. Memory does not
-    grow with length. A file that breaks off in the middle yields what can be decoded; ``damaged``
-    then says so.
+    Frames come in the order they are shown; times count from the first frame. Memory does not
+    grow with length. A truncated file yields what can be decoded; ``damaged`` then holds a
+    description of what is missing.
 
     Raises:
-        InputError: when the file cannot be read or holds no picture.
+        InputError: when the file cannot be read or has no video stream.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -116,7 +131,7 @@ class VideoReader:
         self.damaged: str | None = None
         self._container = open_container(self.path)
         try:
-            self._stream = self._picture_stream()
+            self._stream = self._video_stream()
             self._stream.thread_type = "AUTO"
             first = self._first_frame()
             self.info = self._describe(first)
@@ -140,7 +155,7 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield every picture from the start."""
+        """Yield every frame from the start."""
         self._rewind()
         start: Fraction | None = None
         last = Fraction(-1)
@@ -149,28 +164,28 @@ class VideoReader:
             time = self._time_of(raw, index)
             start = time if start is None else start
             time = time - start
-            if time <= last:  # broken stamps: keep the order, one nominal frame apart
+            if time <= last:  # broken time stamps: keep the order, one nominal frame apart
                 time = last + 1 / self.info.rate
             last = time
             yield Frame(self._upright(raw), time, index)
             count = index + 1
-        self._check_whole(count, last)
+        self._check_complete(count, last)
 
-    def _check_whole(self, count: int, last: Fraction) -> None:
-        """Note in ``damaged`` when clearly fewer pictures came than the container promises."""
+    def _check_complete(self, count: int, last: Fraction) -> None:
+        """Set ``damaged`` when clearly fewer frames came than the container states."""
         if self.damaged is not None:
             return
-        promised = self._stream.frames
-        if promised and promised - count > max(2, _MISSING * promised):
-            self.damaged = f"it breaks off after {count} of {promised} pictures"
+        stated = self._stream.frames
+        if stated and stated - count > max(2, _MAX_MISSING * stated):
+            self.damaged = f"it breaks off after {count} of {stated} frames"
             return
-        length = _tagged_length(self._stream.metadata.get("DURATION", ""))
+        length = _tag_seconds(self._stream.metadata.get("DURATION", ""))
         short = length - float(last + 1 / self.info.rate) if length is not None else 0.0
-        if length is not None and short > max(2 / float(self.info.rate), _MISSING * length):
+        if length is not None and short > max(2 / float(self.info.rate), _MAX_MISSING * length):
             self.damaged = f"it breaks off {short:.1f} s before its end"
 
     def first_look(self, count: int, seconds: float) -> Iterator[RGBImage]:
-        """Yield up to ``count`` pictures, evenly spread over the first ``seconds``."""
+        """Yield up to ``count`` images, spread evenly over the first ``seconds``."""
         rate = float(self.info.rate)
         length = min(seconds, float(self.info.duration or seconds))
         every = max(1, int(length * rate / count))
@@ -181,22 +196,22 @@ class VideoReader:
             if index % every == 0:
                 yield self._upright(raw)
 
-    def _picture_stream(self) -> av.video.VideoStream:
+    def _video_stream(self) -> av.video.VideoStream:
         found = self._container.streams.video
         streams = [s for s in found if s.codec_context is not None and not _is_cover(s)]
         if not streams:
-            raise InputError(f"{self.path} has no picture in it (sound only?).")
+            raise InputError(f"{self.path} has no video stream (sound only?).")
         return streams[0]
 
     def _rewind(self) -> None:
-        # Seeking to the start loses pictures in some containers (MPEG-PS); opening again does not.
+        # Seeking to the start loses frames in some containers (MPEG-PS); opening again does not.
         self._container.close()
         self._container = open_container(self.path)
-        self._stream = self._picture_stream()
+        self._stream = self._video_stream()
         self._stream.thread_type = "AUTO"
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """Decoded pictures; damaged packets are noted and left out."""
+        """Yield decoded frames; damaged packets are recorded in ``damaged`` and skipped."""
         import av
 
         packets = self._container.demux(self._stream)
@@ -216,7 +231,7 @@ class VideoReader:
     def _first_frame(self) -> av.VideoFrame:
         for raw in self._decode():
             return raw
-        raise InputError(f"{self.path} holds no picture that can be decoded.")
+        raise InputError(f"{self.path} is damaged: none of its frames can be decoded.")
 
     def _time_of(self, raw: av.VideoFrame, index: int) -> Fraction:
         if raw.pts is None or raw.time_base is None:
@@ -230,7 +245,7 @@ class VideoReader:
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         stream = self._stream
-        rate = Fraction(stream.average_rate or stream.guessed_rate or FALLBACK_RATE)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or _FALLBACK_FRAMES_PER_SECOND)
         rotation = _rotation(first)
         width, height = first.width, first.height
         if rotation % 180:
@@ -245,7 +260,7 @@ class VideoReader:
             path=self.path,
             width=width,
             height=height,
-            rate=rate if rate > 0 else FALLBACK_RATE,
+            rate=rate if rate > 0 else _FALLBACK_FRAMES_PER_SECOND,
             time_base=Fraction(stream.time_base or Fraction(1, 90_000)),
             frames=frames or None,
             duration=duration,
@@ -258,22 +273,22 @@ class VideoReader:
 
 
 def _is_cover(stream: Any) -> bool:  # noqa: ANN401 - PyAV's stream types differ by version
-    """Whether a picture stream is the cover of a song."""
+    """Return whether a video stream is the cover image of a song."""
     disposition = getattr(stream, "disposition", None)
     return bool(disposition is not None and "attached_pic" in str(disposition).lower())
 
 
-def _pixel_aspect(stream: av.video.VideoStream, turned: int) -> Fraction:
-    """Shape of a pixel; 1 where it is not said."""
-    said = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    if not said or said <= 0:
+def _pixel_aspect(stream: av.video.VideoStream, rotation: int) -> Fraction:
+    """Return width by height of an upright pixel; 1 where the file does not state it."""
+    stated = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if not stated or stated <= 0:
         return Fraction(1)
-    shape = Fraction(said)
-    return 1 / shape if turned % 180 else shape
+    shape = Fraction(stated)
+    return 1 / shape if rotation % 180 else shape
 
 
-def _tagged_length(text: str) -> float | None:
-    """Seconds of Matroska's ``00:01:02.345`` tag."""
+def _tag_seconds(text: str) -> float | None:
+    """Parse Matroska's ``00:01:02.345`` tag to seconds."""
     parts = text.split(":")
     try:
         hours, minutes, seconds = (float(part) for part in parts)
@@ -283,6 +298,6 @@ def _tagged_length(text: str) -> float | None:
 
 
 def _rotation(frame: av.VideoFrame) -> int:
-    """Degrees clockwise that make the picture upright, a multiple of 90."""
+    """Return the clockwise rotation that makes the frame upright, a multiple of 90 degrees."""
     counterclockwise = getattr(frame, "rotation", 0) or 0
     return round(-counterclockwise / 90) % 4 * 90

@@ -1,4 +1,4 @@
-"""Single pictures in and out: PNG, JPEG, WebP; upright, RGB, 8 bits."""
+"""Read and write still images: PNG, JPEG, WebP; upright, RGB, 8 bits."""
 
 from __future__ import annotations
 
@@ -9,56 +9,71 @@ import cv2
 import numpy as np
 
 from mien.errors import InputError, OutputError
-from mien.media.exif import orientation, upright
 from mien.media.frame import RGBImage
-from mien.media.output import whole_file
+from mien.media.output import STILL_SUFFIXES, whole_file
+from mien.media.read import existing_file, open_container
 
-_SIGNATURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+_SIGNATURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _JPEG_QUALITY: Final = 95
-_LARGEST_SIDE: Final = 32_767
+_MAX_SIDE: Final = 32_767
 
 
 def is_still(path: Path) -> bool:
-    """Whether a file is a PNG, JPEG or WebP picture, by its first bytes."""
+    """Return whether a file is a still image, by its content: PNG, JPEG or WebP.
+
+    Raises:
+        InputError: when the file cannot be opened, or is named like an image and has neither an
+            image nor a video in it.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}).") from error
-    if head.startswith(b"RIFF"):
-        return head[8:12] == b"WEBP"
-    return head.startswith(_SIGNATURES[:2])
+    if head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
+        return True
+    if path.suffix.lower() in STILL_SUFFIXES:
+        with open_container(path) as container:
+            # FFmpeg also opens damaged images, by their suffix or first bytes.
+            if container.format.name.startswith("image2") or container.format.name.endswith(
+                "_pipe"
+            ):
+                raise _damaged(path)
+    return False
 
 
 def read_still(path: str | Path) -> RGBImage:
-    """Read a picture upright (EXIF orientation applied; a corrupt EXIF block is ignored).
+    """Read an image as RGB ``uint8 (H, W, 3)``, upright; a corrupt EXIF block is ignored.
 
-    Grey becomes RGB, 16 bits become 8, transparency is laid over white.
+    Grey becomes RGB, 16 bits become 8, transparency is blended over white.
 
     Raises:
-        InputError: when it is no picture.
+        InputError: when there is no such file or it cannot be decoded.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file {path}.")
+    path = existing_file(path)
     data = np.fromfile(path, np.uint8)
-    if data.size == 0:
-        raise InputError(f"{path} is empty (0 bytes).")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        # OpenCV applies the EXIF orientation, but not to IMREAD_UNCHANGED, which has the alpha.
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        stored, kinds, blocks = cv2.imdecodeWithMetadata(data, cv2.IMREAD_UNCHANGED)
+        if image is None or stored is None or stored.ndim != 3 or stored.shape[2] != 4:
+            alpha = None
+        else:  # as a grey image with the same EXIF block, the alpha is turned upright as well
+            grey = np.ascontiguousarray(stored[..., 3])
+            _, data = cv2.imencodeWithMetadata(".png", grey, kinds, blocks)
+            alpha = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise InputError(f"{path} cannot be read as a picture ({error.err}).") from error
+        raise _damaged(path) from error
     if image is None:
-        raise InputError(f"{path} cannot be read as a picture; it may be damaged or another kind.")
-    if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 and raw.shape[:2] == image.shape[:2]:
-        alpha = raw[..., 3:].astype(np.float32) / np.iinfo(raw.dtype).max
-        image = np.round(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return upright(image[..., ::-1], orientation(data.tobytes()))
+        raise _damaged(path)
+    if alpha is None or alpha.shape != image.shape[:2]:
+        return image
+    share = alpha[..., None].astype(np.float32) / np.iinfo(alpha.dtype).max
+    return np.round(image * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def write_still(path: str | Path, image: RGBImage) -> None:
-    """Write a picture, whole or not at all; the ending chooses the format.
+    """Write an image completely or not at all; the suffix selects the format.
 
     Raises:
         OutputError: when it cannot be encoded or written.
@@ -68,9 +83,9 @@ def write_still(path: str | Path, image: RGBImage) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
     if suffix == ".webp":
         options = [cv2.IMWRITE_WEBP_QUALITY, _JPEG_QUALITY]
-    if max(image.shape[:2]) > _LARGEST_SIDE:
+    if max(image.shape[:2]) > _MAX_SIDE:
         raise OutputError(
-            f"A picture of {image.shape[1]}x{image.shape[0]} is too large for {suffix}."
+            f"An image of {image.shape[1]}x{image.shape[0]} is too large for {suffix}."
         )
     try:
         done, data = cv2.imencode(suffix, image[..., ::-1], options)
@@ -80,3 +95,7 @@ def write_still(path: str | Path, image: RGBImage) -> None:
         raise OutputError(f"{path} could not be encoded as {suffix}.")
     with whole_file(path) as temporary:
         temporary.write_bytes(data.tobytes())
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is damaged: it cannot be decoded as an image.")

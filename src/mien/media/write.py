@@ -1,4 +1,4 @@
-"""Video out: same times, same number of frames, same size and sound as the video it came from."""
+"""Write videos with the times, number of frames, size and sound of the video they came from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from mien.errors import InputError, OutputError
-from mien.media.color import from_rgb
-from mien.media.frame import RGBImage
+from mien.media.frame import RGBImage, from_rgb
 from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
 from mien.media.read import VideoInfo, open_container
 
@@ -19,45 +18,57 @@ if TYPE_CHECKING:
     import av.packet
 
 QUALITY: Final = 18
-"""Default constant rate factor of x264: visually lossless; larger is smaller and worse."""
+"""Default constant rate factor of x264, visually lossless; higher values compress more."""
 
 _H264: Final = ("libx264", {"preset": "veryfast"})
 _VP9: Final = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "b": "0"})
 _MPEG4: Final = ("mpeg4", {"qscale": "2"})
 _MPEG2: Final = ("mpeg2video", {"qscale": "2"})
 _CODECS: Final = {".webm": _VP9, ".avi": _MPEG4, ".mpg": _MPEG2, ".mpeg": _MPEG2}
-_AUDIO_FALLBACK: Final = {".webm": "libopus", ".avi": "mp3", ".mpg": "mp2", ".mpeg": "mp2"}
-_MPEG_RATES: Final = tuple(
+_AUDIO_CODECS: Final = {".webm": "libopus", ".avi": "mp3", ".mpg": "mp2", ".mpeg": "mp2"}
+_MPEG_FRAME_RATES: Final = tuple(
     map(Fraction, ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"))
 )
-_AUDIO_RATES: Final = {
+_AUDIO_RATES_HZ: Final = {
     "libopus": (48_000,),
     "mp2": (16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
     "mp3": (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
 }
-_PROGRAM_STREAM_RATES: Final = (32_000, 44_100, 48_000)
-"""MPEG program streams carry no other sound."""
+_PROGRAM_STREAM_RATES_HZ: Final = (32_000, 44_100, 48_000)
+"""The only audio sample rates of MPEG program streams."""
 
-_LATEST_AUDIO_LEAD: Final = 1.0
-"""Seconds of sound written ahead of the picture at most: memory stays constant."""
+_COPIED_AUDIO: Final = {
+    ".mp4": ("aac", "mp3", "ac3", "opus", "flac", "alac"),
+    ".m4v": ("aac", "mp3", "ac3"),
+    ".mov": ("aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"),
+    ".mkv": ("aac", "mp3", "mp2", "ac3", "opus", "vorbis", "flac", "pcm_s16le"),
+    ".webm": ("opus", "vorbis"),
+    ".avi": ("mp3", "mp2", "ac3", "pcm_s16le"),
+    ".mpg": ("mp2", "ac3"),
+    ".mpeg": ("mp2", "ac3"),
+}
+"""Audio codecs that each container takes without re-encoding."""
+
+_MAX_AUDIO_LEAD_SECONDS: Final = 1.0
+"""How far sound is written ahead of the frames at most: memory stays constant."""
 
 
 class VideoWriter:
-    """Writes pictures as they come; use it as a context manager.
+    """Writes frames as they come; use it as a context manager.
 
     The file appears under its name only when the block ends without an exception. Sound is copied
-    packet by packet where the container takes it, otherwise encoded anew.
+    packet by packet where the container supports its codec, otherwise re-encoded.
 
     Args:
-        path: output; its ending chooses the container.
+        path: output; its suffix selects the container.
         like: the video it came from: size, rate, time base and colour are kept.
-        audio_from: file whose sound goes along; None for silence.
+        audio_from: file whose sound is added; None for a video without sound.
         overwrite: whether an existing file may be replaced.
-        quality: constant rate factor of x264 / VP9.
+        quality: constant rate factor of x264; VP9 uses 8 more.
 
     Raises:
         InputError: for an output that cannot be written.
-        OutputError: when writing fails on the way (disk full).
+        OutputError: when writing fails (disk full).
     """
 
     def __init__(
@@ -91,29 +102,29 @@ class VideoWriter:
                 raise InputError(f"{self.path} cannot be written ({error}).") from error
             self._closed = False
             stack.callback(self._close_quietly)
-            self._stream, self._pixel_format = self._add_picture()
-            self._one_rate = self._stream.codec_context.name in ("mpeg4", "mpeg2video")
+            self._stream, self._pixel_format = self._add_video()
+            self._constant_rate = self._stream.codec_context.name in ("mpeg4", "mpeg2video")
             self._last = -1
             self._sound = self._add_sound(stack)
             self._stack = stack.pop_all()
         return self
 
     def write(self, image: RGBImage, time: Fraction) -> None:
-        """Append a picture shown at ``time`` seconds; times must grow."""
+        """Append an image shown at ``time`` seconds; times must increase."""
         import av
 
         frame = from_rgb(image, self._pixel_format, self._like.color)
         frame.time_base = self._stream.codec_context.time_base
         frame.pts = round(time / Fraction(frame.time_base))
-        if self._one_rate:
+        if self._constant_rate:
             if frame.pts <= self._last:
-                return  # a container of one rate has no place for this one
+                return  # a container with a constant rate has no slot for it
             self._last = frame.pts
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
             if self._sound is not None:
-                self._sound.write_until(float(time) + _LATEST_AUDIO_LEAD)
+                self._sound.write_until(float(time) + _MAX_AUDIO_LEAD_SECONDS)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
@@ -127,7 +138,7 @@ class VideoWriter:
 
         with self._stack:
             if error is not None:
-                # Raise it inside the block so that the temporary file goes.
+                # Raise it inside the stack so that the temporary file is removed.
                 raise error
             try:
                 for packet in self._stream.encode(None):
@@ -152,9 +163,9 @@ class VideoWriter:
             try:
                 self._container.close()
             except (av.FFmpegError, OSError, ValueError):
-                return  # an unfinished file: it is thrown away in any case
+                return  # the unfinished file is removed in any case
 
-    def _add_picture(self) -> tuple[av.VideoStream, str]:
+    def _add_video(self) -> tuple[av.VideoStream, str]:
         like = self._like
         codec, options = _CODECS.get(self.path.suffix.lower(), _H264)
         if codec in ("libx264", "libvpx-vp9"):
@@ -162,10 +173,14 @@ class VideoWriter:
                 **options,
                 "crf": str(self._quality if codec == "libx264" else self._quality + 8),
             }
-        rate = min(_MPEG_RATES, key=lambda r: abs(r - like.rate)) if _is_mpeg(codec) else like.rate
+        rate = (
+            min(_MPEG_FRAME_RATES, key=lambda r: abs(r - like.rate))
+            if codec == "mpeg2video"
+            else like.rate
+        )
         stream = self._container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height = like.width, like.height
-        # Halved colour needs even sides; an odd picture keeps its size with full colour instead.
+        # Subsampled chroma needs even sides; frames with an odd side keep their size in 4:4:4.
         even = like.width % 2 == 0 and like.height % 2 == 0
         pixel_format = "yuv420p" if even or codec not in ("libx264", "libvpx-vp9") else "yuv444p"
         stream.pix_fmt = pixel_format
@@ -191,12 +206,8 @@ class VideoWriter:
         return _Sound(source, self._container, self.path.suffix.lower())
 
 
-def _is_mpeg(codec: str) -> bool:
-    return codec == "mpeg2video"
-
-
 class _Sound:
-    """Carries the sound of one container over to another, a little ahead of the picture."""
+    """Transfers the sound of one container to another, slightly ahead of the frames."""
 
     def __init__(
         self,
@@ -206,25 +217,25 @@ class _Sound:
     ) -> None:
         self._target = target
         self._source = source.streams.audio[0]
-        self._offset = _picture_start(source)
+        self._offset = _video_start(source)
         codec_name = self._source.codec_context.name.removesuffix("float")  # decoder "mp3float"
-        self._copy = codec_name in _supported(suffix)
+        self._copy = codec_name in _COPIED_AUDIO.get(suffix, ())
         if self._copy:
             self._stream = target.add_stream_from_template(self._source)
         else:
-            codec = _AUDIO_FALLBACK.get(suffix, "aac")
-            own = self._source.codec_context.sample_rate or 48_000
-            rates = _AUDIO_RATES.get(codec, (own,))
+            codec = _AUDIO_CODECS.get(suffix, "aac")
+            source_rate = self._source.codec_context.sample_rate or 48_000
+            rates = _AUDIO_RATES_HZ.get(codec, (source_rate,))
             if suffix in (".mpg", ".mpeg"):
-                rates = _PROGRAM_STREAM_RATES
-            self._rate = min(rates, key=lambda rate: (rate < own, abs(rate - own)))
+                rates = _PROGRAM_STREAM_RATES_HZ
+            self._rate = min(rates, key=lambda rate: (rate < source_rate, abs(rate - source_rate)))
             self._stream = target.add_stream(codec, rate=self._rate)
             self._sent: int | None = None
         self._packets = source.demux(self._source)
         self._done = False
 
     def write_until(self, seconds: float | None) -> None:
-        """Write everything up to ``seconds``; None: all that is left."""
+        """Write the sound up to ``seconds``; None: all that is left."""
         import av
 
         while not self._done:
@@ -238,11 +249,11 @@ class _Sound:
                     self._flush()
                 continue
             at = float(packet.dts * packet.time_base)
-            self._pass_on(packet)
+            self._transfer(packet)
             if seconds is not None and at > seconds:
                 return
 
-    def _pass_on(self, packet: av.packet.Packet) -> None:
+    def _transfer(self, packet: av.packet.Packet) -> None:
         import av
 
         try:
@@ -256,10 +267,10 @@ class _Sound:
             for frame in packet.decode():
                 self._encode(frame)
         except (av.error.InvalidDataError, av.error.ArgumentError):
-            return  # a damaged bit of sound is left out
+            return  # damaged sound is skipped
 
     def _encode(self, frame: av.AudioFrame) -> None:
-        """Encode a frame where it belongs in time; what is before the first picture is left out."""
+        """Encode a frame at its own time; sound before the first video frame is skipped."""
         if self._sent is None:
             start = Fraction(frame.pts or 0) * Fraction(frame.time_base) - self._offset
             if start + Fraction(frame.samples, frame.sample_rate) <= 0:
@@ -275,23 +286,9 @@ class _Sound:
             self._target.mux(self._stream.encode(None))
 
 
-def _picture_start(source: av.container.InputContainer) -> Fraction:
-    """Time of the first picture, seconds: mien counts from there."""
+def _video_start(source: av.container.InputContainer) -> Fraction:
+    """Return the time of the first video frame, seconds, from which all times count."""
     for stream in source.streams.video:
         if stream.start_time is not None and stream.time_base is not None:
             return stream.start_time * stream.time_base
     return Fraction(0)
-
-
-def _supported(suffix: str) -> frozenset[str]:
-    """Sound codecs a container takes without being encoded anew."""
-    return {
-        ".mp4": frozenset({"aac", "mp3", "ac3", "opus", "flac", "alac"}),
-        ".m4v": frozenset({"aac", "mp3", "ac3"}),
-        ".mov": frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"}),
-        ".mkv": frozenset({"aac", "mp3", "mp2", "ac3", "opus", "vorbis", "flac", "pcm_s16le"}),
-        ".webm": frozenset({"opus", "vorbis"}),
-        ".avi": frozenset({"mp3", "mp2", "ac3", "pcm_s16le"}),
-        ".mpg": frozenset({"mp2", "ac3"}),
-        ".mpeg": frozenset({"mp2", "ac3"}),
-    }.get(suffix, frozenset())

@@ -25,7 +25,7 @@ from mien.errors import InputError
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
-from mien.media.audio import SPEECH_RATE, Samples, read_speech
+from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import read_still
@@ -115,7 +115,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     image = _resized(read_still(job.source), settings.side)
     faces = people_in(image, job.source, job.choice)
     samples = read_speech(job.speech or job.source)
-    count = max(1, -(-len(samples) * settings.rate // SPEECH_RATE))
+    count = max(1, -(-len(samples) * settings.rate // SAMPLE_RATE_HZ))
     info = VideoInfo.new(job.source, image, Fraction(settings.rate), count)
     speakers = _Speakers(image, faces, samples, job.request, settings)
     written = job.write(prefetch(speakers.frames(count)), info, count)

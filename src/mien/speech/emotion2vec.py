@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mien.errors import WeightsError
-from mien.media.audio import SPEECH_RATE, Samples
+from mien.media.audio import SAMPLE_RATE_HZ, Samples
 
 LABELS: Final = (
     "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown",
@@ -38,7 +38,7 @@ _POSITION_KERNEL: Final = 19
 _POSITION_LAYERS: Final = 5
 _POSITION_GROUPS: Final = 16
 _EPSILON: Final = 1e-5
-_LONGEST: Final = 30 * SPEECH_RATE
+_LONGEST: Final = 30 * SAMPLE_RATE_HZ
 """Longer sound is heard in pieces: attention grows with the square of the length."""
 
 _AUDIO: Final = "modality_encoders.AUDIO"

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.media.audio import SPEECH_RATE, Samples
+from mien.media.audio import SAMPLE_RATE_HZ, Samples
 
 Features = npt.NDArray[np.float32]
 """``float32 (T, FEATURES)``, 100 rows per second."""
@@ -16,7 +16,7 @@ Features = npt.NDArray[np.float32]
 HOP: Final = 160
 """Samples between rows: 10 ms."""
 
-RATE: Final = SPEECH_RATE // HOP
+RATE: Final = SAMPLE_RATE_HZ // HOP
 """Rows per second."""
 
 MELS: Final = 80
@@ -84,7 +84,7 @@ def _bands(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _pitch(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Pitch and voicing by normalised autocorrelation (after Boersma 1993)."""
     window = _window(_PITCH_WINDOW)
-    low, high = int(SPEECH_RATE / _HIGHEST_PITCH), int(SPEECH_RATE / _LOWEST_PITCH)
+    low, high = int(SAMPLE_RATE_HZ / _HIGHEST_PITCH), int(SAMPLE_RATE_HZ / _LOWEST_PITCH)
     centred = (frames - frames.mean(1, keepdims=True)) * window
     spectrum = np.abs(np.fft.rfft(centred, _PITCH_FFT)) ** 2
     auto = np.fft.irfft(spectrum)[:, : high + 2]
@@ -99,7 +99,7 @@ def _pitch(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     before, at, after = (ratio[rows, best + step] for step in (-1, 0, 1))
     bend = before - 2 * at + after
     shift = np.where(np.abs(bend) > 1e-6, 0.5 * (before - after) / np.where(bend, bend, 1), 0)
-    pitch = SPEECH_RATE / (best + np.clip(shift, -0.5, 0.5))
+    pitch = SAMPLE_RATE_HZ / (best + np.clip(shift, -0.5, 0.5))
     voicing = np.clip((at - 0.3) / 0.5, 0, 1) * (energy[:, 0] > 1e-3)
     octaves = np.log2(pitch / _PITCH_REFERENCE) * (voicing > 0.3)
     return np.stack([octaves, voicing], 1).astype(np.float32)
@@ -114,7 +114,7 @@ def _window(width: int) -> npt.NDArray[np.float32]:
 def _mel_filters() -> npt.NDArray[np.float32]:
     """Triangles ``(bins, MELS)``, equal in area, evenly spaced in mel (O'Shaughnessy 1987)."""
     edges = 700 * (np.exp(np.linspace(_mel(_LOWEST), _mel(_HIGHEST), MELS + 2) / 1127) - 1)
-    bins = np.fft.rfftfreq(_FFT, 1 / SPEECH_RATE)[:, None]
+    bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)[:, None]
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
     filters = np.maximum(0, np.minimum(rising, falling))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import soxr
 
 from mien.errors import InputError
-from mien.media.audio import SPEECH_RATE, Samples, read_speech, stream_speech
+from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech, stream_speech
 from mien.speech.features import MELS, RATE, Features, features
 from mien.speech.labels import AFFECT, HEARD
 from mien.speech.trim import speech_span
@@ -163,7 +163,7 @@ class Listener:
         samples = voice if isinstance(voice, np.ndarray) else read_speech(voice, _VIEW_SECONDS)
         looks = []
         for speed in _VIEWS:
-            played = soxr.resample(samples[: round(_VIEW_SECONDS * SPEECH_RATE)], speed, 1)
+            played = soxr.resample(samples[: round(_VIEW_SECONDS * SAMPLE_RATE_HZ)], speed, 1)
             rows = features(played.astype(np.float32))
             if _is_silent(rows):
                 raise InputError("Nobody is heard; a neutral voice must speak.")
@@ -231,7 +231,7 @@ class Listener:
         neutral: Embedding | None,
         tally: _Tally,
     ) -> Heard:
-        seconds = tally.samples / SPEECH_RATE
+        seconds = tally.samples / SAMPLE_RATE_HZ
         warnings = tally.warnings()
         if pieces:
             mean = np.average([e for e, _ in pieces], axis=0, weights=[w for _, w in pieces])
@@ -322,18 +322,18 @@ def _pauses(start: float, rows: Features) -> list[_Second]:
 
 def _pieces(blocks: Iterable[Samples], tally: _Tally) -> Iterator[tuple[float, Features]]:
     """Features in pieces of some eight seconds with their start times, from a stream of sound."""
-    size = _CHUNK_SECONDS * SPEECH_RATE
+    size = _CHUNK_SECONDS * SAMPLE_RATE_HZ
     held = np.zeros(0, np.float32)
     start = 0
     for block in blocks:
         tally.samples += len(block)
         held = np.concatenate([held, np.asarray(block, np.float32)])
         while len(held) >= 2 * size:
-            yield start / SPEECH_RATE, features(held[:size])
+            yield start / SAMPLE_RATE_HZ, features(held[:size])
             held, start = held[size:], start + size
     if len(held) > 1.5 * size:
-        half = len(held) // 2 // SPEECH_RATE * SPEECH_RATE
-        yield start / SPEECH_RATE, features(held[:half])
+        half = len(held) // 2 // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ
+        yield start / SAMPLE_RATE_HZ, features(held[:half])
         held, start = held[half:], start + half
     if len(held):
-        yield start / SPEECH_RATE, features(held)
+        yield start / SAMPLE_RATE_HZ, features(held)

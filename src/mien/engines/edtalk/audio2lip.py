@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
-from mien.media.audio import SPEECH_RATE, Samples
+from mien.media.audio import SAMPLE_RATE_HZ, Samples
 
-FRAME_SAMPLES: Final = SPEECH_RATE // FRAMES_PER_SECOND
+FRAME_SAMPLES: Final = SAMPLE_RATE_HZ // FRAMES_PER_SECOND
 """Audio samples per video frame."""
 
 WINDOW_COLUMNS: Final = 16
@@ -151,7 +151,7 @@ def mel_windows(samples: Samples) -> Floats:
     if count == 0:
         return np.zeros((0, 1, MELS, WINDOW_COLUMNS), np.float32)
     mel = mel_spectrogram(samples[: count * FRAME_SAMPLES])
-    columns_per_second = SPEECH_RATE / _HOP
+    columns_per_second = SAMPLE_RATE_HZ / _HOP
     first = np.trunc(columns_per_second * (np.arange(count) - 2) / FRAMES_PER_SECOND).astype(int)
     index = np.clip(first[:, None] + np.arange(WINDOW_COLUMNS), 0, mel.shape[1] - 1)
     return np.ascontiguousarray(mel[:, index].transpose(1, 0, 2))[:, None]
@@ -187,7 +187,7 @@ def mel_spectrogram(samples: Samples) -> Floats:
 def mel_filters() -> npt.NDArray[np.float64]:
     """Compute triangles of equal area on Slaney's mel scale, ``float64 (80, bins)``."""
     edges = _hertz(np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), MELS + 2))
-    bins = np.fft.rfftfreq(_FFT, 1 / SPEECH_RATE)
+    bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
     triangles: npt.NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling))

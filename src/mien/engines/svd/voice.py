@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mien.media.audio import SPEECH_RATE, Samples
+from mien.media.audio import SAMPLE_RATE_HZ, Samples
 
 STATES: Final = 5
 """Whisper-tiny's embedding, three layers and the normalised last one."""
@@ -25,8 +25,8 @@ _STRIDE: Final = 4
 _PER_STEP: Final = 640
 """Samples of two hidden states."""
 
-_PIECE: Final = 30 * SPEECH_RATE
-_OVERLAP: Final = 2 * SPEECH_RATE
+_PIECE: Final = 30 * SAMPLE_RATE_HZ
+_OVERLAP: Final = 2 * SAMPLE_RATE_HZ
 
 Encode = Callable[[Samples], Tensor]
 """Samples of at most 30 s to hidden states ``(T, 5, C)``, 50 a second."""
@@ -49,7 +49,7 @@ def hidden_states(samples: Samples, encode: Encode) -> Tensor:
 
 
 def _pieces(samples: Samples, encode: Encode) -> Iterator[tuple[int, Tensor]]:
-    rate = SPEECH_RATE // 50
+    rate = SAMPLE_RATE_HZ // 50
     half = _OVERLAP // 2 // rate
     start = 0
     while True:
@@ -83,7 +83,7 @@ def whisper_encoder(net: Any, device: torch.device) -> Encode:  # noqa: ANN401
     extract = WhisperFeatureExtractor(feature_size=net.config.num_mel_bins)
 
     def encode(samples: Samples) -> Tensor:
-        given = extract(samples, sampling_rate=SPEECH_RATE, return_tensors="pt").input_features
+        given = extract(samples, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt").input_features
         wide = 2 * net.config.max_source_positions
         with torch.inference_mode():
             told = net(
