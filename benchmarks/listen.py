@@ -17,9 +17,8 @@ import torch
 from record import ROOT, table, write_section
 
 from mien.media.audio import SAMPLE_RATE_HZ
-from mien.speech.features import MELS, RATE
-from mien.speech.labels import HEARD
-from mien.speech.listener import Listener
+from mien.speech.features import FEATURES_PER_SECOND, MELS
+from mien.speech.listener import VOICE_EMOTIONS, Listener
 from mien.training.listener import ListenerConfig
 from mien.training.listener.data import SPEEDS, SpeechData, load_data
 from mien.training.listener.sampling import Excerpts
@@ -43,7 +42,7 @@ def statistics(rows: np.ndarray) -> np.ndarray:
             cepstra.mean(0), cepstra.std(0), *np.percentile(cepstra, [10, 90], axis=0),
             np.diff(cepstra, axis=0).std(0), (cepstra[5:] - cepstra[:-5]).std(0),
             [pitch.mean(), pitch.std(), *np.percentile(pitch, [5, 50, 95]), voiced.mean(),
-             np.abs(np.diff(pitch)).mean(), len(rows) / RATE],
+             np.abs(np.diff(pitch)).mean(), len(rows) / FEATURES_PER_SECOND],
         ]
     )  # fmt: skip
 
@@ -51,8 +50,8 @@ def statistics(rows: np.ndarray) -> np.ndarray:
 def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Predict the labels of ``test`` by multinomial logistic regression."""
     x, y = torch.tensor(train, dtype=torch.float32), torch.tensor(labels)
-    weights = torch.zeros(x.shape[1], len(HEARD), requires_grad=True)
-    bias = torch.zeros(len(HEARD), requires_grad=True)
+    weights = torch.zeros(x.shape[1], len(VOICE_EMOTIONS), requires_grad=True)
+    bias = torch.zeros(len(VOICE_EMOTIONS), requires_grad=True)
     optimiser = torch.optim.LBFGS([weights, bias], max_iter=300)
 
     def closure() -> torch.Tensor:
@@ -105,8 +104,8 @@ def main() -> None:
     for corpus in ("ravdess", "nemo", "urdu", "emodb"):
         here = [i for i in held if data.utterances[i].corpus == corpus]
         truth, speaker = data.emotion[here], data.speaker[here]
-        bias = np.isin(np.arange(len(HEARD)), truth)
-        alone = [(listener.say(embedding[i][None])[0][0] * bias).argmax() for i in here]
+        bias = np.isin(np.arange(len(VOICE_EMOTIONS)), truth)
+        alone = [(listener.classify(embedding[i][None])[0][0] * bias).argmax() for i in here]
         beside = []
         for _ in range(DRAWS):
             guess = []
@@ -114,9 +113,9 @@ def main() -> None:
                 own = [j for j in here if j != i and data.speaker[j] == data.speaker[i]]
                 neutral = [j for j in own if data.emotion[j] == 0]
                 if neutral:
-                    said = listener._say_of_views(views[i], views[int(rng.choice(neutral))])
+                    said = listener.classify_views(views[i], views[int(rng.choice(neutral))])
                 else:
-                    said = listener.say(embedding[i][None])[0][0]
+                    said = listener.classify(embedding[i][None])[0][0]
                 guess.append((said * bias).argmax())
             beside.append(recall(np.array(guess), truth))
         simple = baseline(data, excerpts, corpus)
@@ -127,9 +126,9 @@ def main() -> None:
             "beside one neutral clip", "linear alone", "linear, minus neutral"]  # fmt: skip
     single = Listener(threads=1)
     sound = np.tile(np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ * 10) * 0.05, 6)
-    single.listen(sound.astype(np.float32))
+    single.analyse(sound.astype(np.float32))
     start = perf_counter()
-    single.listen(sound.astype(np.float32))
+    single.analyse(sound.astype(np.float32))
     speed = 60 / (perf_counter() - start)
     text = (
         "Unweighted accuracy on speakers held out from all training, among the labels the corpus "

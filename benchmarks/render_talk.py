@@ -56,8 +56,8 @@ def main() -> None:
             report = mien.talk(source, args.speech, clip, "happy", overwrite=True,
                                settings=TalkSettings(side=512))  # fmt: skip
             speeds.append(report.frames_per_second)
-        quiet = Articulator().listen(np.zeros(32_000, np.float32))
-        spoken = Articulator().listen(read_speech(args.speech))
+        quiet = Articulator().articulate(np.zeros(32_000, np.float32))
+        spoken = Articulator().articulate(read_speech(args.speech))
     rows = [
         ["frames/s at 512 pixels, start included, median", float(np.median(speeds))],
         ["slowest portrait", float(np.min(speeds))],

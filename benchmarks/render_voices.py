@@ -17,7 +17,6 @@ from render_faces import tile
 
 from mien.datasets.manifest import read_manifest
 from mien.emotion.request import Emotion
-from mien.emotion.resolve_mesh import look_like
 from mien.media.still import read_still, write_still
 from mien.pipelines.job import Job
 from mien.pipelines.mesh_edit import edit
@@ -53,11 +52,11 @@ def main() -> None:
         write_still(args.out / f"{portrait.stem}.png", read_still(portrait))
     for clip in clips:
         plain = [u.path for u in held if u.speaker == clip.speaker and u.emotion == "neutral"]
-        look, _ = look_like([clip.path], plain[:1] if args.neutral else [])
+        neutral = plain[:1] if args.neutral else None
         tiles = []
         for portrait in portraits:
             target = args.out / f"{portrait.stem}__{clip.path.stem}.png"
-            request = Emotion.parse(like=look)
+            request = Emotion.parse(like=clip.path, neutral=neutral)
             edit(Job(portrait, target, request, overwrite=True))
             cases.append([portrait.stem, clip.path.stem, clip.emotion])
             tiles.append(tile(read_still(target)))

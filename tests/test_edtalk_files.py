@@ -17,9 +17,8 @@ pytest.importorskip("safetensors")
 
 import mien as package
 from mien.cmet.transfer import WINDOW
-from mien.emotion.request import Emotion, Timeline
-from mien.emotion.resolve_edtalk import Voices, Wish, label_voices
-from mien.emotion.resolve_mesh import look_like
+from mien.emotion.request import Emotion, Request, Timeline
+from mien.emotion.resolve_edtalk import EDTalkResolver, SemanticTarget, label_voices
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.motion import Motion
 from mien.errors import InputError, MissingExtraError, WeightsError
@@ -33,13 +32,14 @@ from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import FrameFaces
 from mien.pipelines.job import Job
 from mien.pipelines.models import EDTalkModels
+from mien.speech.analysis import VoiceAnalysis
 from mien.weights.manifest import GENERATOR
 from mien.weights.store import Store
 
 from .command import mien
 from .conftest import MakeClip
 from .published import SPEC, tiny_emotion2vec, tiny_store
-from .speech.voices import buzz, write_sound
+from .speech.voices import buzz, count_decodings, write_sound
 
 CPU = EDTalkSettings("cpu")
 
@@ -140,8 +140,7 @@ def test_voices_and_their_neutral(
     small_ears: Store, demo_face: Path, voice: Path, tmp_path: Path
 ) -> None:
     plain = write_sound(tmp_path / "plain.wav", buzz(2.0, 120))
-    look, _ = look_like([voice], [plain])
-    request = Emotion.parse(like=look)
+    request = Emotion.parse(like=voice, neutral=plain)
     edtalk.run(Job(demo_face, tmp_path / "a.png", request), CPU, small_ears)
     assert np.abs(read_still(tmp_path / "a.png").astype(int) - read_still(demo_face)).max() > 5
 
@@ -149,40 +148,41 @@ def test_voices_and_their_neutral(
 def test_a_face_gives_its_coefficients(
     store: Store, demo_face: Path, demo_clip: Path, tmp_path: Path
 ) -> None:
-    look, _ = look_like([demo_face])
-    report = edtalk.run(Job(demo_clip, tmp_path / "a.mp4", Emotion.parse(like=look)), CPU, store)
+    request = Emotion.parse(like=demo_face)
+    report = edtalk.run(Job(demo_clip, tmp_path / "a.mp4", request), CPU, store)
     assert report.emotion["looks"][0]["by"] == "face"
 
 
-def _voices(clip: Path, **more: object) -> Voices:
-    return Voices(tiny_emotion2vec, clip, **more)  # type: ignore[arg-type]
+def _resolver(request: Request, clip: Path, **more: object) -> EDTalkResolver:
+    return EDTalkResolver(request, VoiceAnalysis(clip), tiny_emotion2vec, **more)  # type: ignore[arg-type]
 
 
 def test_names_mix_by_strength(demo_face: Path) -> None:
     named = label_voices()
     assert len(named) == 14
-    wish = _voices(demo_face).at(Emotion.parse("happy:0.5,sad:0.25", intensity=0.8), 0.0)
+    request = Emotion.parse("happy:0.5,sad:0.25", intensity=0.8)
+    target = _resolver(request, demo_face).at(0.0)
     mixed = (2 * named["happy"] + named["sad"]) / 3 - named["neutral"]
-    assert wish.vector is not None
-    assert np.allclose(wish.vector, mixed, atol=1e-4)
-    assert wish.strength == pytest.approx(0.6)
+    assert target.vector is not None
+    assert np.allclose(target.vector, mixed, atol=1e-4)
+    assert target.strength == pytest.approx(0.6)
 
 
 def test_own_coefficients_of_labels_come_first(demo_face: Path) -> None:
     own = np.ones(10, np.float32)
-    wish = _voices(demo_face, labels={"happy": own}).at(Emotion.parse("happy:0.7"), 0.0)
-    assert wish.vector is None
-    assert wish.targets[0][1] == pytest.approx(0.7)
+    target = _resolver(Emotion.parse("happy:0.7"), demo_face, labels={"happy": own}).at(0.0)
+    assert target.vector is None
+    assert target.coefficients[0][1] == pytest.approx(0.7)
 
 
 def test_a_timeline_fades(demo_face: Path) -> None:
     line = Timeline.from_data(
         [{"at": 1, "emotion": "happy", "fade": 1}, {"at": 3, "emotion": "sad", "fade": 1}]
     )
-    voices = _voices(demo_face)
-    assert voices.at(line, 0.5).weight == 0
-    assert 0 < voices.at(line, 1.5).weight < 1
-    between = voices.at(line, 3.5)
+    resolver = _resolver(line, demo_face)
+    assert resolver.at(0.5).weight == 0
+    assert 0 < resolver.at(1.5).weight < 1
+    between = resolver.at(3.5)
     assert between.strength == pytest.approx(1.0)
     named = label_voices()
     assert between.vector is not None
@@ -193,14 +193,43 @@ def test_a_timeline_fades(demo_face: Path) -> None:
 def test_a_timeline_is_checked_to_its_end(demo_face: Path) -> None:
     line = Timeline.from_data([{"at": 1, "emotion": "happy"}, {"at": 9, "au": "12=1"}])
     with pytest.raises(InputError, match="mesh engine"):
-        _voices(demo_face).check(line)
+        _resolver(line, demo_face).check()
 
 
 def test_what_edtalk_does_not_know_is_refused(demo_face: Path) -> None:
     with pytest.raises(InputError, match="mesh engine"):
-        _voices(demo_face).at(Emotion.parse("sad", au="12=0.5"), 0.0)
+        _resolver(Emotion.parse("sad", au="12=0.5"), demo_face).check()
     with pytest.raises(InputError, match="no sound"):
-        _voices(demo_face).at(Emotion.parse("neutral"), 0.0)
+        _resolver(Emotion.parse("neutral"), demo_face).check()
+
+
+def test_the_own_voice_over_time_beside_its_neutral(voice: Path, tmp_path: Path) -> None:
+    plain = write_sound(tmp_path / "plain.wav", buzz(2.0, 120))
+    from mien.media.audio import read_speech
+    from mien.speech.emotion2vec import embed
+
+    net, samples = tiny_emotion2vec(), read_speech(voice)
+    target = _resolver(Emotion.parse("auto", neutral=plain), voice).at(0.5)
+    assert target.vector is not None
+    expected = embed(net, samples) - embed(net, read_speech(plain))
+    assert np.allclose(target.vector, expected, atol=1e-5), "2 s lie within one span of 3 s"
+
+
+@pytest.mark.parametrize("emotion", ["auto", "neutral", "happy"])
+def test_the_speech_of_a_portrait_is_decoded_once(
+    emotion: str, small_ears: Store, demo_face: Path, voice: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("mien.emotion.resolve_edtalk.label_voices", _small_label_voices)
+    opened = count_decodings(monkeypatch)
+    request = Emotion.parse(emotion)
+    edtalk.run(Job(demo_face, tmp_path / "a.mp4", request, speech=voice), CPU, small_ears)
+    assert opened == {voice: 1}
+
+
+def _small_label_voices() -> dict[str, np.ndarray]:
+    """Voices of the tiny emotion2vec's size."""
+    return {name: voice[:64] for name, voice in label_voices().items()}
 
 
 class _Plain:
@@ -246,7 +275,7 @@ def test_the_connector_sees_25_frames_a_second(rate: int, demo_face: Path) -> No
         seen.append((reference.copy(), code))
         return np.full((WINDOW, 10), len(seen), np.float32)
 
-    wish = Wish(np.zeros(4, np.float32), 1.0)
+    wish = SemanticTarget(np.zeros(4, np.float32), 1.0)
     mover = Mover(engine, connect, lambda time: wish, SourceFrames(engine))  # type: ignore[arg-type]
     at = [Fraction(i, rate) for i in range(rate)]
     out = list(mover.move(_shots(demo_face, at)))
@@ -280,7 +309,7 @@ def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> 
     mover = Mover(
         engine,
         connect,
-        lambda time: Wish(vector, 1.0),
+        lambda time: SemanticTarget(vector, 1.0),
         SourceFrames(engine),  # type: ignore[arg-type]
     )
     list(mover.move(shots))
@@ -288,7 +317,7 @@ def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> 
     fresh = Mover(
         reading,
         connect,
-        lambda time: Wish(None, 0.0),
+        lambda time: SemanticTarget(None, 0.0),
         SourceFrames(reading),
         np.zeros((23, 6), np.float32),
     )  # type: ignore[arg-type]
@@ -309,7 +338,7 @@ def test_memory_does_not_grow_with_length(demo_face: Path) -> None:
     mover = Mover(
         engine,  # type: ignore[arg-type]
         lambda r, v, x: x,
-        lambda time: Wish(np.zeros(4, np.float32), 1.0),
+        lambda time: SemanticTarget(np.zeros(4, np.float32), 1.0),
         SourceFrames(engine),  # type: ignore[arg-type]
     )
     for _ in mover.move(counted()):

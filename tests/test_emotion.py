@@ -9,27 +9,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.emotion.request import EASINGS, Emotion, Timeline
+from mien.emotion.request import EASINGS, NAMES, Emotion, Request, Timeline, build_request
+from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
+from mien.emotion.synonyms import suggest
 from mien.errors import InputError
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES
 
-NAMES = [name for name in RECIPES if name != "neutral"]
+BASIC = [name for name in RECIPES if name != "neutral"]
+
+
+def target(request: Request, time: float = 0.0) -> EmotionTarget:
+    return MeshResolver(request).at(time)
 
 
 def test_every_form_is_read() -> None:
-    assert np.allclose(Emotion.parse("sad").expression_at(), RECIPES["sad"].expression())
+    assert np.allclose(target(Emotion.parse("sad")).expression, RECIPES["sad"].expression())
     assert np.allclose(
-        Emotion.parse(" Sad : 0.5 ").expression_at(), RECIPES["sad"].expression() / 2
+        target(Emotion.parse(" Sad : 0.5 ")).expression, RECIPES["sad"].expression() / 2
     )
-    mix = Emotion.parse("happy:0.7,surprised:0.4").expression_at()
+    mix = target(Emotion.parse("happy:0.7,surprised:0.4")).expression
     expected = 0.7 * RECIPES["happy"].expression() + 0.4 * RECIPES["surprised"].expression()
     assert np.allclose(mix, expected)
-    units = Emotion.parse(au="12L=0.8,4=0.5,AU45").expression_at()
+    units = target(Emotion.parse(au="12L=0.8,4=0.5,AU45")).expression
     assert units[INDEX["12L"]] == np.float32(0.8)
     assert units[INDEX["12R"]] == 0
     assert units[INDEX["4L"]] == units[INDEX["4R"]] == np.float32(0.5)
     assert units[INDEX["43L"]] == 1
-    both = Emotion.parse("angry", au="12=0.3", intensity=0.5).expression_at()
+    both = target(Emotion.parse("angry", au="12=0.3", intensity=0.5)).expression
     assert both[INDEX["12L"]] == pytest.approx(0.15)
 
 
@@ -42,6 +48,55 @@ def test_unknown_emotions_list_the_valid_ones(name: str) -> None:
 def test_a_near_miss_is_suggested() -> None:
     with pytest.raises(InputError, match="Did you mean surprised"):
         Emotion.parse("suprised")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("afraid", "fear"), ("scared", "fear"), ("anxious", "fear"), ("joy", "happy"),
+        ("glad", "happy"), ("calm", "neutral"), ("relaxed", "neutral"), ("excited", "happy"),
+        ("bored", "neutral"), ("mad", "angry"), ("furious", "angry"), ("upset", "sad"),
+        ("unhappy", "sad"), ("shocked", "surprised"), ("astonished", "surprised"),
+        ("grossed out", "disgusted"), ("unhapy", "sad"), ("anoyed", "angry"),
+        ("disgustd", "disgusted"), ("content", "neutral"), ("unsurprised", None),
+        ("unafraid", None), ("fearless", None),
+        ("discontent", None), ("undisgusted", None), ("qwerty", None), ("", None),
+    ],
+)  # fmt: skip
+def test_suggestions_know_synonyms_and_never_name_the_opposite(
+    name: str, meant: str | None
+) -> None:
+    assert suggest(name, NAMES) == meant
+    with pytest.raises(InputError) as error:
+        Emotion(((name, 1.0),))
+    assert (f"Did you mean {meant}?" in str(error.value)) == (meant is not None)
+
+
+def test_suggestions_are_valid_names() -> None:
+    assert suggest("joy", ["sad", "angry"]) is None
+    assert suggest("sadd", ["sad", "angry"]) == "sad"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"emotion": 3}, "emotion must be text such as"),
+        ({"emotion": np.zeros(3)}, "emotion must be text .* got ndarray"),
+        ({"emotion": "sad", "au": 12}, "au must be text"),
+        ({"emotion": "sad", "intensity": "high"}, "from 0 to 1.5; got 'high'"),
+        ({"emotion": "sad", "intensity": True}, "from 0 to 1.5; got True"),
+        ({"like": 3}, "like must be a file or a list of files; got 3"),
+        ({"like": [3]}, "like must be a file or a list of files"),
+        ({"emotion": "auto", "neutral": 3}, "neutral must be a file or a list of files"),
+        ({"timeline": 3}, "timeline must be the path of a JSON file; got 3"),
+        ({"timeline": "t.json", "emotion": "sad"}, "--timeline excludes --emotion"),
+        ({"timeline": "t.json", "intensity": float("nan")}, "cannot be opened|from 0 to 1.5"),
+        ({}, "No emotion was named"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_request(**arguments)  # type: ignore[arg-type]
 
 
 def test_unknown_units_list_the_valid_ones() -> None:
@@ -66,13 +121,15 @@ def test_words_are_no_numbers() -> None:
         Emotion.parse("sad:much")
 
 
-@given(st.sampled_from(NAMES), st.floats(0, 1.5), st.floats(0, 1.5))
+@given(st.sampled_from(BASIC), st.floats(0, 1.5), st.floats(0, 1.5))
 def test_intensity_is_monotone(name: str, a: float, b: float) -> None:
     low, high = sorted((a, b))
-    size = [np.linalg.norm(Emotion.parse(name, intensity=i).expression_at()) for i in (low, high)]
+    size = [
+        np.linalg.norm(target(Emotion.parse(name, intensity=i)).expression) for i in (low, high)
+    ]
     assert size[0] <= size[1]
-    assert not Emotion.parse(name, intensity=0).expression_at().any()
-    assert Emotion.parse(name, intensity=0).presence_at() == 0
+    assert not target(Emotion.parse(name, intensity=0)).expression.any()
+    assert target(Emotion.parse(name, intensity=0)).presence == 0
 
 
 KEYS = st.lists(
@@ -96,23 +153,25 @@ def test_a_timeline_never_jumps(keys: list[dict[str, object]]) -> None:
     timeline = Timeline.from_data(keys)
     step = 1 / 200
     fastest = 2.0 / min(float(k["fade"]) for k in keys)  # type: ignore[arg-type]
-    largest = 2 * 1.5 * max(np.abs(RECIPES[n].expression()).max() for n in NAMES)
+    largest = 2 * 1.5 * max(np.abs(RECIPES[n].expression()).max() for n in BASIC)
     times = np.arange(0, 12.5, step)
-    values = np.stack([timeline.expression_at(t) for t in times])
+    values = np.stack([target(timeline, t).expression for t in times])
     assert np.abs(np.diff(values, axis=0)).max() <= fastest * largest * step * len(keys) + 1e-4
-    assert not timeline.expression_at(0).any()
+    assert not target(timeline, 0).expression.any()
     last = timeline.keys[-1]
     if all(k is last or k.at + k.fade <= 12.4 for k in timeline.keys):
-        assert np.allclose(timeline.expression_at(99), last.emotion.expression_at(), atol=1e-5)
+        assert np.allclose(
+            target(timeline, 99).expression, target(last.emotion).expression, atol=1e-5
+        )
 
 
 def test_a_timeline_file(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text(json.dumps({"timeline": [{"at": 1, "emotion": "sad", "fade": 1}]}))
     timeline = Timeline.load(path, intensity=0.5)
-    assert not timeline.expression_at(1.0).any()
-    assert np.allclose(timeline.expression_at(3), RECIPES["sad"].expression() / 2)
-    assert timeline.presence_at(3) == 0.5
+    assert not target(timeline, 1.0).expression.any()
+    assert np.allclose(target(timeline, 3).expression, RECIPES["sad"].expression() / 2)
+    assert target(timeline, 3).presence == 0.5
     assert json.dumps(timeline.describe())
 
 

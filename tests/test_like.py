@@ -1,4 +1,4 @@
-"""Looks out of voices and faces: requests, timelines, the command line."""
+"""Emotions that refer to voices and faces: requests, timelines, the command line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.api import _enliven, edit, request_from
+from mien.api import edit, talk
 from mien.cmet.mesh import Expresser
 from mien.cmet.sharpen import clarify
-from mien.emotion.expression_track import PRESETS, Look, presets
-from mien.emotion.prosody import Living, course, course_of
-from mien.emotion.request import Emotion, Timeline
-from mien.emotion.resolve_mesh import follow_voice, look_like
+from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, gain, presets
+from mien.emotion.references import FaceReference, OwnVoice, VoiceReference
+from mien.emotion.request import Emotion, Request, Timeline, build_request
+from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES
 from mien.media.still import read_still, write_still
+from mien.pipelines.mesh_talk import TalkSettings
+from mien.speech.analysis import PROSODY_SECONDS, VoiceAnalysis
 
-from .speech.voices import buzz, write_sound
+from .speech.voices import buzz, count_decodings, write_sound
+
+
+def target(request: Request, time: float = 0.0) -> EmotionTarget:
+    return MeshResolver(request).at(time)
+
+
+def like(*paths: Path, neutral: Path | None = None) -> np.ndarray:
+    """The expression of voices or a face, action units."""
+    return target(Emotion.parse(like=paths, neutral=neutral)).expression
 
 
 @pytest.fixture
@@ -59,18 +70,20 @@ def film(tmp_path: Path, demo_clip: Path) -> Path:
 def test_presets_are_emotions_like_any_other() -> None:
     assert set(PRESETS) < set(presets())
     for name in PRESETS:
-        whole = Emotion.parse(name).expression_at()
-        assert np.allclose(Emotion.parse(f"{name}:0.5").expression_at(), whole / 2, atol=1e-6)
-        assert 0.3 < np.linalg.norm(whole) < 3
-        assert Emotion.parse(name).presence_at() == 1
-    mix = Emotion.parse("sarcastic:0.5,happy:0.5", au="4=0.2").expression_at()
-    parts = 0.5 * presets()["sarcastic"].look.expression_at(0) + 0.5 * RECIPES["happy"].expression()
+        whole = target(Emotion.parse(name))
+        assert np.allclose(
+            target(Emotion.parse(f"{name}:0.5")).expression, whole.expression / 2, atol=1e-6
+        )
+        assert 0.3 < np.linalg.norm(whole.expression) < 3
+        assert whole.presence == 1
+    mix = target(Emotion.parse("sarcastic:0.5,happy:0.5", au="4=0.2")).expression
+    parts = 0.5 * presets()["sarcastic"].expression + 0.5 * RECIPES["happy"].expression()
     parts[[INDEX["4L"], INDEX["4R"]]] += 0.2
     assert np.allclose(mix, parts, atol=1e-6)
 
 
 def test_presets_differ_from_each_other() -> None:
-    faces = np.stack([presets()[name].look.expression_at(0) for name in PRESETS])
+    faces = np.stack([presets()[name].expression for name in PRESETS])
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
     assert (faces @ faces.T - np.eye(len(faces))).max() < 0.97
 
@@ -81,85 +94,92 @@ def test_presets_were_made_by_these_nets() -> None:
     expresser = Expresser()
     with (files("mien") / "assets" / "presets.npz").open("rb") as file:
         stored = dict(np.load(file, allow_pickle=False))
-    for vector, heard in zip(stored["vectors"], stored["heard"], strict=True):
-        assert np.allclose(expresser.expression(vector), np.clip(heard, -1.6, 1.6), atol=0.08)
+    for vector, shown in zip(stored["vectors"], stored["heard"], strict=True):
+        assert np.allclose(expresser.expression(vector), np.clip(shown, -1.6, 1.6), atol=0.08)
 
 
-def test_a_voice_becomes_a_look(voice: Path) -> None:
-    look, _ = look_like([voice])
-    assert look.expressions.shape == (1, len(ACTION_UNITS))
-    assert np.isfinite(look.expressions).all()
-    again, _ = look_like([voice, voice])
-    assert np.allclose(look.expression_at(0), again.expression_at(9), atol=1e-3)
-    itself, _ = look_like([voice], [voice])
-    assert np.abs(itself.expression_at(0)).max() < 0.05
+def test_a_voice_becomes_an_expression(voice: Path) -> None:
+    assert like(voice).shape == (len(ACTION_UNITS),)
+    assert np.isfinite(like(voice)).all()
+    assert np.allclose(like(voice), like(voice, voice), atol=1e-3)
+    assert np.abs(like(voice, neutral=voice)).max() < 0.05
 
 
-def test_short_and_silent_voices_are_said(tmp_path: Path) -> None:
+def test_short_and_silent_voices_are_reported(tmp_path: Path) -> None:
     short = write_sound(tmp_path / "short.wav", buzz(0.6))
-    _, warnings = look_like([short])
-    assert any("at least 2 s" in warning for warning in warnings)
+    resolver = MeshResolver(Emotion.parse(like=short))
+    resolver.check()
+    assert any("at least 2 s" in warning for warning in resolver.warnings)
     silent = write_sound(tmp_path / "silent.wav", np.zeros(32_000, np.float32))
-    look, warnings = look_like([silent])
-    assert not look.expressions.any()
-    assert any("silent" in warning for warning in warnings)
+    resolver = MeshResolver(Emotion.parse(like=silent))
+    assert not resolver.at(0.0).expression.any()
+    assert any("silent" in warning for warning in resolver.warnings)
     with pytest.raises(InputError, match="Nobody speaks"):
-        look_like([short], [silent])
+        MeshResolver(Emotion.parse(like=short, neutral=silent)).check()
 
 
-def test_a_face_becomes_a_look(demo_face: Path, tmp_path: Path) -> None:
+def test_a_face_becomes_an_expression(demo_face: Path, tmp_path: Path) -> None:
     smiling = tmp_path / "smile.png"
     edit(demo_face, smiling, "happy")
-    happy, _ = look_like([smiling])
-    plain, _ = look_like([demo_face])
     corner = INDEX["12L"]
-    assert happy.expression_at(0)[corner] > plain.expression_at(0)[corner] + 0.3
+    assert like(smiling)[corner] > like(demo_face)[corner] + 0.3
     with pytest.raises(InputError, match="neutral voice belongs to a voice"):
-        look_like([demo_face], [smiling])
+        Emotion.parse(like=demo_face, neutral=smiling)
     with pytest.raises(InputError, match="one face"):
-        look_like([demo_face, smiling])
+        Emotion.parse(like=[demo_face, smiling])
     nobody = tmp_path / "nobody.png"
     write_still(nobody, np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(FaceNotFoundError):
-        look_like([nobody])
+        MeshResolver(Emotion.parse(like=nobody)).check()
 
 
 def test_a_silent_clip_is_a_face(demo_clip: Path) -> None:
-    look, _ = look_like([demo_clip])
-    assert look.expressions.shape == (1, len(ACTION_UNITS))
+    request = Emotion.parse(like=demo_clip)
+    assert request.references == ((FaceReference(demo_clip), 1.0),)
+    assert target(request).expression.shape == (len(ACTION_UNITS),)
 
 
 def test_auto_follows_the_voice(film: Path, demo_clip: Path) -> None:
-    look, _ = follow_voice(film)
-    assert len(look.times) > 10
-    early, late = look.expression_at(0.5), look.expression_at(3.5)
+    resolver = MeshResolver(Emotion.parse("auto"), VoiceAnalysis(film))
+    resolver.check()
+    early, late = resolver.at(1.0).expression, resolver.at(3.0).expression
     assert np.abs(early - late).max() > 0.02
-    steps = np.abs(np.diff([look.expression_at(t) for t in np.arange(0, 4, 0.04)], axis=0))
-    assert steps.max() < 0.12, "no jumps"
+    shown = [resolver.at(t).expression for t in np.arange(0.5, 3.5, 0.04)]
+    assert np.abs(np.diff(shown, axis=0)).max() < 0.12, "no jumps"
     with pytest.raises(InputError, match="no sound"):
-        follow_voice(demo_clip)
+        MeshResolver(Emotion.parse("auto"), VoiceAnalysis(demo_clip)).check()
+    with pytest.raises(InputError, match="auto follows"):
+        MeshResolver(Emotion.parse("auto")).check()
 
 
 def test_requests_are_put_together(film: Path, voice: Path, demo_clip: Path) -> None:
-    request, _ = request_from(film, "auto:0.8,happy:0.2", au="4=0.1")
+    request = build_request("auto:0.8,happy:0.2", au="4=0.1", neutral=voice)
     assert isinstance(request, Emotion)
-    assert request.describe()["looks"][0]["strength"] == 0.8
-    request, _ = request_from(film, "sad:0.3", like=voice, intensity=0.5)
+    assert request.references == ((OwnVoice((voice,)), 0.8),)
+    description = request.describe(film)
+    assert description["looks"] == [
+        {"name": "auto", "strength": 0.8, "by": "voice", "voice": str(film)}
+    ]
+    request = build_request("sad:0.3", like=voice, intensity=0.5)
     assert request.describe()["looks"][0]["like"] == [str(voice)]
-    half = Emotion.parse("sad:0.3", intensity=0.5).expression_at()
-    like, _ = look_like([voice])
-    assert np.allclose(request.expression_at(1.0), half + 0.5 * like.expression_at(0), atol=1e-5)
+    half = target(Emotion.parse("sad:0.3", intensity=0.5)).expression
+    assert np.allclose(target(request, 1.0).expression, half + 0.5 * like(voice), atol=1e-5)
     for arguments, word in (
         ({"neutral": voice}, "neutral belongs"),
         ({"emotion": "sad", "neutral": voice}, "neutral belongs"),
-        ({"emotion": "auto"}, "no sound"),
         ({"emotion": "sadd", "like": voice}, "sadd"),
         ({"like": "none.wav"}, "no file"),
         ({"like": voice, "intensity": float("nan")}, "intensity"),
         ({"emotion": Emotion.parse("sad"), "like": voice}, "carries its own"),
     ):
         with pytest.raises(InputError, match=word):
-            request_from(demo_clip, **arguments)  # type: ignore[arg-type]
+            build_request(**arguments)  # type: ignore[arg-type]
+    for request in (
+        build_request("auto", neutral="none.wav"),
+        build_request(Emotion(references=((VoiceReference((Path("none.wav"),)), 1.0),))),
+    ):
+        with pytest.raises(InputError, match="no file"):
+            MeshResolver(request, VoiceAnalysis(film)).check()
 
 
 def test_timelines_take_voices_and_auto(film: Path, voice: Path, tmp_path: Path) -> None:
@@ -170,59 +190,97 @@ def test_timelines_take_voices_and_auto(film: Path, voice: Path, tmp_path: Path)
         {"at": 3, "emotion": "romantic:0.5"},
     ]
     path.write_text(json.dumps(entries))
-    request, _ = request_from(film, timeline=path)
+    request = build_request(timeline=path, neutral=voice)
     assert isinstance(request, Timeline)
-    like, _ = look_like([voice])
-    assert np.allclose(request.expression_at(2.9), like.expression_at(0), atol=1e-4)
+    assert request.keys[0].emotion.references == ((OwnVoice((voice,)), 1.0),)
+    assert request.keys[1].emotion.references == ((VoiceReference((voice,)), 1.0),)
+    resolver = MeshResolver(request, VoiceAnalysis(film, "prosody"))
+    factor = GainCurve.of(VoiceAnalysis(film, "prosody").prosody).at(2.9)
+    assert np.allclose(resolver.at(2.9).expression, factor * like(voice), atol=1e-4)
     for entry, word in (
-        ({"at": 0, "neutral": "a.wav"}, "neutral belongs"),
+        ({"at": 0, "emotion": "sad", "neutral": "a.wav"}, "neutral belongs"),
         ({"at": 0, "like": 3}, "like must be"),
         ({"at": 0, "like": "none.wav"}, "no file"),
     ):
         path.write_text(json.dumps([entry]))
         with pytest.raises(InputError, match=f"Entry 1.*{word}"):
-            request_from(film, timeline=path)
-    with pytest.raises(InputError, match="auto follows"):
-        Emotion.parse("auto")
+            build_request(timeline=path)
+    path.write_text(json.dumps([{"at": 0, "like": voice.name}]))
+    with pytest.raises(InputError, match="neutral belongs"):
+        build_request(timeline=path, neutral=voice)
 
 
 @given(st.floats(0, 60))
-def test_a_moving_look_is_continuous(time: float) -> None:
+def test_a_track_is_continuous(time: float) -> None:
     rng = np.random.default_rng(0)
-    look = Look(
-        "x",
+    track = ExpressionTrack(
         np.arange(0, 20, 0.5),
         rng.normal(0, 1, (40, len(ACTION_UNITS))).astype(np.float32),
         np.linspace(0, 1, 40, dtype=np.float32),
-        {},
     )
-    before, after = look.expression_at(time), look.expression_at(time + 1e-3)
+    before, after = track.expression_at(time), track.expression_at(time + 1e-3)
     assert np.abs(before - after).max() < 0.05
-    assert 0 <= look.presence_at(time) <= 1
+    assert 0 <= track.presence_at(time) <= 1
 
 
-def test_life_is_slow_and_bounded() -> None:
+def test_the_gain_is_slow_and_bounded() -> None:
     rng = np.random.default_rng(0)
-    values = course(rng.normal(0, 1, 300).astype(np.float32), rng.random(300).astype(np.float32))
+    values = gain(rng.normal(0, 1, 300).astype(np.float32), rng.random(300).astype(np.float32))
     assert 0.2 < values.min() <= values.max() <= 1.3
     assert np.abs(np.diff(values)).max() < 0.15, "a tenth of a second"
     assert values[0] < values[20:-20].min()
-    assert np.array_equal(course(np.full(50, -2.0, np.float32), np.zeros(50)), np.ones(50))
+    silence = np.full(50, -2.0, np.float32)
+    assert np.array_equal(gain(silence, np.zeros(50, np.float32)), np.ones(50))
+    place = np.arange(len(values)) * PROSODY_SECONDS
+    for time in (-1.0, 0.0, 0.05, 3.21, 29.87, 29.9, 40.0):
+        assert GainCurve(values).at(time) == float(np.interp(time, place, values))
 
 
-def test_only_what_comes_from_voices_lives(film: Path, demo_clip: Path, demo_face: Path) -> None:
+def test_only_what_comes_from_voices_follows_prosody(
+    film: Path, demo_clip: Path, demo_face: Path
+) -> None:
     named, preset = Emotion.parse("sad"), Emotion.parse("romantic")
-    assert _enliven(named, film) is named
-    assert _enliven(preset, demo_face) is preset
-    assert _enliven(preset, demo_clip) is preset, "no sound"
-    living = _enliven(preset, film)
-    assert isinstance(living, Living)
-    factors = [
-        float(np.linalg.norm(living.expression_at(t)) / np.linalg.norm(preset.expression_at(t)))
-        for t in np.arange(0, 4, 0.1)
-    ]
-    assert max(factors) - min(factors) > 0.1
-    assert len(course_of(film).values) == pytest.approx(40, abs=2)
+
+    def factors(emotion: Emotion, clip: Path, **more: bool) -> list[float]:
+        resolver = MeshResolver(emotion, VoiceAnalysis(clip), **more)
+        whole = np.linalg.norm(target(emotion).expression)
+        times = np.arange(0, 4, 0.1)
+        return [float(np.linalg.norm(resolver.at(t).expression) / whole) for t in times]
+
+    assert np.allclose(factors(named, film), 1)
+    assert np.allclose(factors(preset, demo_face), 1)
+    assert np.allclose(factors(preset, demo_clip), 1), "no sound"
+    assert np.ptp(factors(preset, film)) > 0.1
+    assert np.ptp(factors(named, film, scale_all=True)) > 0.1
+    assert len(VoiceAnalysis(film, "prosody").prosody.level) == pytest.approx(40, abs=2)
+
+
+# Decoding
+
+
+def test_a_clip_is_decoded_once_for_an_edit(
+    film: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = count_decodings(monkeypatch)
+    report = edit(film, tmp_path / "out.mp4", "auto", like=voice, neutral=voice)
+    assert report.emotion["follows"] == "loudness and pitch of the clip's own voice"
+    assert [look["name"] for look in report.emotion["looks"]] == ["like", "auto"]
+    assert opened == {film: 1, voice: 1}
+    opened.clear()
+    edit(film, tmp_path / "sad.mp4", "sad")
+    assert not opened
+
+
+def test_a_speech_is_decoded_once_for_a_portrait(
+    demo_face: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = count_decodings(monkeypatch)
+    settings = TalkSettings(side=128)
+    for emotion, more in ((None, {}), ("sad", {}), (None, {"like": voice})):
+        opened.clear()
+        out = tmp_path / "out.mp4"
+        talk(demo_face, voice, out, emotion, settings=settings, overwrite=True, **more)
+        assert opened == {voice: 1}
 
 
 def test_what_is_clear_becomes_clearer_and_nothing_stays_nothing() -> None:

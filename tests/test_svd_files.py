@@ -12,18 +12,18 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import mien as package
-from mien.emotion.request import Emotion, Timeline
-from mien.emotion.resolve_mesh import look_like
-from mien.emotion.resolve_svd import Priors
+from mien.emotion.request import Emotion, Request, Timeline
+from mien.emotion.resolve_svd import SvdResolver
 from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.settings import SvdSettings
 from mien.errors import InputError, WeightsError
 from mien.media.read import VideoReader
+from mien.speech.analysis import VoiceAnalysis
 from mien.weights.manifest import ADAPTERS, AUDIO, PRIORS, UNET, entry
 from mien.weights.store import CACHE_VARIABLE, Store
 
 from .command import mien
-from .speech.voices import buzz, write_sound
+from .speech.voices import buzz, count_decodings, write_sound
 from .svd import NAMES, PRIOR, published_files, tiny_svd_store, wicked_prior
 
 QUICK = SvdSettings(side=64, steps=2, patient=True, device="cpu")
@@ -187,38 +187,60 @@ def test_priors_are_read_without_running_them(
         convert_file(entry(PRIORS), folder, store)
 
 
-def test_requests_become_priors(voice: Path) -> None:
+def test_requests_become_priors(voice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = count_decodings(monkeypatch)
     rng = np.random.default_rng(0)
     known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in NAMES}
-    priors = Priors(known)
-    ways = {name: known[name] - known["neutral"] for name in NAMES}
+    offsets = {name: known[name] - known["neutral"] for name in NAMES}
+
+    def resolver(request: Request, **more: object) -> SvdResolver:
+        return SvdResolver(request, VoiceAnalysis(voice), known, **more)  # type: ignore[arg-type]
 
     def at(spec: str, **more: float) -> np.ndarray:
-        return priors.at(Emotion.parse(spec, **more), 0.0) - known["neutral"]
+        return resolver(Emotion.parse(spec, **more)).at(0.0) - known["neutral"]
 
-    assert np.allclose(at("happy"), ways["happy"], atol=1e-5)
+    assert np.allclose(at("happy"), offsets["happy"], atol=1e-5)
     assert np.allclose(at("neutral"), 0)
-    assert np.allclose(at("happy:0.5"), 0.5 * ways["happy"], atol=1e-5)
-    mixed = 0.7 * ways["happy"] + 0.4 * ways["sad"]
+    assert np.allclose(at("happy:0.5"), 0.5 * offsets["happy"], atol=1e-5)
+    mixed = 0.7 * offsets["happy"] + 0.4 * offsets["sad"]
     assert np.allclose(at("happy:0.7,sad:0.4"), mixed, atol=1e-5)
-    assert np.allclose(at("angry", intensity=1.5), 1.5 * ways["angry"], atol=1e-5)
-    timeline = Timeline.from_data(
-        [
-            {"at": 0, "emotion": "happy"},
-            {"at": 2, "emotion": "sad", "fade": 1.0, "easing": "linear"},
-        ]
+    assert np.allclose(at("angry", intensity=1.5), 1.5 * offsets["angry"], atol=1e-5)
+    timeline = resolver(
+        Timeline.from_data(
+            [
+                {"at": 0, "emotion": "happy"},
+                {"at": 2, "emotion": "sad", "fade": 1.0, "easing": "linear"},
+            ]
+        )
     )
-    course = priors.course(timeline, 50, 12.5) - known["neutral"]
-    assert np.allclose(course[20], ways["happy"], atol=1e-5)
-    assert np.allclose(course[-1], ways["sad"], atol=1e-5)
-    middle = 0.5 * ways["happy"] + 0.5 * ways["sad"]
-    assert np.allclose(priors.at(timeline, 2.5) - known["neutral"], middle, atol=1e-4)
-    steady = priors.course(Emotion.parse("happy"), 9, 12.5)
+    track = timeline.track(50, 12.5) - known["neutral"]
+    assert np.allclose(track[20], offsets["happy"], atol=1e-5)
+    assert np.allclose(track[-1], offsets["sad"], atol=1e-5)
+    middle = 0.5 * offsets["happy"] + 0.5 * offsets["sad"]
+    assert np.allclose(timeline.at(2.5) - known["neutral"], middle, atol=1e-4)
+    steady = resolver(Emotion.parse("happy")).track(9, 12.5)
     assert (steady == steady[0]).all()
-    look, _ = look_like([voice])
-    heard = priors.at(Emotion.parse(like=look), 0.0)
-    assert np.isfinite(heard).all()
-    embedded = Priors(known, embed=lambda path: known["sad"])
-    assert np.allclose(embedded.at(Emotion.parse(like=look), 0.0), known["sad"], atol=1e-5)
+    assert not opened, "names need no voice"
+    like, auto = Emotion.parse(like=voice), Emotion.parse("auto")
+    for request in (like, auto):
+        opened.clear()
+        of_voice = resolver(request)
+        of_voice.check()
+        assert np.isfinite(of_voice.at(0.2)).all()
+        assert opened == {voice: 1}
+        embedded = resolver(request, embed=lambda path, samples: known["sad"])
+        assert np.allclose(embedded.at(0.0), known["sad"], atol=1e-5)
     with pytest.raises(InputError, match="no prior of 'romantic'"):
-        at("romantic")
+        resolver(Emotion.parse("romantic")).check()
+    with pytest.raises(InputError, match="mesh engine"):
+        resolver(Emotion.parse(au="12=1")).check()
+
+
+def test_the_speech_is_decoded_once(
+    store: Store, demo_face: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
+    opened = count_decodings(monkeypatch)
+    report = package.talk(demo_face, voice, tmp_path / "o.mp4", engine="svd", options=QUICK)
+    assert report.emotion["looks"][0]["voice"] == str(voice)
+    assert opened == {voice: 1}

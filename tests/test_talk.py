@@ -12,13 +12,12 @@ import pytest
 
 from mien.api import talk
 from mien.dicetalk.prior_sampling import PriorSampler, emotion_gaussians
-from mien.emotion.request import Emotion
 from mien.engines.mesh.idle_motion import Idle
 from mien.engines.mesh.portrait import Portrait
 from mien.engines.mesh.speaking import speech_fields, speech_motion
 from mien.engines.mesh.turning import Turn
 from mien.errors import FaceNotFoundError, InputError
-from mien.face.facs import ACTION_UNITS, INDEX
+from mien.face.facs import ACTION_UNITS, INDEX, RECIPES
 from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.topology import INNER_LOWER, INNER_UPPER, LEFT_EYE, RIGHT_EYE
@@ -26,7 +25,7 @@ from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader
 from mien.media.still import read_still, write_still
 from mien.pipelines.mesh_talk import TalkSettings, pose_warnings
-from mien.speech.articulation import CODE_RATE, NAMES, Articulator, code_at
+from mien.speech.articulation import CODES_PER_SECOND, NAMES, Articulator, code_at
 
 from .command import mien
 from .conftest import canonical_landmarks
@@ -66,16 +65,16 @@ def test_silence_and_noise_keep_the_mouth_still() -> None:
     articulator = Articulator()
     rng = np.random.default_rng(0)
     for sound in (np.zeros(RATE, np.float32), rng.normal(0, 0.02, RATE).astype(np.float32)):
-        codes = articulator.listen(sound)
-        assert codes.shape == (CODE_RATE, 7)
+        codes = articulator.articulate(sound)
+        assert codes.shape == (CODES_PER_SECOND, 7)
         assert not codes.any()
-    assert articulator.listen(np.zeros(0, np.float32)).shape == (0, 7)
-    assert articulator.listen(np.zeros(100, np.float32)).shape == (0, 7)
+    assert articulator.articulate(np.zeros(0, np.float32)).shape == (0, 7)
+    assert articulator.articulate(np.zeros(100, np.float32)).shape == (0, 7)
 
 
 def test_a_pause_stills_the_mouth() -> None:
     sound = np.concatenate([buzz(1.5), np.zeros(2 * RATE, np.float32), buzz(1.5)])
-    codes = Articulator().listen(sound)
+    codes = Articulator().articulate(sound)
     speech = np.ptp(codes[:70, 0])
     assert speech > 0.03
     assert np.ptp(codes[100:140], axis=0).max() < 0.05 * speech
@@ -84,12 +83,12 @@ def test_a_pause_stills_the_mouth() -> None:
 def test_long_sound_is_heard_as_short_sound_is() -> None:
     sound = buzz(40.0)
     articulator = Articulator()
-    whole = articulator.listen(sound)
-    assert len(whole) == 40 * CODE_RATE
+    whole = articulator.articulate(sound)
+    assert len(whole) == 40 * CODES_PER_SECOND
     # Pieces meet at 15 s and 30 s; nothing jumps there.
     steps, joints = np.abs(np.diff(whole[:, 0])), [749, 750, 1499, 1500]
     assert steps[joints].max() <= np.quantile(np.delete(steps, joints), 0.9)
-    early = articulator.listen(sound[: 20 * RATE])
+    early = articulator.articulate(sound[: 20 * RATE])
     assert np.abs(early[200:900] - whole[200:900]).max() < 0.03
 
 
@@ -133,7 +132,7 @@ def test_the_opening_is_the_codes_whatever_the_picture(portrait: Portrait) -> No
 
 def test_every_part_of_a_moment_shows(portrait: Portrait) -> None:
     still = portrait.draw(SHUT, STILL, Turn())
-    happy = Emotion.parse("happy").expression_at()
+    happy = RECIPES["happy"].expression()
     moments = {
         "mouth": portrait.draw(OPEN, STILL, Turn()),
         "blink": portrait.draw(SHUT, STILL, Turn(), blink=1.0),
@@ -219,7 +218,7 @@ def test_people_blink_and_hardly_turn() -> None:
 def test_emotions_vary_and_stay_themselves() -> None:
     assert "happy" in emotion_gaussians().names
     for name in ("happy", "sad", "angry"):
-        base = Emotion.parse(name).expression_at()
+        base = RECIPES[name].expression()
         changes = [PriorSampler(1.0, seed).change(base, 4.0) for seed in range(4)]
         assert np.allclose(changes[0], PriorSampler(1.0, 0).change(base, 4.0))
         assert all(np.linalg.norm(c) <= 0.51 * np.linalg.norm(base) for c in changes)

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from pocketsphinx import Decoder, get_model_path
 
 from mien.media.audio import read_speech
-from mien.speech.articulation import CODE_RATE, levelled
+from mien.speech.articulation import CODES_PER_SECOND, levelled
 from mien.speech.features import features
 from mien.training.articulator.classes import from_arpa, from_ipa
 
@@ -53,7 +53,7 @@ def main(manifest: Path, texts: Path, out: Path) -> None:
         for samples, ends in source:
             heard = levelled(features(samples))
             heard = heard[: len(heard) // 2 * 2]
-            times = (np.arange(len(heard) // 2) + 0.5) / CODE_RATE
+            times = (np.arange(len(heard) // 2) + 0.5) / CODES_PER_SECOND
             index = np.searchsorted([end for end, _ in ends], times)
             said = np.array([from_ipa(symbol) for _, symbol in ends] + [0], np.uint8)
             rows.append(heard.astype(np.float16))

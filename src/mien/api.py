@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.emotion.expression_track import AUTO, PRESETS, Look
-from mien.emotion.request import Emotion, Request, Timeline, check_intensity
+from mien.emotion.references import Files, paths_of
+from mien.emotion.request import AUTO, Request, build_request
 from mien.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,108 +26,6 @@ EDITORS = ("mesh", "edtalk")
 
 TALKERS = ("mesh", "edtalk", "svd")
 """Engines that make a face talk."""
-
-Files = str | Path | Sequence[str | Path]
-"""One file or several."""
-
-
-def _several(files: Files | None) -> list[str | Path]:
-    if files is None:
-        return []
-    return [files] if isinstance(files, str | Path) else list(files)
-
-
-def request_from(
-    source: str | Path,
-    emotion: Request | str | None = None,
-    *,
-    au: str | None = None,
-    timeline: str | Path | None = None,
-    like: Files | None = None,
-    neutral: Files | None = None,
-    intensity: float = 1.0,
-) -> tuple[Request, tuple[str, ...]]:
-    """One request out of the ways to ask for it, and warnings; arguments as in :func:`edit`.
-
-    Raises:
-        InputError: when nothing was asked for, or too much at once.
-    """
-    voices, plain = _several(like), _several(neutral)
-    if timeline is not None:
-        if emotion is not None or au is not None or voices:
-            raise InputError(
-                "A timeline says everything; leave emotion, action units and like out."
-            )
-        looks, warnings = _auto(source, plain, _names_auto(timeline))
-        if plain and not looks:
-            raise InputError("neutral belongs to like or auto; the timeline has its own.")
-        return Timeline.load(timeline, intensity, looks), warnings
-    if emotion is not None and not isinstance(emotion, str):
-        if au is not None or intensity != 1.0 or voices or plain:
-            raise InputError(
-                "An Emotion or Timeline object carries its own action units, looks and intensity."
-            )
-        return emotion, ()
-    check_intensity(intensity)
-    names = [part.partition(":")[0].strip().lower() for part in (emotion or "").split(",")]
-    if plain and not voices and AUTO not in names:
-        raise InputError("neutral belongs to like or to the emotion auto; name one of them.")
-    worn: Look | None = None
-    heard: tuple[str, ...] = ()
-    if AUTO not in names and (emotion or au or not voices):
-        Emotion.parse(emotion or "", au=au or "")  # complain before listening for long
-    if voices:
-        from mien.emotion.resolve_mesh import look_like
-
-        worn, heard = look_like(voices, plain)
-    looks, warnings = _auto(source, plain, AUTO in names)
-    request = Emotion.parse(emotion or "", au=au or "", intensity=intensity, looks=looks, like=worn)
-    return request, (*heard, *warnings)
-
-
-def _auto(
-    source: str | Path, neutral: list[str | Path], wanted: bool
-) -> tuple[dict[str, Look], tuple[str, ...]]:
-    """The look that follows the clip's own voice, where somebody asked for it."""
-    if not wanted:
-        return {}, ()
-    from mien.emotion.resolve_mesh import follow_voice
-
-    look, warnings = follow_voice(source, neutral)
-    return {AUTO: look}, warnings
-
-
-def _names_auto(timeline: str | Path) -> bool:
-    """Whether a timeline mentions ``auto``; errors of the file are left to its reader."""
-    try:
-        return f'"{AUTO}' in Path(timeline).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return False
-
-
-def _enliven(request: Request, source: Path) -> Request:
-    """Let what comes from a voice rise and fall with the clip's own; names stay steady."""
-    emotions = [key.emotion for key in request.keys] if isinstance(request, Timeline) else [request]
-    from_voice = any(
-        isinstance(item, Emotion)
-        and (item.looks or any(name in PRESETS for name, _ in item.labels))
-        for item in emotions
-    )
-    if not from_voice:
-        return request
-    from mien.media.audio import has_sound
-    from mien.media.still import is_still
-
-    if is_still(source) or not has_sound(source):
-        return request
-    return _enliven_by(request, source)
-
-
-def _enliven_by(request: Request, speech: Path) -> Request:
-    """Let an expression rise and fall with a voice."""
-    from mien.emotion.prosody import Living, course_of
-
-    return Living(request, course_of(speech))
 
 
 def edit(
@@ -179,12 +77,10 @@ def edit(
     """
     job = _job(input, output, None, face, overwrite, progress, cancel)
     chosen = _settings(engine, EDITORS, None, options)
-    request, warnings = request_from(
-        input, emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+    request = build_request(
+        emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
     )
-    if engine == "mesh":
-        request = _enliven(request, job.source)
-    return _run(replace(job, request=request, warnings=warnings), chosen)
+    return _run(replace(job, request=request), chosen)
 
 
 def talk(
@@ -234,12 +130,10 @@ def talk(
     chosen = _settings(engine, TALKERS, settings, options)
     if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
-    request, warnings = request_from(
-        speech, emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+    request = build_request(
+        emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
     )
-    if engine == "mesh":
-        request = _enliven_by(request, Path(speech))
-    return _run(replace(job, request=request, warnings=warnings), chosen)
+    return _run(replace(job, request=request), chosen)
 
 
 def _job(
@@ -345,20 +239,15 @@ def feel(voices: Files, *, neutral: str | Path | None = None) -> Iterator[Feelin
 
     Args:
         voices: one or several sound or video files; the nets are loaded once for all of them.
-        neutral: a recording of the same speaker speaking neutrally, which makes the result surer.
+        neutral: a recording of the same speaker speaking neutrally; makes the result more reliable.
 
-    Yields:
-        One result per file, in order, as soon as it is there.
+    Returns:
+        An iterator over one result per file, in order, each computed when it is asked for.
 
     Raises:
         InputError: for a file that is missing or holds no sound; at the call, before any work.
     """
-    from mien.media.audio import has_sound
     from mien.speech.feeling import feelings
 
-    files = [Path(voice) for voice in _several(voices)]
     plain = None if neutral is None else _path("neutral", neutral)
-    for file in (*files, *([plain] if plain else [])):
-        if not has_sound(file):
-            raise InputError(f"{file} has no sound in it.")
-    return feelings(files, plain)
+    return feelings(paths_of(voices, "voices"), plain)

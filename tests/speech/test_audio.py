@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ, has_sound, read_speech, stream_speech
-from mien.speech.features import FEATURES, MELS, RATE, features
-from mien.speech.trim import speech_span
+from mien.speech.features import (
+    FEATURES,
+    FEATURES_PER_SECOND,
+    MELS,
+    feature_chunks,
+    features,
+    speech_span,
+)
 
 from .voices import buzz, write_sound
 
@@ -111,8 +117,21 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.allclose(features(samples), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("block", [1, 999, 16_000, 200_000])
+def test_blocks_of_any_size_give_the_features_of_the_whole(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.speech.features._CHUNK", 70)
+    samples = buzz(0.2 if block == 1 else 3.017)
+    blocks = [samples[i : i + block] for i in range(0, len(samples), block)]
+    chunks = list(feature_chunks(blocks))
+    assert np.array_equal(np.concatenate([chunk.rows for chunk in chunks]), features(samples))
+    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), samples)
+    assert list(feature_chunks([])) == []
+
+
 def test_silence_around_a_voice_is_cut() -> None:
     samples = np.concatenate([np.zeros(16000), buzz(1.0), np.zeros(8000)]).astype(np.float32)
     start, end = speech_span(features(samples))
-    assert start / RATE == pytest.approx(1.0, abs=0.15)
-    assert end / RATE == pytest.approx(2.0, abs=0.3)
+    assert start / FEATURES_PER_SECOND == pytest.approx(1.0, abs=0.15)
+    assert end / FEATURES_PER_SECOND == pytest.approx(2.0, abs=0.3)

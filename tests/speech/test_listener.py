@@ -11,10 +11,9 @@ import pytest
 
 import mien
 from mien.errors import InputError, WeightsError
-from mien.speech.labels import AFFECT, HEARD
-from mien.speech.listener import Listener
+from mien.speech.listener import AFFECT, VOICE_EMOTIONS, Listener
 
-from .voices import buzz, write_sound
+from .voices import buzz, count_decodings, write_sound
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +21,18 @@ def listener() -> Listener:
     return Listener()
 
 
-def test_what_is_heard_is_in_range(listener: Listener) -> None:
-    heard = listener.listen(buzz(3.4))
-    assert heard.embedding.dtype == np.float32
-    assert np.linalg.norm(heard.embedding) == pytest.approx(1, abs=1e-3)
-    assert heard.emotion.sum() == pytest.approx(1, abs=1e-5)
-    assert list(heard.probabilities) == list(HEARD)
-    assert heard.label in HEARD
-    assert (np.abs(heard.affect) <= 1).all()
-    assert 0 <= heard.intensity <= 1
-    assert heard.seconds == pytest.approx(3.4, abs=0.01)
-    assert [round(m.time, 1) for m in heard.curve] == [0.5, 1.5, 2.5, 3.2]
-    assert set(AFFECT) == set(HEARD)
+def test_results_are_in_range(listener: Listener) -> None:
+    result = listener.analyse(buzz(3.4))
+    assert result.embedding.dtype == np.float32
+    assert np.linalg.norm(result.embedding) == pytest.approx(1, abs=1e-3)
+    assert result.emotion.sum() == pytest.approx(1, abs=1e-5)
+    assert list(result.probabilities) == list(VOICE_EMOTIONS)
+    assert result.label in VOICE_EMOTIONS
+    assert (np.abs(result.affect) <= 1).all()
+    assert 0 <= result.intensity <= 1
+    assert result.seconds == pytest.approx(3.4, abs=0.01)
+    assert [round(m.time, 1) for m in result.curve] == [0.5, 1.5, 2.5, 3.2]
+    assert set(AFFECT) == set(VOICE_EMOTIONS)
 
 
 def test_batches_are_single_voices_side_by_side(listener: Listener) -> None:
@@ -42,24 +41,24 @@ def test_batches_are_single_voices_side_by_side(listener: Listener) -> None:
     voices = [features(buzz(seconds, pitch)) for seconds, pitch in ((1.0, 110), (2.0, 200))]
     both = listener.embed(voices)
     alone = np.concatenate([listener.embed([rows]) for rows in voices])
-    assert ((both * alone).sum(1) > 0.995).all()  # what follows a voice's end shines in a little
+    assert ((both * alone).sum(1) > 0.995).all()  # padding leaks in a little
 
 
 def test_louder_is_the_same_voice(listener: Listener) -> None:
-    quiet, loud = (listener.listen(gain * buzz(3.0)) for gain in (0.6, 1.0))
+    quiet, loud = (listener.analyse(gain * buzz(3.0)) for gain in (0.6, 1.0))
     assert quiet.embedding @ loud.embedding > 0.9
 
 
 def test_a_file_is_its_samples(listener: Listener, tmp_path: Path) -> None:
     samples = buzz(2.5)
     path = write_sound(tmp_path / "a.wav", samples)
-    assert listener.listen(path).embedding @ listener.listen(samples).embedding > 0.99
+    assert listener.analyse(path).embedding @ listener.analyse(samples).embedding > 0.99
 
 
 def test_a_neutral_voice_matters(listener: Listener) -> None:
     voice = buzz(3.0, 200)
-    plain = listener.listen(buzz(3.0, 120)).embedding
-    alone, beside = listener.listen(voice), listener.listen(voice, plain)
+    plain = listener.analyse(buzz(3.0, 120)).embedding
+    alone, beside = listener.analyse(voice), listener.analyse(voice, plain)
     assert np.abs(alone.emotion - beside.emotion).max() > 1e-4
     assert np.array_equal(alone.embedding, beside.embedding)
 
@@ -73,27 +72,27 @@ def test_a_neutral_voice_matters(listener: Listener) -> None:
         (np.random.default_rng(0).standard_normal(48_000) * 0.1, "Hardly any voice"),
     ],
 )
-def test_what_is_uncertain_is_said(listener: Listener, sound: np.ndarray, word: str) -> None:
-    heard = listener.listen(sound.astype(np.float32))
-    assert any(word in warning for warning in heard.warnings)
-    assert heard.emotion.sum() == pytest.approx(1, abs=1e-5)
+def test_uncertain_results_have_a_warning(listener: Listener, sound: np.ndarray, word: str) -> None:
+    result = listener.analyse(sound.astype(np.float32))
+    assert any(word in warning for warning in result.warnings)
+    assert result.emotion.sum() == pytest.approx(1, abs=1e-5)
     if word == "silent":
-        assert heard.label == "neutral"
-        assert heard.intensity == 0
+        assert result.label == "neutral"
+        assert result.intensity == 0
 
 
 def test_no_samples_are_refused(listener: Listener) -> None:
     with pytest.raises(InputError, match="0 samples"):
-        listener.listen(np.zeros(0, np.float32))
+        listener.analyse(np.zeros(0, np.float32))
 
 
 def test_long_voices_have_long_curves(listener: Listener) -> None:
-    heard = listener.listen(np.tile(buzz(5.0), 8))
-    assert len(heard.curve) == 40
-    assert np.allclose(np.diff([m.time for m in heard.curve]), 1, atol=0.02)
+    result = listener.analyse(np.tile(buzz(5.0), 8))
+    assert len(result.curve) == 40
+    assert np.allclose(np.diff([m.time for m in result.curve]), 1, atol=0.02)
 
 
-def test_a_missing_or_broken_net_is_said(tmp_path: Path) -> None:
+def test_missing_and_broken_nets_are_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="missing"):
         Listener(tmp_path)
     for name in ("listener.onnx", "listener_says.onnx"):
@@ -106,12 +105,12 @@ def test_views_beside_a_neutral_voice(listener: Listener) -> None:
     plain = listener.views(buzz(2.0, 120))
     assert plain.shape == (3, listener.size)
     assert np.allclose(np.linalg.norm(plain, axis=1), 1, atol=1e-3)
-    assert plain[0] @ listener.listen(buzz(2.0, 120)).embedding > 0.99
+    assert plain[0] @ listener.analyse(buzz(2.0, 120)).embedding > 0.99
     assert (plain[1:] @ plain[0]).max() < 0.9999
-    heard = listener.listen(buzz(2.5, 220), plain)
-    assert heard.emotion.sum() == pytest.approx(1, abs=1e-5)
-    assert np.abs(heard.emotion - listener.listen(buzz(2.5, 220), plain[0]).emotion).max() > 1e-6
-    with pytest.raises(InputError, match="Nobody is heard"):
+    result = listener.analyse(buzz(2.5, 220), plain)
+    assert result.emotion.sum() == pytest.approx(1, abs=1e-5)
+    assert np.abs(result.emotion - listener.analyse(buzz(2.5, 220), plain[0]).emotion).max() > 1e-6
+    with pytest.raises(InputError, match="Nobody speaks"):
         listener.views(np.zeros(32_000, np.float32))
 
 
@@ -122,6 +121,26 @@ def test_feel_lists_several_files_in_one_go(tmp_path: Path) -> None:
     single = next(mien.feel(str(paths[1]), neutral=paths[0]))
     assert single.file == paths[1]
     assert sum(single.emotion.values()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["none.wav", "text.wav", "silent.mp4"])
+def test_feel_checks_its_files_at_the_call(name: str, tmp_path: Path, demo_clip: Path) -> None:
+    good = write_sound(tmp_path / "a.wav", buzz(2.0))
+    (tmp_path / "text.wav").write_text("no sound " * 40)
+    (tmp_path / "silent.mp4").write_bytes(demo_clip.read_bytes())
+    with pytest.raises(InputError, match="no file|is damaged|no sound"):
+        mien.feel([good, tmp_path / name])
+    with pytest.raises(InputError, match="no file|is damaged|no sound"):
+        mien.feel(good, neutral=tmp_path / name)
+    with pytest.raises(InputError, match="voices must be a file or a list of files; got 3"):
+        mien.feel(3)  # type: ignore[arg-type]
+
+
+def test_feel_decodes_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = count_decodings(monkeypatch)
+    voice, neutral = (write_sound(tmp_path / f"{i}.wav", buzz(2.0, 100 * i)) for i in (1, 2))
+    assert len(list(mien.feel([voice], neutral=neutral))) == 1
+    assert opened == {voice: 1, neutral: 1}
 
 
 def run(*args: object) -> subprocess.CompletedProcess[str]:

@@ -123,7 +123,7 @@ def test_what_is_exported_is_what_was_trained(
         output = net.classify(embedding, embedding)
     mine = listener.embed([rows])
     assert np.allclose(mine[0, :16] * 2**0.5, embedding[0].numpy(), atol=0.02)
-    odds, _ = listener.say(mine)
+    odds, _ = listener.classify(mine)
     assert np.allclose(odds[0], output.emotion.softmax(1)[0].numpy(), atol=0.05)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
+
+from mien.media import audio
 
 RATE = 16_000
 
@@ -26,6 +30,19 @@ def buzz(seconds: float, pitch: float = 140.0, *, rate: int = RATE, seed: int = 
 def write_sound(path: Path, samples: np.ndarray, rate: int = RATE, *, channels: int = 1) -> Path:
     soundfile.write(path, np.repeat(samples[:, None], channels, 1), rate)
     return path
+
+
+def count_decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
+    """Count how often the sound of every file is decoded from here on."""
+    opened: Counter[Path] = Counter()
+    decode = audio._blocks
+
+    def counted(path: Path) -> Iterator[tuple[audio.Samples, int]]:
+        opened[path] += 1
+        return decode(path)
+
+    monkeypatch.setattr(audio, "_blocks", counted)
+    return opened
 
 
 def write_corpus(folder: Path, speakers: Sequence[str], per_emotion: int = 3) -> Path:

@@ -72,8 +72,8 @@ def _self_test() -> str:
     import numpy as np
 
     from mien.cli.demo import DEMO_FACES, demo_file
-    from mien.emotion.request import Emotion
     from mien.engines.mesh import MeshEngine
+    from mien.face.facs import RECIPES
     from mien.face.follow import Face
     from mien.face.tracker import FaceTracker
     from mien.media.still import read_still
@@ -85,7 +85,7 @@ def _self_test() -> str:
     if not found:
         raise MienError("The self test found no face in the demo picture; reinstall mien.")
     start = perf_counter()
-    edited = MeshEngine().render(image, Face(1, found[0]), Emotion.parse("sad").expression_at())
+    edited = MeshEngine().render(image, Face(1, found[0]), RECIPES["sad"].expression())
     if not np.abs(edited.astype(int) - image).max() > 0:
         raise MienError("The self test changed nothing in the demo picture; reinstall mien.")
     return f"works ({(perf_counter() - start) * 1000:.0f} ms for one frame)"

@@ -27,7 +27,7 @@ def emotions(
             for name, recipe in RECIPES.items()
         }
         for name, preset in _extended():
-            entries = zip(ACTION_UNITS, preset.look.expression_at(0).tolist(), strict=True)
+            entries = zip(ACTION_UNITS, preset.expression.tolist(), strict=True)
             data[name] = {
                 "action_units": {unit: round(v, 3) for unit, v in entries if abs(v) >= _LEAST},
                 "source": _SPEECH,
@@ -49,7 +49,7 @@ def emotions(
         table.add_row(name, *(f"{v:+.2f}" for v in _place(name)), units, recipe.source)
     for name, preset in _extended():
         strongest = sorted(
-            zip(ACTION_UNITS, preset.look.expression_at(0).tolist(), strict=True),
+            zip(ACTION_UNITS, preset.expression.tolist(), strict=True),
             key=lambda item: -abs(item[1]),
         )
         units = "  ".join(f"{unit}={v:.2f}" for unit, v in strongest[:6] if abs(v) >= _LEAST)
@@ -70,7 +70,7 @@ def _extended() -> list[tuple[str, Preset]]:
 def _place(name: str) -> tuple[float, float]:
     """Valence and arousal of an emotion."""
     from mien.emotion.expression_track import presets
-    from mien.speech.labels import AFFECT
+    from mien.speech.listener import AFFECT
 
     if name in AFFECT:
         valence, arousal, _ = AFFECT[name]

@@ -53,7 +53,7 @@ def feel(
             _print(feeling)
         if plot is not None:
             from mien.media.still import write_still
-            from mien.speech.plot import draw_curve
+            from mien.speech.feeling import draw_curve
 
             write_still(plot, draw_curve(feeling))
 

@@ -45,7 +45,7 @@ def voice_of(
     listener: Listener, embeddings: npt.NDArray[np.float32], weights: Sequence[float] | None = None
 ) -> Voice:
     """Average recordings given by their unit embeddings ``(N, E)``."""
-    odds, _ = listener.say(embeddings, temperature=_TEMPERATURE)
+    odds, _ = listener.classify(embeddings, temperature=_TEMPERATURE)
     return Voice(
         np.average(embeddings, axis=0, weights=weights).astype(np.float32),
         np.average(affect_of(odds), axis=0, weights=weights).astype(np.float32),

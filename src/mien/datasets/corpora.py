@@ -1,6 +1,6 @@
 """MEAD, CREMA-D and RAVDESS as recordings of emotional speech, read from their published folders.
 
-Labels are those of :mod:`mien.speech.labels`; splits never put a speaker on both sides.
+Labels are those of :mod:`mien.speech.listener`; splits never put a speaker on both sides.
 """
 
 from __future__ import annotations

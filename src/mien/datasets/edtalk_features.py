@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from mien.datasets.mead import find_files
 from mien.datasets.videos import process_videos, speech_of
-from mien.emotion.resolve_edtalk import Voices
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.errors import InputError, MienError
 from mien.face.tracker import FaceTracker
+from mien.media.audio import read_speech
 from mien.media.output import whole_file
 from mien.media.read import VideoReader
 from mien.utils.numeric import interpolate_rows
@@ -122,6 +122,7 @@ def extract_features(
     Raises:
         InputError: when there is no video under ``root``.
     """
+    from mien.speech.emotion2vec import embed
 
     def extract(path: Path) -> bool:
         place = output / path.parent.relative_to(root)
@@ -131,7 +132,7 @@ def extract_features(
             _save(face, read_expressions(path, models))
         speech = None if voice.exists() else speech_of(path)
         if speech is not None:
-            _save(voice, Voices(models.listener, speech).hear(speech))
+            _save(voice, embed(models.listener(), read_speech(speech)))
         return face.exists()
 
     return process_videos(root, extract, log=log, progress=progress)

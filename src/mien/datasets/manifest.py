@@ -21,7 +21,7 @@ class Utterance:
         path: sound file, or film with sound.
         corpus: name of the collection.
         speaker: name that is unique across corpora.
-        emotion: label of :mod:`mien.speech.labels`, or another one that only has teacher features.
+        emotion: label of :mod:`mien.speech.listener`, or another that only has teacher features.
         intensity: 1 (weak) to 3 (strong); None where the corpus does not say.
         sentence: name of the words, unique within a corpus; blank where unknown.
         split: ``"train"`` or ``"val"``; never both for one speaker.

@@ -1,4 +1,4 @@
-"""A look: an expression that comes from a voice or another face instead of a name."""
+"""Expressions over time: tracks, presets, and the gain that follows a voice's prosody."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mien.errors import WeightsError
 from mien.face.facs import ACTION_UNITS, Expression
+from mien.speech.analysis import PROSODY_SECONDS, Prosody
 from mien.weights.bundled import open_arrays
 
 PRESETS: Final = (
@@ -23,38 +24,53 @@ PRESETS: Final = (
     "romantic",
     "sarcastic",
 )
-"""Emotions without a recipe in action units; what voices full of them do to a face."""
+"""Emotions without a recipe in action units: mean expressions predicted from such voices."""
 
-AUTO: Final = "auto"
-"""Name of the look that follows the clip's own voice."""
+_SMOOTH_SECONDS: Final = 0.45
+"""Spread of the Gaussian that smooths the gain: slower than syllables, so that nothing trembles."""
+
+_LOUDNESS_GAIN: Final = 0.16
+_MOVEMENT_GAIN: Final = 0.08
+"""What the gain grows by where the voice is one deviation louder, or its pitch moves one deviation
+more, than usual."""
+
+_PAUSE_GAIN: Final = 0.7
+_LEAST, _MOST = 0.55, 1.3
+_EASE_SECONDS: Final = 0.5
+"""Time in which the expression comes at the start and goes at the end."""
+
+_START_GAIN: Final = 0.4
+"""Gain in the first and the last picture."""
+
+_SILENT: Final = -1.65
+"""Level below which nobody speaks, in the features' unit."""
+
+_SPEAKING_RANGE: Final = 1.2
+"""Level under the loudest moment that is still speech."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ExpressionTrack:
     """An expression, steady or over time.
 
     Attributes:
-        name: how reports call it.
-        times: seconds ``float64 (K,)``, rising; K = 1 for a steady look.
+        times: seconds ``float64 (K,)``, rising; K = 1 for a steady expression.
         expressions: action units ``float32 (K, D)``.
         presence: how much of the person's own expression gives way, ``float32 (K,)``, 0..1.
-        about: where it comes from, in plain values.
     """
 
-    name: str
     times: npt.NDArray[np.float64]
     expressions: npt.NDArray[np.float32]
     presence: npt.NDArray[np.float32]
-    about: Mapping[str, Any]
 
     @staticmethod
-    def steady(name: str, expression: Expression, about: Mapping[str, Any]) -> Look:
-        """A look that stays the same."""
-        full = np.ones(1, np.float32)
-        return Look(name, np.zeros(1), expression[None].astype(np.float32), full, about)
+    def steady(expression: Expression) -> ExpressionTrack:
+        """Return a track that stays the same."""
+        one = np.ones(1, np.float32)
+        return ExpressionTrack(np.zeros(1), expression[None].astype(np.float32), one)
 
     def expression_at(self, time: float) -> Expression:
-        """Action units ``float32 (D,)`` at ``time`` seconds, between the given times by line."""
+        """Interpolate the action units ``float32 (D,)`` at ``time`` seconds linearly."""
         if len(self.times) == 1:
             return self.expressions[0]
         after = int(np.clip(np.searchsorted(self.times, time), 1, len(self.times) - 1))
@@ -64,27 +80,27 @@ class Look:
         return (before + share * (then - before)).astype(np.float32)
 
     def presence_at(self, time: float) -> float:
-        """How much of the person's own expression gives way, 0..1."""
+        """Return how much of the person's own expression gives way at ``time`` seconds, 0..1."""
         return float(np.interp(time, self.times, self.presence))
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named emotion made of speech.
+    """A named emotion that was learned from speech.
 
     Attributes:
-        look: its expression.
-        valence, arousal: of the voices, as the listener hears them, -1..1.
+        expression: action units ``float32 (D,)``.
+        valence, arousal: of the voices, -1..1.
     """
 
-    look: Look
+    expression: Expression
     valence: float
     arousal: float
 
 
 @lru_cache(maxsize=1)
 def presets() -> Mapping[str, Preset]:
-    """Emotions made of speech that ship with mien, by name.
+    """Load the bundled presets by name.
 
     Raises:
         WeightsError: when the file is missing or damaged.
@@ -93,8 +109,67 @@ def presets() -> Mapping[str, Preset]:
     names, faces, affect = stored["names"].tolist(), stored["expressions"], stored["affect"]
     if faces.shape[1:] != (len(ACTION_UNITS),):
         raise WeightsError("presets.npz does not fit this version; install mien again.")
-    out = {}
-    for name, face, (valence, arousal, _) in zip(names, faces, affect, strict=True):
-        look = Look.steady(name, face, {"preset": name})
-        out[name] = Preset(look, float(valence), float(arousal))
-    return MappingProxyType(out)
+    return MappingProxyType(
+        {
+            name: Preset(face.astype(np.float32), float(valence), float(arousal))
+            for name, face, (valence, arousal, _) in zip(names, faces, affect, strict=True)
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GainCurve:
+    """Factor on an expression over time.
+
+    Attributes:
+        values: ``float32 (K,)``, about 1, ten per second.
+    """
+
+    values: npt.NDArray[np.float32]
+
+    @staticmethod
+    def of(prosody: Prosody) -> GainCurve:
+        """Compute the gain that follows loudness, pitch movement and pauses of a voice."""
+        if not len(prosody.level):
+            return GainCurve(np.ones(1, np.float32))
+        return GainCurve(gain(prosody.level, prosody.movement))
+
+    def at(self, time: float) -> float:
+        """Interpolate the gain at ``time`` seconds linearly."""
+        low = min(max(int(time / PROSODY_SECONDS) - 2, 0), len(self.values) - 1)
+        near = self.values[low : low + 6]
+        place = np.arange(low, low + len(near)) * PROSODY_SECONDS
+        return float(np.interp(time, place, near))
+
+
+def gain(
+    level: npt.NDArray[np.float32], movement: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Compute factors ``float32 (K,)`` from level and pitch movement ``(K,)``, ten per second."""
+    speaking = level > level.max() - _SPEAKING_RANGE
+    if level.max() < _SILENT or not speaking.any():
+        return np.ones(len(level), np.float32)
+    loud = np.where(speaking, _standardised(level, speaking), 0)
+    lively = np.where(speaking, _standardised(movement, speaking), 0)
+    raw = np.where(speaking, 1.0, _PAUSE_GAIN) + _LOUDNESS_GAIN * loud + _MOVEMENT_GAIN * lively
+    smooth = _smooth(raw)
+    ramp = np.arange(len(level)) * PROSODY_SECONDS / _EASE_SECONDS
+    rise = _START_GAIN + (1 - _START_GAIN) * np.clip(ramp, 0, 1)
+    fall = _START_GAIN + (1 - _START_GAIN) * np.clip(ramp[::-1], 0, 1)
+    return (np.clip(smooth, _LEAST, _MOST) * rise * fall).astype(np.float32)
+
+
+def _standardised(
+    values: npt.NDArray[np.float32], where: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    spread = float(values[where].std())
+    out: npt.NDArray[np.float32] = np.clip((values - values[where].mean()) / (spread + 1e-3), -2, 2)
+    return out
+
+
+def _smooth(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    reach = round(3 * _SMOOTH_SECONDS / PROSODY_SECONDS)
+    steps = np.arange(-reach, reach + 1) * PROSODY_SECONDS / _SMOOTH_SECONDS
+    kernel = np.exp(-0.5 * steps**2)
+    padded = np.pad(values, reach, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")

@@ -2,98 +2,96 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NotRequired, Self, TypedDict
 
-import numpy as np
-
-from mien.emotion.expression_track import AUTO, PRESETS, Look, presets
+from mien.emotion.expression_track import PRESETS
+from mien.emotion.references import (
+    Files,
+    OwnVoice,
+    Reference,
+    ReferenceDescription,
+    describe_reference,
+    paths_of,
+    reference_to,
+)
+from mien.emotion.synonyms import suggest
 from mien.errors import InputError
-from mien.face.facs import ACTION_UNITS, MIDLINE, PAIRED, RECIPES, Expression, expression
+from mien.face.facs import ACTION_UNITS, MIDLINE, PAIRED, RECIPES
+from mien.utils.numeric import smoothstep
 
-MOST: Final = 1.5
+MAX_INTENSITY: Final = 1.5
 """Largest intensity; 1 is a clear, natural expression."""
 
-
-class Request(Protocol):
-    """Anything that says which expression is wanted at a time."""
-
-    def expression_at(self, time: float) -> Expression:
-        """Action units ``float32 (D,)`` wanted at ``time`` seconds."""
-
-    def presence_at(self, time: float) -> float:
-        """How much of the person's own resting expression gives way, 0..1."""
-
-    def describe(self) -> dict[str, Any]:
-        """The request in plain values, for reports."""
-
-
-_NO_LOOKS: Final[Mapping[str, Look]] = MappingProxyType({})
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise InputError(f"{what} must be a number from 0 to {MOST}; got {text!r}.") from None
-    return check_intensity(value, what)
-
-
-def check_intensity(value: float, what: str = "The intensity") -> float:
-    """Return ``value`` if it is an intensity.
-
-    Raises:
-        InputError: for NaN, infinity, negative or too large values.
-    """
-    if not math.isfinite(value) or not 0 <= value <= MOST:
-        raise InputError(f"{what} must be a number from 0 to {MOST}; got {value}.")
-    return float(value)
-
-
-def _unknown(kind: str, name: str, valid: tuple[str, ...]) -> InputError:
-    near = difflib.get_close_matches(name, valid, 1, 0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return InputError(f"There is no {kind} {name!r}.{hint} Valid: {', '.join(valid)}.")
-
+AUTO: Final = "auto"
+"""Name of the emotion that follows the clip's own voice."""
 
 NAMES: Final = (*RECIPES, *PRESETS)
-"""Emotions that have a name of their own."""
+"""Emotions that have a name."""
+
+
+class EmotionDescription(TypedDict):
+    """An emotion in reports: strengths by name, references as ``looks``."""
+
+    labels: dict[str, float]
+    action_units: dict[str, float]
+    looks: list[ReferenceDescription]
+    intensity: float
+    follows: NotRequired[str]
+
+
+class KeyframeDescription(EmotionDescription):
+    """An entry of a timeline in reports."""
+
+    at: float
+    fade: float
+    easing: str
+
+
+class TimelineDescription(TypedDict):
+    """A timeline in reports."""
+
+    timeline: list[KeyframeDescription]
+    intensity: float
+    follows: NotRequired[str]
+
+
+RequestDescription = EmotionDescription | TimelineDescription
+"""A request in reports, as plain values; ``follows`` names the prosody that scales it, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emotion:
-    """One expression, however it was asked for; steady unless a look moves.
+    """A mix of emotions, action units, voices and faces.
 
     Attributes:
         labels: emotions (``NAMES``) and how strong each is.
         units: action units added on top, as names of ``ACTION_UNITS`` or without side.
-        looks: expressions out of voices and faces, and how strong each is.
+        references: voices and faces, unresolved, and how strong each is.
         intensity: factor on all of it, 0..1.5.
     """
 
     labels: tuple[tuple[str, float], ...] = ()
     units: tuple[tuple[str, float], ...] = ()
-    looks: tuple[tuple[Look, float], ...] = ()
+    references: tuple[tuple[Reference, float], ...] = ()
     intensity: float = 1.0
 
     def __post_init__(self) -> None:
         check_intensity(self.intensity)
         for name, strength in self.labels:
-            if name not in NAMES:
-                raise _unknown("emotion", name, NAMES)
+            _check_name(name)
             check_intensity(strength, f"The strength of {name}")
-        for look, strength in self.looks:
-            check_intensity(strength, f"The strength of {look.name}")
         for name, strength in self.units:
             if name not in ACTION_UNITS and name not in PAIRED:
-                raise _unknown("action unit", name, (*PAIRED, *MIDLINE, "and 12L, 12R … per side"))
+                valid = ", ".join((*PAIRED, *MIDLINE, "and 12L, 12R … per side"))
+                raise InputError(f"There is no action unit {name!r}. Valid: {valid}.")
             check_intensity(strength, f"The strength of action unit {name}")
+        for _, strength in self.references:
+            check_intensity(strength, "The strength of a voice or face")
 
     @classmethod
     def parse(
@@ -102,33 +100,37 @@ class Emotion:
         *,
         au: str = "",
         intensity: float = 1.0,
-        looks: Mapping[str, Look] = _NO_LOOKS,
-        like: Look | None = None,
+        like: Files | None = None,
+        neutral: Files | None = None,
     ) -> Self:
         """Read ``sad``, ``sad:0.6``, ``happy:0.7,surprised:0.4`` and ``12L=0.8,4=0.5``.
 
         Args:
-            text: emotions, separated by commas, each with an optional strength.
+            text: emotions, separated by commas, each with an optional strength; ``auto`` follows
+                the clip's own voice.
             au: action units, separated by commas; ``12`` means both sides, ``45`` is 43.
             intensity: factor on all of it.
-            looks: further names, ``auto`` for instance, and what they mean.
-            like: a look that is added in full.
+            like: voices, or one face, whose emotion is added in full. They are not decoded here.
+            neutral: the neutral voice of the speaker of ``like``, or of the clip with ``auto``.
 
         Raises:
-            InputError: for names that do not exist and numbers out of range.
+            InputError: for names that do not exist, numbers out of range, missing files and values
+                of other types.
         """
-        labels = []
-        worn = [] if like is None else [(like, 1.0)]
+        _check_text(text, "emotion", "text such as 'sad:0.6' or an Emotion or Timeline")
+        _check_text(au, "au", "text such as '12L=0.8,4=0.5'")
+        check_intensity(intensity)
+        plain = paths_of(neutral, "neutral")
+        labels: list[tuple[str, float]] = []
+        own_voice: list[tuple[Reference, float]] = []
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, colon, strength = part.partition(":")
             name = name.strip().lower()
-            if name not in NAMES and name not in looks:
-                if name == AUTO:
-                    raise InputError("auto follows a clip's own voice; here there is no clip.")
-                raise _unknown("emotion", name, (*NAMES, *looks))
+            if name != AUTO:
+                _check_name(name)
             value = _number(strength, f"The strength of {name}") if colon else 1.0
-            if name in looks:
-                worn.append((looks[name], value))
+            if name == AUTO:
+                own_voice.append((OwnVoice(plain), value))
             else:
                 labels.append((name, value))
         units = []
@@ -137,75 +139,47 @@ class Emotion:
             name = name.strip().upper().removeprefix("AU").replace("45", "43")
             what = f"The strength of action unit {name}"
             units.append((name, _number(strength, what) if equals else 1.0))
-        if not labels and not units and not worn:
+        paths = paths_of(like, "like")
+        if plain and not paths and not own_voice:
+            raise InputError("neutral belongs to like or to the emotion auto; name one of them.")
+        references = [(reference_to(paths, plain), 1.0)] if paths else []
+        if not labels and not units and not references and not own_voice:
             raise InputError(f"No emotion was named. Valid: {', '.join(NAMES)}.")
-        return cls(tuple(labels), tuple(units), tuple(worn), intensity)
+        return cls(tuple(labels), tuple(units), (*references, *own_voice), intensity)
 
-    def scaled(self, intensity: float) -> Self:
-        """The same emotion with another overall intensity."""
-        return replace(self, intensity=intensity)
+    def describe(self, own_voice: Path | None = None) -> EmotionDescription:
+        """Describe the emotion in plain values.
 
-    def expression_at(self, time: float = 0.0) -> Expression:
-        """Action units ``float32 (D,)`` at ``time`` seconds."""
-        total = expression(_summed(self.units))
-        for name, strength in self.labels:
-            total = total + strength * _named(name)
-        for look, strength in self.looks:
-            total = total + strength * look.expression_at(time)
-        return (self.intensity * total).astype(np.float32)
-
-    def presence_at(self, time: float = 0.0) -> float:
-        """How much of the person's own expression gives way: with labels, up to all of it.
-
-        Action units alone are added to what the face does already.
+        Args:
+            own_voice: file whose voice ``auto`` follows.
         """
-        named = sum(strength for _, strength in self.labels)
-        worn = sum(strength * look.presence_at(time) for look, strength in self.looks)
-        return min(1.0, self.intensity * (named + worn))
-
-    def describe(self) -> dict[str, Any]:
-        """Labels, action units and intensity."""
         return {
             "labels": dict(self.labels),
             "action_units": dict(self.units),
-            "looks": [
-                {"name": look.name, "strength": strength, **look.about}
-                for look, strength in self.looks
-            ],
+            "looks": [describe_reference(r, s, own_voice) for r, s in self.references],
             "intensity": self.intensity,
         }
 
 
-def _named(name: str) -> Expression:
-    return RECIPES[name].expression() if name in RECIPES else presets()[name].look.expression_at(0)
-
-
-def _summed(units: tuple[tuple[str, float], ...]) -> dict[str, float]:
-    out: dict[str, float] = {}
-    for name, strength in units:
-        out[name] = out.get(name, 0.0) + strength
-    return out
-
-
-_EASINGS: Final = {
+_EASINGS: Final[Mapping[str, Callable[[float], float]]] = {
     "linear": lambda t: t,
-    "ease": lambda t: t * t * (3 - 2 * t),
+    "ease": smoothstep,
     "ease-in": lambda t: t * t,
     "ease-out": lambda t: t * (2 - t),
 }
 EASINGS: Final = tuple(_EASINGS)
 
-_SHORTEST_FADE: Final = 0.05
+_SHORTEST_FADE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class Keyframe:
     """One entry of a timeline.
 
     Attributes:
         at: seconds at which the change begins.
         emotion: what it changes to.
-        fade: seconds the change takes, at least 0.05: nothing jumps.
+        fade: seconds the change takes, at least 0.05, so that nothing jumps.
         easing: ``linear``, ``ease``, ``ease-in`` or ``ease-out``.
     """
 
@@ -224,18 +198,18 @@ class Timeline:
         intensity: factor on all of them.
     """
 
-    keys: tuple[Key, ...]
+    keys: tuple[Keyframe, ...]
     intensity: float = 1.0
 
     @classmethod
-    def load(
-        cls, path: str | Path, intensity: float = 1.0, looks: Mapping[str, Look] = _NO_LOOKS
-    ) -> Self:
+    def load(cls, path: str | Path, intensity: float = 1.0) -> Self:
         """Read a timeline file (JSON, see ``docs/timeline.md``); paths are relative to it.
 
         Raises:
             InputError: naming the entry and the field that cannot be used.
         """
+        if not isinstance(path, str | Path):
+            raise InputError(f"timeline must be the path of a JSON file; got {path!r}.")
         path = Path(path)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -243,63 +217,171 @@ class Timeline:
             raise InputError(f"The timeline {path} cannot be opened ({error.strerror}).") from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"The timeline {path} is not valid JSON ({error}).") from error
-        return cls.from_data(data, intensity, looks, path.parent)
+        return cls.from_data(data, intensity, path.parent)
 
     @classmethod
-    def from_data(
-        cls,
-        data: object,
-        intensity: float = 1.0,
-        looks: Mapping[str, Look] = _NO_LOOKS,
-        folder: Path | None = None,
-    ) -> Self:
+    def from_data(cls, data: object, intensity: float = 1.0, folder: Path | None = None) -> Self:
         """Build a timeline from a list of entries, or an object with that list as ``timeline``.
 
-        ``looks`` are further names for emotions; files are relative to ``folder``.
+        Files are relative to ``folder``.
         """
         if isinstance(data, Mapping):
             data = data.get("timeline")
         if not isinstance(data, list) or not data:
             raise InputError('A timeline is a list of entries like {"at": 0, "emotion": "sad"}.')
-        place = folder or Path()
-        entries = (_key(i, entry, looks, place) for i, entry in enumerate(data, 1))
+        entries = (_keyframe(i, entry, folder or Path()) for i, entry in enumerate(data, 1))
         keys = sorted(entries, key=lambda k: k.at)
         return cls(tuple(keys), check_intensity(intensity))
 
-    def expression_at(self, time: float) -> Expression:
-        """Action units ``float32 (D,)`` at ``time`` seconds; continuous in time."""
-        now = np.zeros(len(ACTION_UNITS), np.float32)
-        for key, share in self.shares(time):
-            now = now + share * (key.emotion.expression_at(time) - now)
-        return (self.intensity * now).astype(np.float32)
+    def shares(self, time: float) -> list[tuple[Keyframe, float]]:
+        """Return the entries begun at ``time``, and how far each has taken over (0..1)."""
+        return [
+            (key, _EASINGS[key.easing](min(1.0, (time - key.at) / key.fade)))
+            for key in self.keys
+            if time > key.at
+        ]
 
-    def presence_at(self, time: float) -> float:
-        """How much of the person's own expression gives way at ``time``, 0..1."""
-        now = 0.0
-        for key, share in self.shares(time):
-            now += share * (key.emotion.presence_at(time) - now)
-        return min(1.0, self.intensity * now)
-
-    def shares(self, time: float) -> list[tuple[Key, float]]:
-        """Entries that have begun at ``time``, and how far each has taken over (0..1)."""
-        out = []
-        for key in self.keys:
-            if time > key.at:
-                out.append((key, _EASINGS[key.easing](min(1.0, (time - key.at) / key.fade))))
-        return out
-
-    def describe(self) -> dict[str, Any]:
-        """The entries in plain values."""
+    def describe(self, own_voice: Path | None = None) -> TimelineDescription:
+        """Describe the entries in plain values; see :meth:`Emotion.describe`."""
         return {
             "timeline": [
-                {"at": k.at, "fade": k.fade, "easing": k.easing, **k.emotion.describe()}
+                {"at": k.at, "fade": k.fade, "easing": k.easing, **k.emotion.describe(own_voice)}
                 for k in self.keys
             ],
             "intensity": self.intensity,
         }
 
 
-def _key(number: int, entry: object, looks: Mapping[str, Look], folder: Path) -> Key:
+Request = Emotion | Timeline
+"""Anything that says which emotion is wanted at a time."""
+
+
+def build_request(
+    emotion: Request | str | None = None,
+    *,
+    au: str | None = None,
+    timeline: str | Path | None = None,
+    like: Files | None = None,
+    neutral: Files | None = None,
+    intensity: float = 1.0,
+) -> Request:
+    """Build one request out of the ways to ask for it; arguments as in :func:`mien.edit`.
+
+    Files are opened to see what they are, never decoded.
+
+    Raises:
+        InputError: when nothing was asked for, too much at once, or a value has another type.
+    """
+    if timeline is not None:
+        if emotion is not None or au is not None or like is not None:
+            raise InputError("--timeline excludes --emotion, --au and --like.")
+        return _with_neutral(Timeline.load(timeline, intensity), paths_of(neutral, "neutral"))
+    if isinstance(emotion, Emotion | Timeline):
+        if au is not None or intensity != 1.0 or like is not None or neutral is not None:
+            raise InputError(
+                "An Emotion or Timeline object carries its own action units, references and "
+                "intensity; leave au, like, neutral and intensity out."
+            )
+        return emotion
+    return Emotion.parse(
+        "" if emotion is None else emotion,
+        au="" if au is None else au,
+        intensity=intensity,
+        like=like,
+        neutral=neutral,
+    )
+
+
+def emotions_of(request: Request) -> tuple[Emotion, ...]:
+    """Return the emotions that a request is made of."""
+    if isinstance(request, Timeline):
+        return tuple(key.emotion for key in request.keys)
+    return (request,)
+
+
+def references_of(request: Request) -> Iterator[Reference]:
+    """Yield the voices and faces that a request refers to."""
+    for emotion in emotions_of(request):
+        for reference, _ in emotion.references:
+            yield reference
+
+
+def settled_times(request: Request) -> tuple[float, ...]:
+    """Return the seconds at which each part of a request has taken over entirely."""
+    keys = request.keys if isinstance(request, Timeline) else ()
+    return (0.0, *(key.at + key.fade for key in keys))
+
+
+def weighted_emotions(request: Request, time: float) -> list[tuple[Emotion, float]]:
+    """Return the emotions that make up a request at ``time`` seconds, and their weights."""
+    if isinstance(request, Emotion):
+        return [(request, 1.0)]
+    terms: list[tuple[Emotion, float]] = []
+    for key, share in request.shares(time):
+        terms = [(emotion, weight * (1 - share)) for emotion, weight in terms]
+        terms.append((key.emotion, share))
+    return [(emotion, weight * request.intensity) for emotion, weight in terms]
+
+
+def check_intensity(value: float, what: str = "The intensity") -> float:
+    """Return ``value`` if it is an intensity.
+
+    Raises:
+        InputError: for NaN, infinity, negative or too large values, and what is no number.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 <= value <= MAX_INTENSITY:
+        raise InputError(f"{what} must be a number from 0 to {MAX_INTENSITY}; got {value!r}.")
+    return float(value)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(
+            f"{what} must be a number from 0 to {MAX_INTENSITY}; got {text!r}."
+        ) from None
+    return check_intensity(value, what)
+
+
+def _check_name(name: str) -> None:
+    if name in NAMES:
+        return
+    near = suggest(name, NAMES)
+    hint = f" Did you mean {near}?" if near else ""
+    raise InputError(f"There is no emotion {name!r}.{hint} Valid: {', '.join((*NAMES, AUTO))}.")
+
+
+def _check_text(value: object, name: str, expected: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be {expected}; got {type(value).__name__}.")
+
+
+def _with_neutral(timeline: Timeline, neutral: tuple[Path, ...]) -> Timeline:
+    """Give the ``auto`` entries of a timeline that have no neutral voice this one."""
+    if not neutral:
+        return timeline
+    if not any(isinstance(reference, OwnVoice) for reference in references_of(timeline)):
+        raise InputError("neutral belongs to like or auto; the timeline has its own.")
+
+    def filled(emotion: Emotion) -> Emotion:
+        references = tuple(
+            (OwnVoice(reference.neutral or neutral), strength)
+            if isinstance(reference, OwnVoice)
+            else (reference, strength)
+            for reference, strength in emotion.references
+        )
+        return replace(emotion, references=references)
+
+    keys = tuple(replace(key, emotion=filled(key.emotion)) for key in timeline.keys)
+    return replace(timeline, keys=keys)
+
+
+_FIELDS: Final = ("at", "emotion", "au", "like", "neutral", "intensity", "fade", "easing")
+
+
+def _keyframe(number: int, entry: object, folder: Path) -> Keyframe:
     where = f"Entry {number} of the timeline"
     if not isinstance(entry, Mapping):
         raise InputError(f"{where} is not an object but {entry!r}.")
@@ -308,81 +390,34 @@ def _key(number: int, entry: object, looks: Mapping[str, Look], folder: Path) ->
         raise InputError(
             f"{where} has the unknown field {sorted(unknown)[0]!r}; valid: {', '.join(_FIELDS)}."
         )
-    at, fade = (
-        _field(entry, name, where, default) for name, default in (("at", None), ("fade", 0.4))
-    )
     easing = entry.get("easing", "ease")
     if easing not in EASINGS:
         raise InputError(f"{where}: easing must be one of {', '.join(EASINGS)}; got {easing!r}.")
-    names = {name: entry.get(name, "") for name in ("emotion", "au")}
-    for name, value in names.items():
-        if not isinstance(value, str):
-            raise InputError(f"{where}: {name} must be text; got {value!r}.")
+    at, fade = _seconds(entry, "at", where), _seconds(entry, "fade", where, 0.4)
+    for name in ("emotion", "au"):
+        if not isinstance(entry.get(name, ""), str):
+            raise InputError(f"{where}: {name} must be text; got {entry[name]!r}.")
     try:
-        intensity = check_intensity(_field(entry, "intensity", where, 1.0))
-        like = _like(entry, folder)
+        files = {
+            name: tuple(folder / path for path in paths_of(entry.get(name), name))
+            for name in ("like", "neutral")
+        }
         emotion = Emotion.parse(
-            names["emotion"], au=names["au"], intensity=intensity, looks=looks, like=like
+            entry.get("emotion", ""),
+            au=entry.get("au", ""),
+            intensity=check_intensity(entry.get("intensity", 1.0)),
+            **files,
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return Key(at, emotion, max(fade, _SHORTEST_FADE), easing)
+    return Keyframe(at, emotion, max(fade, _SHORTEST_FADE_SECONDS), easing)
 
 
-_FIELDS: Final = ("at", "emotion", "au", "like", "neutral", "intensity", "fade", "easing")
-
-
-def _like(entry: Mapping[str, Any], folder: Path) -> Look | None:
-    """The look of the files an entry names."""
-    several: dict[str, list[Path]] = {}
-    for name in ("like", "neutral"):
-        value = entry.get(name, [])
-        paths = [value] if isinstance(value, str) else value
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-            raise InputError(f"{name} must be a file or a list of files; got {value!r}.")
-        several[name] = [folder / path for path in paths]
-    if not several["like"]:
-        if several["neutral"]:
-            raise InputError("neutral belongs to like, which is missing.")
-        return None
-    from mien.emotion.resolve_mesh import look_like
-
-    look, _ = look_like(several["like"], several["neutral"])
-    return look
-
-
-def _field(entry: Mapping[str, Any], name: str, where: str, default: float | None) -> float:
+def _seconds(
+    entry: Mapping[str, Any], name: str, where: str, default: float | None = None
+) -> float:
     value = entry.get(name, default)
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value is None or value < 0:
-        raise InputError(
-            f"{where}: {name} must be seconds from 0 upwards; got {value!r}."
-            if name != "intensity"
-            else f"{where}: intensity must be a number from 0 to {MOST}; got {value!r}."
-        )
+    if not good or value < 0:
+        raise InputError(f"{where}: {name} must be seconds from 0 upwards; got {value!r}.")
     return float(value)
-
-
-def turns_of(request: Request) -> tuple[float, ...]:
-    """Seconds at which everything a request wants has been wanted once."""
-    keys = request.keys if isinstance(request, Timeline) else ()
-    return (0.0, *(key.at + key.fade for key in keys))
-
-
-def terms_at(request: Request, time: float) -> list[tuple[Emotion, float]]:
-    """What a request is made of at ``time`` seconds: emotions and how much of each.
-
-    For engines that know emotions by other things than action units.
-
-    Raises:
-        InputError: for requests of another kind.
-    """
-    if isinstance(request, Emotion):
-        return [(request, 1.0)]
-    if not isinstance(request, Timeline):
-        raise InputError(f"This engine cannot use a {type(request).__name__}.")
-    terms: list[tuple[Emotion, float]] = []
-    for key, share in request.shares(time):
-        terms = [(emotion, weight * (1 - share)) for emotion, weight in terms]
-        terms.append((key.emotion, share))
-    return [(emotion, weight * request.intensity) for emotion, weight in terms]

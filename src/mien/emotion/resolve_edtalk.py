@@ -1,27 +1,34 @@
-"""A request as the published C-MET needs it: emotion semantic vectors over time.
+"""Resolve a request for the published C-MET: emotion semantic vectors over time.
 
-The same :class:`Emotion` or :class:`Timeline` that the mesh engine reads as action units. Names and
-voices become differences of speech embeddings (section 3.1 of arXiv 2604.07786); faces, and names
-for which the user brought EDTalk's own coefficients, become expression coefficients.
+Names and voices become differences of speech embeddings (section 3.1 of arXiv 2604.07786). Faces,
+and names for which the user brought EDTalk's own coefficients, become expression coefficients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion.expression_track import Look
-from mien.emotion.request import Emotion, Request, terms_at, turns_of
+from mien.emotion.references import FaceReference, OwnVoice, VoiceReference, check_references
+from mien.emotion.request import (
+    Emotion,
+    Request,
+    RequestDescription,
+    emotions_of,
+    references_of,
+    settled_times,
+    weighted_emotions,
+)
 from mien.errors import InputError
-from mien.media.audio import SAMPLE_RATE_HZ, Samples, has_sound, read_speech
-from mien.media.still import is_still
+from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
+from mien.speech.analysis import VoiceAnalysis
 from mien.weights.bundled import open_arrays
 
 if TYPE_CHECKING:
@@ -29,36 +36,38 @@ if TYPE_CHECKING:
 
 Vector = npt.NDArray[np.float32]
 
-_STEP: Final = 0.5
-_SPAN: Final = 3.0
-"""A clip's own voice is heard every half second over three seconds around it."""
+_STEP_SECONDS: Final = 0.5
+"""The clip's own voice is embedded this often."""
+
+_SPAN: Final = 3 * SAMPLE_RATE_HZ
+"""Samples of each such embedding."""
 
 _NEUTRAL: Final = "neutral"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is wanted at one moment.
+class SemanticTarget:
+    """What EDTalk is to show at one moment.
 
     Attributes:
-        vector: emotion semantic vector ``(S,)``, None where no voice or name is wanted.
+        vector: emotion semantic vector ``(S,)``; None where no voice or name is wanted.
         strength: of what the connector makes of it.
-        targets: expression coefficients ``(D,)`` to go to, and how far.
+        coefficients: expression coefficients ``(D,)`` to go to, and how far.
     """
 
     vector: Vector | None
     strength: float
-    targets: tuple[tuple[Vector, float], ...] = ()
+    coefficients: tuple[tuple[Vector, float], ...] = ()
 
     @property
     def weight(self) -> float:
-        """How much there is to see of it."""
-        return self.strength + sum(share for _, share in self.targets)
+        """Sum of all strengths."""
+        return self.strength + sum(share for _, share in self.coefficients)
 
 
 @lru_cache(maxsize=1)
 def label_voices() -> Mapping[str, Vector]:
-    """Mean speech embeddings per emotion that ship with mien, ``float32 (1024,)`` each.
+    """Load the bundled mean speech embedding of every emotion, ``float32 (1024,)``.
 
     Raises:
         WeightsError: when the file is missing.
@@ -68,139 +77,150 @@ def label_voices() -> Mapping[str, Vector]:
     return MappingProxyType(dict(pairs))
 
 
-@dataclass(slots=True)
-class Voices:
-    """Turns names, files and faces into what they mean; every file is heard once.
+class EDTalkResolver:
+    """Turns a request into semantic vectors and coefficients; every file is read once.
 
-    Attributes:
-        listener: loads emotion2vec+ large at the first need.
-        clip: the clip that is edited, or the speech of a portrait, for ``auto`` and ``neutral``.
+    Args:
+        request: what is asked for.
+        own_voice: voice of the clip that is edited, or the speech of a portrait. Its samples are
+            kept if ``auto`` or ``neutral`` need them.
+        emotion2vec: loads emotion2vec+ large; called at the first need.
         labels: EDTalk's own coefficients per emotion, where the user has them.
-        face: reads the expression coefficients of a picture or clip of a face.
+        read_face: reads the expression coefficients of a picture or clip of a face.
     """
 
-    listener: Callable[[], Emotion2vec]
-    clip: Path
-    labels: Mapping[str, Vector] = field(default_factory=dict)
-    face: Callable[[Path], Vector] | None = None
-    _heard: dict[Path, Vector] = field(default_factory=dict)
-    _last: tuple[Path, Samples] | None = None
-    _net: Emotion2vec | None = None
+    def __init__(
+        self,
+        request: Request,
+        own_voice: VoiceAnalysis,
+        emotion2vec: Callable[[], Emotion2vec],
+        labels: Mapping[str, Vector] = MappingProxyType({}),
+        read_face: Callable[[Path], Vector] | None = None,
+    ) -> None:
+        self._request, self._own_voice = request, own_voice
+        self._load, self._labels, self._read_face = emotion2vec, labels, read_face
+        self._net: Emotion2vec | None = None
+        self._voices: dict[Path, Vector] = {}
+        self._faces: dict[Path, Vector] = {}
+        self._moments: dict[int, Vector] = {}
+        names = {name for emotion in emotions_of(request) for name, _ in emotion.labels}
+        files = {path for reference in references_of(request) for path in reference.files}
+        follows = any(isinstance(reference, OwnVoice) for reference in references_of(request))
+        if follows or (_NEUTRAL in names and _NEUTRAL not in labels) or own_voice.path in files:
+            own_voice.require("samples")
 
-    def at(self, request: Request, time: float) -> Wish:
-        """What ``request`` wants at ``time`` seconds.
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """None: emotion2vec does not say when it is uncertain."""
+        return ()
+
+    def check(self) -> None:
+        """Check the request, then resolve everything it refers to, before any work.
 
         Raises:
-            InputError: for action units, which EDTalk does not know, and voices that are not there.
+            InputError: for action units, which EDTalk does not have, and unusable files.
+            FaceNotFoundError: for a picture or clip of a face without one.
         """
-        sums, strength = np.zeros(0, np.float32), 0.0
-        targets: list[tuple[Vector, float]] = []
-        for emotion, weight in terms_at(request, time):
-            for vector, target, share in self._parts(emotion, time):
-                much = weight * emotion.intensity * share
-                if much <= 0:
+        for emotion in emotions_of(self._request):
+            if emotion.units:
+                raise InputError(
+                    "Action units belong to the mesh engine; edtalk takes names, voices and faces."
+                )
+            neutral = any(name == _NEUTRAL for name, _ in emotion.labels)
+            if neutral and _NEUTRAL not in self._labels and not self._own_voice.has_sound:
+                raise InputError(
+                    "For edtalk, neutral means away from the emotion of the clip's voice, and this "
+                    "clip has no sound. Install EDTalk's own coefficients (mien weights convert "
+                    "edtalk/labels DIR) or use the mesh engine."
+                )
+        check_references(references_of(self._request), self._own_voice)
+        for time in settled_times(self._request):
+            self.at(time)
+
+    def at(self, time: float) -> SemanticTarget:
+        """Return what is wanted at ``time`` seconds."""
+        total, strength = np.zeros(0, np.float32), 0.0
+        coefficients: list[tuple[Vector, float]] = []
+        for emotion, weight in weighted_emotions(self._request, time):
+            for vector, is_face, share in self._parts(emotion, time):
+                scale = weight * emotion.intensity * share
+                if scale <= 0:
                     continue
-                if target is not None:
-                    targets.append((target, much))
-                elif vector is not None:
-                    sums = much * vector if not len(sums) else sums + much * vector
-                    strength += much
-        vector = sums / strength if strength > 0 else None
-        return Wish(vector, strength, tuple(targets))
+                if is_face:
+                    coefficients.append((vector, scale))
+                else:
+                    total = total + scale * vector if len(total) else scale * vector
+                    strength += scale
+        mean = total / strength if strength > 0 else None
+        return SemanticTarget(mean, strength, tuple(coefficients))
 
-    def check(self, request: Request) -> None:
-        """Resolve everything that will be wanted, before any work.
+    def describe(self) -> RequestDescription:
+        """Describe the request in plain values, for reports."""
+        return self._request.describe(self._own_voice.path)
 
-        Raises:
-            InputError: as :meth:`at`.
-        """
-        for time in turns_of(request):
-            self.at(request, time)
-
-    def _parts(
-        self, emotion: Emotion, time: float
-    ) -> list[tuple[Vector | None, Vector | None, float]]:
-        """(vector or None, coefficients or None, strength) of all that an emotion is made of."""
-        if emotion.units:
-            raise InputError(
-                "Action units belong to the mesh engine; EDTalk moves by names, voices and faces."
-            )
-        out: list[tuple[Vector | None, Vector | None, float]] = []
+    def _parts(self, emotion: Emotion, time: float) -> Iterator[tuple[Vector, bool, float]]:
+        """(semantic vector or coefficients, whether these, strength) of every part."""
         for name, strength in emotion.labels:
-            if name in self.labels:
-                out.append((None, self.labels[name], strength))
+            if name in self._labels:
+                yield self._labels[name], True, strength
             else:
-                out.append((self._label(name), None, strength))
-        for look, strength in emotion.looks:
-            if look.about.get("by") == "face":
-                out.append((None, self._face(Path(look.about["like"][0])), strength))
+                yield self._label(name), False, strength
+        for reference, strength in emotion.references:
+            if isinstance(reference, FaceReference):
+                yield self._face(reference.path), True, strength
+            elif isinstance(reference, VoiceReference):
+                vector = self._mean(reference.paths) - self._neutral(reference.neutral)
+                yield vector, False, strength
             else:
-                out.append((self._voice(look, time), None, strength))
-        return out
+                vector = self._own_voice_at(time) - self._neutral(reference.neutral)
+                yield vector, False, strength
 
     def _label(self, name: str) -> Vector:
         voices = label_voices()
         if name != _NEUTRAL:
             return voices[name] - voices[_NEUTRAL]
-        if is_still(self.clip) or not has_sound(self.clip):
-            raise InputError(
-                "For EDTalk, neutral means away from how the clip sounds, and this one has no "
-                "sound. Bring EDTalk's own coefficients (mien weights convert edtalk/labels DIR) "
-                "or use the mesh engine."
-            )
-        return voices[_NEUTRAL] - self.hear(self.clip)
+        return voices[_NEUTRAL] - self._voice(self._own_voice.path)
 
-    def _voice(self, look: Look, time: float) -> Vector:
-        about: Mapping[str, Any] = look.about
-        if "voice" in about:
-            return self._course(Path(about["voice"]), time)
-        plain = [Path(path) for path in about.get("neutral", ())]
-        return self._mean([Path(path) for path in about["like"]]) - self._plain(plain)
-
-    def _plain(self, paths: Sequence[Path]) -> Vector:
+    def _neutral(self, paths: Sequence[Path]) -> Vector:
         return self._mean(paths) if paths else label_voices()[_NEUTRAL]
 
     def _mean(self, paths: Sequence[Path]) -> Vector:
-        mean: Vector = np.mean([self.hear(path) for path in paths], 0)
+        mean: Vector = np.mean([self._voice(path) for path in paths], 0)
         return mean
 
-    def hear(self, path: Path, moment: float | None = None) -> Vector:
-        """Speech embedding of a file, or of the seconds around a moment of it.
+    def _voice(self, path: Path) -> Vector:
+        """Speech embedding of a whole file."""
+        if path not in self._voices:
+            own = path == self._own_voice.path
+            self._voices[path] = self._embed(self._own_voice.samples if own else read_speech(path))
+        return self._voices[path]
 
-        Raises:
-            InputError: for a file without sound.
-        """
-        key = path if moment is None else path / f"{moment:.1f}"
-        if key not in self._heard:
-            from mien.speech.emotion2vec import embed
+    def _own_voice_at(self, time: float) -> Vector:
+        """Speech embedding of the clip's own voice, interpolated linearly."""
+        before = int(time / _STEP_SECONDS)
+        share = time / _STEP_SECONDS - before
+        self._moments = {i: v for i, v in self._moments.items() if abs(i - before) <= 1}
+        one, two = (self._moment(step) for step in (before, before + 1))
+        return one + np.float32(share) * (two - one)
 
-            if self._net is None:
-                self._net = self.listener()
-            samples = self._samples(path)
-            if moment is not None:
-                middle, half = round(moment * SAMPLE_RATE_HZ), round(_SPAN * SAMPLE_RATE_HZ / 2)
-                start = min(max(0, middle - half), max(0, len(samples) - 2 * half))
-                samples = samples[start : start + 2 * half]
-            self._heard[key] = embed(self._net, samples)
-        return self._heard[key]
+    def _moment(self, step: int) -> Vector:
+        if step not in self._moments:
+            samples = self._own_voice.samples
+            middle = round(step * _STEP_SECONDS * SAMPLE_RATE_HZ)
+            start = min(max(0, middle - _SPAN // 2), max(0, len(samples) - _SPAN))
+            self._moments[step] = self._embed(samples[start : start + _SPAN])
+        return self._moments[step]
 
-    def _samples(self, path: Path) -> Samples:
-        """The sound of a file; the last one is kept, for ``auto`` comes back to it."""
-        if self._last is None or self._last[0] != path:
-            self._last = (path, read_speech(path))
-        return self._last[1]
+    def _embed(self, samples: Samples) -> Vector:
+        from mien.speech.emotion2vec import embed
 
-    def _course(self, path: Path, time: float) -> Vector:
-        """How a voice differs from a neutral one at a time, between half seconds by line."""
-        before = int(time / _STEP)
-        share = time / _STEP - before
-        one, two = (self.hear(path, _STEP * step) for step in (before, before + 1))
-        return one + np.float32(share) * (two - one) - label_voices()[_NEUTRAL]
+        if self._net is None:
+            self._net = self._load()
+        return embed(self._net, samples)
 
     def _face(self, path: Path) -> Vector:
-        if self.face is None:
-            raise InputError(f"A face cannot be read here; {path} shows one. Use a voice.")
-        key = path / "face"
-        if key not in self._heard:
-            self._heard[key] = self.face(path)
-        return self._heard[key]
+        if path not in self._faces:
+            if self._read_face is None:
+                raise InputError(f"A face cannot be read here; {path} shows one. Use a voice.")
+            self._faces[path] = self._read_face(path)
+        return self._faces[path]

@@ -1,9 +1,11 @@
-"""Looks read from voices and faces: ``--like`` and ``--emotion auto``."""
+"""Resolve a request for the mesh engine: action units over time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -12,195 +14,302 @@ import numpy.typing as npt
 
 from mien.cmet.mesh import Expresser
 from mien.cmet.semantic import Voice, semantic_vector, voice_of
-from mien.emotion.expression_track import AUTO, Look
+from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, presets
+from mien.emotion.references import (
+    FaceReference,
+    OwnVoice,
+    Reference,
+    VoiceReference,
+    check_references,
+)
+from mien.emotion.request import (
+    Emotion,
+    Request,
+    RequestDescription,
+    Timeline,
+    emotions_of,
+    references_of,
+)
 from mien.errors import FaceNotFoundError, InputError
-from mien.face.facs import INDEX, Expression
-from mien.media.audio import has_sound
+from mien.face.facs import INDEX, RECIPES, Expression, expression
 from mien.media.still import is_still, read_still
-from mien.speech.listener import Heard, Listener
+from mien.speech.analysis import VoiceAnalysis
+from mien.speech.listener import Listener, VoiceEmotion
 
 _SMOOTH_SECONDS: Final = 1.0
-"""Spread of the weights with which moments of a voice are averaged: feelings are slow."""
+"""Spread of the weights with which moments of a voice are averaged: emotions change slowly."""
 
-_STEP: Final = 0.25
-_FULL: Final = 1.5
-"""Length of an expression at which the person's own gives way entirely."""
+_BLOCK: Final = 256
+_STEP_SECONDS: Final = 0.25
+_FULL_NORM: Final = 1.5
+"""Norm of an expression at which the person's own gives way entirely."""
 
-_LOOKS: Final = 40
-"""Pictures of a clip that are looked at."""
+_FACE_SAMPLES: Final = 40
+_FACE_SECONDS: Final = 60.0
 
-_REST: Final = 0.2
-"""Quantile of a clip's action units that is taken for the person at rest."""
+_NEUTRAL_QUANTILE: Final = 0.2
+"""Quantile of a clip's action units that is taken for the person's neutral expression."""
 
 _SHAPE: Final = 0.15
 """Readings of a single picture up to this are the person's shape rather than an expression."""
 
 _SPEECH_UNITS: Final = ("16L", "16R", "17", "18", "25", "26", "43L", "43R")
+_SPEECH_SHARE: Final = 0.3
 
 
-def look_like(
-    paths: Sequence[str | Path], neutral: Sequence[str | Path] = ()
-) -> tuple[Look, tuple[str, ...]]:
-    """The look of voices, or of one face in a picture or silent clip.
+@dataclass(frozen=True, slots=True)
+class EmotionTarget:
+    """What the mesh engine is to show at one moment.
+
+    Attributes:
+        expression: action units, ``float32 (D,)``.
+        presence: how much of the person's own neutral expression gives way, 0..1.
+    """
+
+    expression: Expression
+    presence: float
+
+
+class MeshResolver:
+    """Turns a request into action units; every file is read once, when first needed.
+
+    What comes from voices, faces and presets is scaled by the prosody of the clip's own voice;
+    other named emotions and action units stay steady.
 
     Args:
-        paths: sound files, films with sound, or one picture or film of a face. Several voices are
-            averaged.
-        neutral: the same speaker speaking plainly; an average neutral voice by default.
-
-    Returns:
-        The look, and warnings.
-
-    Raises:
-        InputError: for files that cannot be used.
-        FaceNotFoundError: for a picture without a face.
+        request: what is asked for.
+        own_voice: voice of the clip, or of the speech of a portrait; None where there is none.
+            It is decoded only if the request needs it.
+        scale_all: scale every request by prosody, as portraits that talk do.
     """
-    files = [Path(path) for path in paths]
-    for path in (*files, *map(Path, neutral)):
-        if not path.is_file():
-            raise InputError(f"There is no file {path}.")
-    pictures = [path for path in files if is_still(path) or not has_sound(path)]
-    if not pictures:
-        return _voice_look(files, [Path(p) for p in neutral])
-    if len(files) > 1:
-        raise InputError(
-            f"{pictures[0]} shows a face; a look is taken from several voices or from one face."
-        )
-    if neutral:
-        raise InputError("A neutral voice belongs to a voice; a face needs none.")
-    return _face_look(files[0]), ()
 
+    def __init__(
+        self, request: Request, own_voice: VoiceAnalysis | None = None, *, scale_all: bool = False
+    ) -> None:
+        self._request, self._own_voice = request, own_voice
+        self._tracks: dict[Reference, ExpressionTrack] = {}
+        self._voices: dict[Path, VoiceEmotion] = {}
+        self._warnings: tuple[str, ...] = ()
+        self._gain: GainCurve | None = None
+        self._scaled_by: VoiceAnalysis | None = None
+        if own_voice is None:
+            return
+        if scale_all or (_is_derived(request) and own_voice.has_sound):
+            self._scaled_by = own_voice
+            own_voice.require("prosody")
+        if own_voice.path in _voice_files(request, own_voice.path):
+            own_voice.require("emotion")
 
-def follow_voice(
-    source: str | Path, neutral: Sequence[str | Path] = ()
-) -> tuple[Look, tuple[str, ...]]:
-    """The look that follows a clip's own voice over time.
+    def check(self) -> None:
+        """Check the request, then resolve everything it refers to, before any work.
 
-    Raises:
-        InputError: when the clip has no sound.
-    """
-    if is_still(Path(source)) or not has_sound(Path(source)):
-        raise InputError(
-            f"{source} has no sound: there is no voice to follow. Name an emotion, or use --like."
-        )
-    listener, expresser = Listener(), Expresser()
-    plain, warnings = _neutral(listener, expresser, [Path(p) for p in neutral])
-    heard = listener.listen(source)
-    times = np.arange(0.0, max(heard.seconds, _STEP) + _STEP, _STEP)
-    spoken = [moment for moment in heard.curve if moment.embedding is not None]
-    if not spoken:
-        still = np.zeros(len(INDEX), np.float32)
-        return Look.steady(AUTO, still, {"by": "voice", "voice": str(source)}), (
-            *warnings,
-            *heard.warnings,
-        )
-    at = np.array([moment.time for moment in spoken])
-    embeddings = np.stack([m.embedding for m in spoken if m.embedding is not None])
-    faces = np.stack(
-        [
-            expresser.expression(semantic_vector(voice_of(listener, one[None]), plain))
-            for one in _smooth(at, embeddings, at)
+        Raises:
+            InputError: for files that are missing or cannot be used.
+            FaceNotFoundError: for a picture or clip of a face without one.
+        """
+        check_references(references_of(self._request), self._own_voice)
+        for reference in references_of(self._request):
+            self._track(reference)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why voices that were resolved are uncertain."""
+        return self._warnings
+
+    def at(self, time: float) -> EmotionTarget:
+        """Return what is wanted at ``time`` seconds; continuous in time."""
+        if isinstance(self._request, Timeline):
+            shown, presence = np.zeros(len(INDEX), np.float32), 0.0
+            for key, share in self._request.shares(time):
+                target = self._emotion_at(key.emotion, time)
+                shown = shown + share * (target.expression - shown)
+                presence += share * (target.presence - presence)
+            shown = (self._request.intensity * shown).astype(np.float32)
+            presence = min(1.0, self._request.intensity * presence)
+        else:
+            target = self._emotion_at(self._request, time)
+            shown, presence = target.expression, target.presence
+        if self._scaled_by is not None:
+            if self._gain is None:
+                self._gain = GainCurve.of(self._scaled_by.prosody)
+            shown = (self._gain.at(time) * shown).astype(np.float32)
+        return EmotionTarget(shown, presence)
+
+    def describe(self) -> RequestDescription:
+        """Describe the request in plain values, for reports."""
+        out = self._request.describe(None if self._own_voice is None else self._own_voice.path)
+        if self._scaled_by is not None:
+            out["follows"] = "loudness and pitch of the clip's own voice"
+        return out
+
+    def _emotion_at(self, emotion: Emotion, time: float) -> EmotionTarget:
+        units: dict[str, float] = {}
+        for name, strength in emotion.units:
+            units[name] = units.get(name, 0.0) + strength
+        total, presence = expression(units), 0.0
+        for name, strength in emotion.labels:
+            known = RECIPES[name].expression() if name in RECIPES else presets()[name].expression
+            total = total + strength * known
+            presence += strength
+        referred = 0.0
+        for reference, strength in emotion.references:
+            track = self._track(reference)
+            total = total + strength * track.expression_at(time)
+            referred += strength * track.presence_at(time)
+        shown = (emotion.intensity * total).astype(np.float32)
+        return EmotionTarget(shown, min(1.0, emotion.intensity * (presence + referred)))
+
+    @cached_property
+    def _listener(self) -> Listener:
+        return Listener()
+
+    @cached_property
+    def _expresser(self) -> Expresser:
+        return Expresser()
+
+    def _track(self, reference: Reference) -> ExpressionTrack:
+        if reference not in self._tracks:
+            if isinstance(reference, FaceReference):
+                track = ExpressionTrack.steady(read_face(reference.path))
+            elif isinstance(reference, VoiceReference):
+                track = self._voice_track(reference)
+            else:
+                track = self._own_voice_track(reference)
+            self._tracks[reference] = track
+        return self._tracks[reference]
+
+    def _voice_track(self, reference: VoiceReference) -> ExpressionTrack:
+        neutral = self._neutral(reference.neutral)
+        voice = self._mean_voice(reference.paths)
+        if voice is None:
+            return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
+        return ExpressionTrack.steady(self._expresser.expression(semantic_vector(voice, neutral)))
+
+    def _own_voice_track(self, reference: OwnVoice) -> ExpressionTrack:
+        if self._own_voice is None:
+            raise InputError("auto follows a clip's own voice; here there is no clip.")
+        neutral, voice = self._neutral(reference.neutral), self._own_voice.emotion
+        self._warnings += voice.warnings
+        spoken = [
+            (moment.time, moment.embedding)
+            for moment in voice.curve
+            if moment.embedding is not None
         ]
+        if not spoken:
+            return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
+        at, embeddings = np.array([t for t, _ in spoken]), np.stack([e for _, e in spoken])
+        end = max(voice.seconds, _STEP_SECONDS) + _STEP_SECONDS
+        times = np.arange(0.0, end, _STEP_SECONDS)
+        faces = np.stack(
+            [
+                self._expresser.expression(
+                    semantic_vector(voice_of(self._listener, one[None]), neutral)
+                )
+                for one in _smooth(at, embeddings, at)
+            ]
+        )
+        shown = _smooth(at, faces, times)
+        presence = np.clip(np.linalg.norm(shown, axis=1) / _FULL_NORM, 0, 1).astype(np.float32)
+        return ExpressionTrack(times, shown, presence)
+
+    def _neutral(self, files: Sequence[Path]) -> Voice:
+        if not files:
+            return self._expresser.neutral_voice
+        voice = self._mean_voice(files)
+        if voice is None:
+            raise InputError(f"Nobody speaks in {files[0]}; leave --neutral out to do without.")
+        return voice
+
+    def _mean_voice(self, files: Sequence[Path]) -> Voice | None:
+        """The mean of voices; None where nobody speaks in any of them."""
+        voices = [self._analyse(path) for path in files]
+        spoken = [voice.embedding for voice in voices if voice.has_speech]
+        return voice_of(self._listener, np.stack(spoken)) if spoken else None
+
+    def _analyse(self, path: Path) -> VoiceEmotion:
+        if path not in self._voices:
+            own = self._own_voice
+            voice = (
+                own.emotion
+                if own is not None and own.path == path
+                else self._listener.analyse(path)
+            )
+            self._warnings += tuple(f"{path}: {warning}" for warning in voice.warnings)
+            self._voices[path] = voice
+        return self._voices[path]
+
+
+def _is_derived(request: Request) -> bool:
+    """Whether any part of a request comes from voices, faces or presets."""
+    return any(
+        emotion.references or any(name in PRESETS for name, _ in emotion.labels)
+        for emotion in emotions_of(request)
     )
-    expressions = _smooth(at, faces, times)
-    presence = np.clip(np.linalg.norm(expressions, axis=1) / _FULL, 0, 1).astype(np.float32)
-    look = Look(AUTO, times, expressions, presence, {"by": "voice", "voice": str(source)})
-    return look, (*warnings, *heard.warnings)
+
+
+def _voice_files(request: Request, own_voice: Path) -> Iterator[Path]:
+    """Files whose voice a request refers to."""
+    for reference in references_of(request):
+        if isinstance(reference, OwnVoice):
+            yield own_voice
+        if not isinstance(reference, FaceReference):
+            yield from reference.files
 
 
 def _smooth(
     at: npt.NDArray[np.float64], values: npt.NDArray[np.float32], times: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
-    """Values ``(N, D)`` known ``at`` some times, as weighted means at others ``(K, D)``."""
-    gap = (times[:, None] - at[None]) / _SMOOTH_SECONDS
-    # The nearest moment counts for 1, so that long pauses hold what was felt last.
-    gap = gap**2 - (gap**2).min(1, keepdims=True)
-    weights = np.exp(-0.5 * gap)
-    return (weights @ values / weights.sum(1, keepdims=True)).astype(np.float32)
+    """Average values ``(N, D)`` known ``at`` some times with Gaussian weights, ``(K, D)``."""
+    out = []
+    for start in range(0, len(times), _BLOCK):  # bounds the memory of the weights
+        gap = (times[start : start + _BLOCK, None] - at[None]) / _SMOOTH_SECONDS
+        # The nearest moment counts for 1, so that a long pause holds the emotion before it.
+        gap = gap**2 - (gap**2).min(1, keepdims=True)
+        weights = np.exp(-0.5 * gap)
+        out.append(weights @ values / weights.sum(1, keepdims=True))
+    return np.concatenate(out).astype(np.float32)
 
 
-def _voice_look(files: list[Path], neutral: list[Path]) -> tuple[Look, tuple[str, ...]]:
-    listener, expresser = Listener(), Expresser()
-    plain, warnings = _neutral(listener, expresser, neutral)
-    heard = [listener.listen(path) for path in files]
-    for path, one in zip(files, heard, strict=True):
-        warnings += tuple(f"{path}: {warning}" for warning in one.warnings)
-    spoken = [one for one in heard if float(np.abs(one.embedding).sum()) > 0]
-    about = {
-        "by": "voice",
-        "like": [str(path) for path in files],
-        "neutral": [str(path) for path in neutral],
-    }
-    if not spoken:
-        return Look.steady("like", np.zeros(len(INDEX), np.float32), about), warnings
-    vector = semantic_vector(_mean_voice(listener, spoken), plain)
-    return Look.steady("like", expresser.expression(vector), about), warnings
+def read_face(path: Path) -> Expression:
+    """Read the expression of the face in a picture, or of a clip as a whole, ``float32 (D,)``.
 
-
-def _neutral(
-    listener: Listener, expresser: Expresser, files: list[Path]
-) -> tuple[Voice, tuple[str, ...]]:
-    if not files:
-        return expresser.neutral_voice, ()
-    heard = [listener.listen(path) for path in files]
-    warnings = tuple(
-        f"{path}: {warning}"
-        for path, one in zip(files, heard, strict=True)
-        for warning in one.warnings
-    )
-    spoken = [one for one in heard if float(np.abs(one.embedding).sum()) > 0]
-    if not spoken:
-        raise InputError(f"Nobody speaks in {files[0]}; leave --neutral out to do without.")
-    return _mean_voice(listener, spoken), warnings
-
-
-def _mean_voice(listener: Listener, heard: list[Heard]) -> Voice:
-    return voice_of(listener, np.stack([one.embedding for one in heard]))
-
-
-def _face_look(path: Path) -> Look:
+    Raises:
+        FaceNotFoundError: when there is no face.
+    """
+    from mien.face.pose import head_pose
+    from mien.face.readers import read_expression
     from mien.face.tracker import FaceTracker
 
     still = is_still(path)
+    readings = []
     with closing(FaceTracker(still=still)) as tracker:
-        readings = []
         for image in [read_still(path)] if still else _pictures(path):
-            found = tracker(image)
-            if found:
-                readings.append(_reading(found[0]))
+            for face in tracker(image)[:1]:
+                readings.append(read_expression(head_pose(face).to_head(face)))
     if not readings:
         raise FaceNotFoundError(f"No usable face was found in {path}.")
     seen = np.stack(readings)
     if still:
         own = np.maximum(seen[0] - _SHAPE, 0) / (1 - _SHAPE)
     else:
-        own = np.median(seen, 0) - np.quantile(seen, _REST, axis=0)
+        own = np.median(seen, 0) - np.quantile(seen, _NEUTRAL_QUANTILE, axis=0)
         own = np.maximum(own, np.median(seen, 0) - 2 * _SHAPE)
-    return Look.steady(
-        "like", _complete(own.astype(np.float32)), {"by": "face", "like": [str(path)]}
-    )
+    return _completed(own.astype(np.float32))
 
 
 def _pictures(path: Path) -> list[npt.NDArray[np.uint8]]:
     from mien.media.read import VideoReader
 
     with VideoReader(path) as reader:
-        return list(reader.first_look(_LOOKS, 60.0))
+        return list(reader.first_look(_FACE_SAMPLES, _FACE_SECONDS))
 
 
-def _reading(landmarks: npt.NDArray[np.float32]) -> Expression:
-    from mien.face.pose import head_pose
-    from mien.face.readers import read_expression
-
-    return read_expression(head_pose(landmarks).to_head(landmarks))
-
-
-def _complete(expression: Expression) -> Expression:
-    """Add what landmarks do not show but always comes along; leave out what speech does."""
-    out = expression.copy()
+def _completed(own: Expression) -> Expression:
+    """Add units that landmarks do not show but that accompany others; reduce those of speech."""
+    out = own.copy()
     for side in "LR":
         out[INDEX[f"6{side}"]] = max(out[INDEX[f"6{side}"]], 0.8 * out[INDEX[f"12{side}"]])
         out[INDEX[f"9{side}"]] = max(out[INDEX[f"9{side}"]], 0.6 * out[INDEX[f"10{side}"]])
     for name in _SPEECH_UNITS:
-        out[INDEX[name]] *= 0.3
+        out[INDEX[name]] *= _SPEECH_SHARE
     return out

@@ -1,127 +1,177 @@
-"""A request as DICE-Talk needs it: an emotion prior for every frame."""
+"""Resolve a request for DICE-Talk: an emotion prior for every frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion.expression_track import Look
-from mien.emotion.request import Emotion, Request, terms_at, turns_of
+from mien.emotion.references import FaceReference, OwnVoice, Reference, check_references
+from mien.emotion.request import (
+    Emotion,
+    Request,
+    RequestDescription,
+    emotions_of,
+    references_of,
+    settled_times,
+    weighted_emotions,
+)
 from mien.errors import InputError
-from mien.speech.labels import HEARD
-from mien.speech.listener import Heard, Listener
+from mien.media.audio import Samples
+from mien.speech.analysis import VoiceAnalysis
+from mien.speech.listener import VOICE_EMOTIONS, Listener, VoiceEmotion
+from mien.utils.numeric import interpolate_rows
 
 Prior = npt.NDArray[np.float32]
 
 NEUTRAL: Final = "neutral"
 
-Embed = Callable[[Path], Prior]
-"""A clip (face, voice or both) to the mean of its prior: mode V."""
+Embed = Callable[[Path, Samples | None], Prior]
+"""Embeds a clip (face, voice or both) as the mean of its prior (the paper's mode V); the second
+argument is its sound, where it has been decoded already."""
 
 
-@dataclass(slots=True)
-class Priors:
-    """Turns names, voices and faces into priors; every file is looked at once.
+class SvdResolver:
+    """Turns a request into priors; every file is read once.
 
-    A prior is the neutral one plus, for every emotion, its strength times the way from neutral to
-    it (mode P). Voices without an embedder count as the emotions that the listener hears in them.
+    A prior is the neutral one plus, for every emotion, its strength times the difference between
+    its prior and the neutral one (the paper's mode P). Without an embedder, a voice counts as the
+    emotions that the listener recognises in it.
 
-    Attributes:
-        known: stored priors by name, ``float32 (256,)``; ``neutral`` among them.
-        embed: mode V, where the user has an embedder.
+    Args:
+        request: what is asked for.
+        own_voice: the speech; ``auto`` needs its emotion, or its samples with an embedder.
+        priors: stored priors by name, ``float32 (P,)``; ``neutral`` among them.
+        embed: the user's embedder, if any.
     """
 
-    known: Mapping[str, Prior]
-    embed: Embed | None = None
-    _ways: dict[Path, Prior] = field(default_factory=dict)
-    _heard: dict[Path, Heard] = field(default_factory=dict)
-    _listener: Listener | None = None
+    def __init__(
+        self,
+        request: Request,
+        own_voice: VoiceAnalysis,
+        priors: Mapping[str, Prior],
+        embed: Embed | None = None,
+    ) -> None:
+        self._request, self._own_voice = request, own_voice
+        self._priors, self._embed = priors, embed
+        self._offsets: dict[Path, Prior] = {}
+        self._voices: dict[Path, VoiceEmotion] = {}
+        self._curves: tuple[npt.NDArray[np.float64], Prior] | None = None
+        self._warnings: tuple[str, ...] = ()
+        files = {path for r in references_of(request) for path in r.files}
+        if own_voice.path in files or any(isinstance(r, OwnVoice) for r in references_of(request)):
+            own_voice.require("emotion" if embed is None else "samples")
 
-    def at(self, request: Request, time: float) -> Prior:
-        """The prior wanted at ``time`` seconds.
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why voices that were resolved are uncertain."""
+        return self._warnings
+
+    def check(self) -> None:
+        """Check the request, then resolve everything it refers to, before any work.
 
         Raises:
-            InputError: for action units, names without a prior, faces without an embedder.
+            InputError: for action units, names without a prior, faces without an embedder, and
+                unusable files.
         """
-        out = self.known[NEUTRAL].astype(np.float32).copy()
-        for emotion, weight in terms_at(request, time):
-            for way, share in self._parts(emotion, time):
-                out += np.float32(weight * emotion.intensity * share) * way
+        for emotion in emotions_of(self._request):
+            if emotion.units:
+                raise InputError(
+                    "Action units belong to the mesh engine; svd takes names, voices and faces."
+                )
+            for name, _ in emotion.labels:
+                self._offset(name)
+        references = list(references_of(self._request))
+        if self._embed is None and any(isinstance(r, FaceReference) for r in references):
+            raise InputError(
+                "--like with a face needs --embedder FILE on svd (made by mien train "
+                "dice-embedder; none is published). Use a name or a voice."
+            )
+        check_references(references, self._own_voice)
+        for time in settled_times(self._request):
+            self.at(time)
+
+    def at(self, time: float) -> Prior:
+        """Return the prior wanted at ``time`` seconds, ``float32 (P,)``."""
+        out = self._priors[NEUTRAL].astype(np.float32).copy()
+        for emotion, weight in weighted_emotions(self._request, time):
+            for offset, strength in self._parts(emotion, time):
+                out += np.float32(weight * emotion.intensity * strength) * offset
         return out
 
-    def course(self, request: Request, frames: int, rate: float) -> Prior:
-        """Priors of all frames ``(N, 256)``; a steady one is repeated exactly."""
-        return np.stack([self.at(request, i / rate) for i in range(frames)])
+    def track(self, frames: int, frames_per_second: float) -> Prior:
+        """Return the priors of all frames, ``float32 (N, P)``; a steady one is repeated exactly."""
+        return np.stack([self.at(i / frames_per_second) for i in range(frames)])
 
-    def check(self, request: Request) -> None:
-        """Resolve everything that will be wanted, before any work.
+    def describe(self) -> RequestDescription:
+        """Describe the request in plain values, for reports."""
+        return self._request.describe(self._own_voice.path)
 
-        Raises:
-            InputError: as :meth:`at`.
-        """
-        for time in turns_of(request):
-            self.at(request, time)
+    def _parts(self, emotion: Emotion, time: float) -> Iterator[tuple[Prior, float]]:
+        for name, strength in emotion.labels:
+            yield self._offset(name), strength
+        for reference, strength in emotion.references:
+            yield self._referred(reference, time), strength
 
-    def _parts(self, emotion: Emotion, time: float) -> list[tuple[Prior, float]]:
-        if emotion.units:
+    def _offset(self, name: str) -> Prior:
+        """Difference between the prior of a name and the neutral one."""
+        if name not in self._priors:
             raise InputError(
-                "Action units belong to the mesh engine; svd is moved by names, voices and faces."
+                f"There is no prior of {name!r} for the engine svd. Valid: "
+                f"{', '.join(self._priors)}."
             )
-        out = [(self._way(name), strength) for name, strength in emotion.labels]
-        return out + [(self._worn(look, time), strength) for look, strength in emotion.looks]
+        return self._priors[name] - self._priors[NEUTRAL]
 
-    def _way(self, name: str) -> Prior:
-        if name not in self.known:
-            raise InputError(
-                f"There is no prior of {name!r} for the engine svd. Valid: {', '.join(self.known)}."
-            )
-        return self.known[name] - self.known[NEUTRAL]
+    def _referred(self, reference: Reference, time: float) -> Prior:
+        if isinstance(reference, OwnVoice) and self._embed is None:
+            return self._own_voice_at(time)
+        if isinstance(reference, OwnVoice):
+            paths: tuple[Path, ...] = (self._own_voice.path,)
+        else:
+            paths = (reference.path,) if isinstance(reference, FaceReference) else reference.paths
+        if self._embed is not None:
+            offsets = [self._embedded(path, self._embed) for path in paths]
+            return np.mean(offsets, 0).astype(np.float32)
+        return self._mixed(np.mean([self._analyse(path).emotion for path in paths], 0))
 
-    def _worn(self, look: Look, time: float) -> Prior:
-        about = look.about
-        if "voice" in about and self.embed is None:
-            return self._voice(Path(about["voice"]), time)
-        paths = [Path(path) for path in about.get("like", (about.get("voice"),))]
-        if self.embed is not None:
-            return np.mean([self._embedded(path) for path in paths], 0).astype(np.float32)
-        if about.get("by") == "face":
-            raise InputError(
-                "To feel as a face looks, svd needs an embedder (--embedder FILE, made by mien "
-                "train dice-embedder); nobody published one. Use a name or a voice."
-            )
-        shares = np.mean([self._listen(path).emotion for path in paths], 0)
-        return self._mixed(shares)
-
-    def _voice(self, path: Path, time: float) -> Prior:
-        """The way of a voice at a time, between its seconds by line."""
-        curve = [m for m in self._listen(path).curve if m.embedding is not None]
-        if not curve:
-            return np.zeros_like(self.known[NEUTRAL])
-        ways = np.stack([self._mixed(m.emotion) for m in curve])
-        times = [m.time for m in curve]
-        columns = [np.interp(time, times, column) for column in ways.T]
-        return np.array(columns, np.float32)
+    def _own_voice_at(self, time: float) -> Prior:
+        """Offset of the speech's own voice, interpolated linearly between its seconds."""
+        if self._curves is None:
+            voice = self._analyse(self._own_voice.path)
+            spoken = [moment for moment in voice.curve if moment.embedding is not None]
+            offsets = [self._mixed(moment.emotion) for moment in spoken]
+            if not spoken:  # silence is neutral
+                offsets = [np.zeros_like(self._priors[NEUTRAL])]
+            times = np.array([moment.time for moment in spoken] or [0.0])
+            self._curves = (times, np.stack(offsets))
+        return interpolate_rows(np.array([time]), *self._curves)[0]
 
     def _mixed(self, shares: npt.NDArray[np.float32]) -> Prior:
-        out = np.zeros_like(self.known[NEUTRAL])
-        for name, share in zip(HEARD, shares.tolist(), strict=True):
-            if name in self.known:
-                out += np.float32(share) * self._way(name)
+        out = np.zeros_like(self._priors[NEUTRAL])
+        for name, share in zip(VOICE_EMOTIONS, shares.tolist(), strict=True):
+            if name in self._priors:
+                out += np.float32(share) * self._offset(name)
         return out
 
-    def _listen(self, path: Path) -> Heard:
-        if path not in self._heard:
-            if self._listener is None:
-                self._listener = Listener()
-            self._heard[path] = self._listener.listen(path)
-        return self._heard[path]
+    @cached_property
+    def _listener(self) -> Listener:
+        return Listener()
 
-    def _embedded(self, path: Path) -> Prior:
-        if path not in self._ways and self.embed is not None:
-            self._ways[path] = self.embed(path) - self.known[NEUTRAL]
-        return self._ways[path]
+    def _analyse(self, path: Path) -> VoiceEmotion:
+        if path not in self._voices:
+            own = path == self._own_voice.path
+            voice = self._own_voice.emotion if own else self._listener.analyse(path)
+            prefix = "" if own else f"{path}: "
+            self._warnings += tuple(prefix + warning for warning in voice.warnings)
+            self._voices[path] = voice
+        return self._voices[path]
+
+    def _embedded(self, path: Path, embed: Embed) -> Prior:
+        if path not in self._offsets:
+            samples = self._own_voice.samples if path == self._own_voice.path else None
+            self._offsets[path] = embed(path, samples) - self._priors[NEUTRAL]
+        return self._offsets[path]

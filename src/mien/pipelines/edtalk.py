@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
@@ -11,6 +10,7 @@ from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import open_footage
 from mien.pipelines.job import Job, Report
 from mien.pipelines.models import EDTalkModels
+from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import Store
 
@@ -34,13 +34,16 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
     """
     job.check()
     models = EDTalkModels.open(settings, store)
-    voices = models.voices(job.speech or job.source)
-    voices.check(job.request)
-    lips = None if job.speech is None else models.lips(job.speech)
+    voice = VoiceAnalysis(job.speech or job.source)
+    if job.speech is not None:
+        voice.require("samples")
+    resolver = models.resolver(job.request, voice)
+    resolver.check()
+    lips = None if job.speech is None else models.lips(voice.samples)
     seconds = 0.0 if lips is None else len(lips) / FRAMES_PER_SECOND
     with open_footage(job, Fraction(FRAMES_PER_SECOND)) as footage:
         sources = SourceFrames(models.engine, footage)
-        mover = Mover(models.engine, models.connect, partial(voices.at, job.request), sources, lips)
+        mover = Mover(models.engine, models.connect, resolver.at, sources, lips)
         moved = prefetch(mover.move(footage.frames(seconds)))
         written = job.write(moved, footage.info, footage.count(seconds))
     warnings = footage.warnings
@@ -52,6 +55,7 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
         )
     return job.report(
         written,
+        resolver,
         engine=models.engine.name,
         faces=len(footage.people),
         spans=footage.spans,

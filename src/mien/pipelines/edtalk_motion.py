@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.cmet.transfer import WINDOW, Connect
-from mien.emotion.resolve_edtalk import Wish
+from mien.emotion.resolve_edtalk import SemanticTarget
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.engines.motion import Motion
@@ -109,7 +109,7 @@ class Mover:
         self,
         engine: EDTalkEngine,
         connect: Connect,
-        target_at: Callable[[float], Wish],
+        target_at: Callable[[float], SemanticTarget],
         sources: SourceFrames,
         lips: Codes | None = None,
     ) -> None:
@@ -197,7 +197,7 @@ class Mover:
         person: _Person,
         at: npt.NDArray[np.float64],
         motions: list[Motion],
-        targets: list[Wish],
+        targets: list[SemanticTarget],
     ) -> Codes:
         """Return how the expression changes at every frame, ``(T, D)``."""
         own = np.stack([motion.expression for motion in motions])
@@ -205,12 +205,16 @@ class Mover:
         strength = np.array([target.strength for target in targets], np.float32)[:, None]
         out: Codes = strength * delta
         for row, target in enumerate(targets):
-            for code, share in target.targets:
+            for code, share in target.coefficients:
                 out[row] += np.float32(share) * (code - own[row])
         return out
 
     def _connected(
-        self, person: _Person, at: npt.NDArray[np.float64], own: Codes, targets: list[Wish]
+        self,
+        person: _Person,
+        at: npt.NDArray[np.float64],
+        own: Codes,
+        targets: list[SemanticTarget],
     ) -> Codes:
         """Return the connector's change at every frame at full strength, ``(T, D)``."""
         vectors = [target.vector for target in targets if target.vector is not None]

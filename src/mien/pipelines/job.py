@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mien.emotion.expression_track import PRESETS
-from mien.emotion.prosody import Living
-from mien.emotion.request import Emotion, Request, Timeline
+from mien.emotion.references import FaceReference
+from mien.emotion.request import Emotion, Request, RequestDescription, emotions_of
 from mien.errors import CancelledError, InputError
 from mien.face.select import FaceChoice
 from mien.media.audio import has_sound
@@ -60,7 +60,7 @@ class Report:
     rate: float
     faces: int
     spans_without_face: tuple[tuple[float, float], ...]
-    emotion: dict[str, Any]
+    emotion: RequestDescription
     engine: str
     weights: tuple[Weights, ...]
     frames_per_second: float
@@ -69,6 +69,17 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""
         return {**asdict(self), "output": str(self.output)}
+
+
+class Resolver(Protocol):
+    """What a report needs of an engine's resolver (:mod:`mien.emotion`)."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why voices are uncertain."""
+
+    def describe(self) -> RequestDescription:
+        """Return the request in plain values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,6 @@ class Job:
         overwrite: whether an existing output may be replaced.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; stops the job when it returns True.
-        warnings: warnings from before the job.
         started: when the work began, on ``perf_counter``.
     """
 
@@ -105,7 +115,6 @@ class Job:
     overwrite: bool = False
     progress: Progress | None = None
     cancel: Cancel | None = None
-    warnings: tuple[str, ...] = ()
     started: float = field(default_factory=perf_counter)
 
     @property
@@ -177,6 +186,7 @@ class Job:
     def report(
         self,
         written: Written,
+        resolver: Resolver,
         *,
         engine: str,
         faces: int,
@@ -192,27 +202,22 @@ class Job:
             rate=written.rate,
             faces=faces,
             spans_without_face=spans,
-            emotion=self.request.describe(),
+            emotion=resolver.describe(),
             engine=engine,
             weights=weights,
             frames_per_second=written.frames / (perf_counter() - self.started),
-            warnings=(*self.warnings, *warnings),
+            warnings=(*resolver.warnings, *warnings),
         )
 
 
 def assets_behind(request: Request) -> tuple[str, ...]:
     """Return the bundled nets and presets an expression comes from, besides the engine's."""
-    if isinstance(request, Living):
-        return assets_behind(request.request)
-    keys = request.keys if isinstance(request, Timeline) else ()
-    emotions: list[Request] = [key.emotion for key in keys] or [request]
     out: list[str] = []
-    for emotion in emotions:
-        if isinstance(emotion, Emotion):
-            if any(look.about.get("by") == "voice" for look, _ in emotion.looks):
-                out += _VOICE_ASSETS
-            if any(name in PRESETS for name, _ in emotion.labels):
-                out += _PRESET_ASSETS
+    for emotion in emotions_of(request):
+        if any(not isinstance(reference, FaceReference) for reference, _ in emotion.references):
+            out += _VOICE_ASSETS
+        if any(name in PRESETS for name, _ in emotion.labels):
+            out += _PRESET_ASSETS
     return tuple(dict.fromkeys(out))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from mien.emotion.request import Request
+from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
 from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.engines.mesh.baseline import removal
 from mien.face.facs import Expression
@@ -16,6 +16,7 @@ from mien.face.topology import Landmarks
 from mien.media.frame import Frame, RGBImage
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
 from mien.pipelines.job import MESH_ASSETS, Job, Report, assets_behind
+from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import weights_used
 
@@ -33,13 +34,16 @@ def edit(job: Job) -> Report:
         CancelledError: when the caller cancelled the job; nothing is left then.
     """
     job.check()
+    resolver = MeshResolver(job.request, VoiceAnalysis(job.source))
+    resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
     with open_footage(job) as footage:
         neutral = NeutralExpressions(engine, footage)
-        drawn = prefetch(_draw(footage.frames(), job.request, engine, neutral))
+        drawn = prefetch(_draw(footage.frames(), resolver, engine, neutral))
         written = job.write(drawn, footage.info, footage.count())
     return job.report(
         written,
+        resolver,
         engine=engine.name,
         faces=len(footage.people),
         spans=footage.spans,
@@ -49,13 +53,17 @@ def edit(job: Job) -> Report:
 
 
 def _draw(
-    frames: Iterator[FrameFaces], request: Request, engine: MeshEngine, neutral: NeutralExpressions
+    frames: Iterator[FrameFaces],
+    resolver: MeshResolver,
+    engine: MeshEngine,
+    neutral: NeutralExpressions,
 ) -> Generator[Frame]:
     """Yield frames with the chosen faces edited; others pass through untouched."""
     for frame, faces in frames:
         image: RGBImage = frame.image
+        target = resolver.at(float(frame.time))
         for face in faces:
-            delta = expression_change(request, float(frame.time), neutral.of(face))
+            delta = expression_change(target, neutral.of(face))
             image = engine.render(image, face, delta)
         yield Frame(image, frame.time, frame.index)
 
@@ -88,16 +96,15 @@ class NeutralExpressions:
         return self._engine.encode(image, Face(0, landmarks)).expression
 
 
-def expression_change(request: Request, time: float, neutral: Expression) -> Expression:
+def expression_change(target: EmotionTarget, neutral: Expression) -> Expression:
     """Return the difference that turns a person's neutral expression into the one asked for.
 
     Args:
-        request: what is asked for.
-        time: seconds.
+        target: what is asked for.
         neutral: the person's own expression, ``float32 (D,)``.
 
     Returns:
         ``float32 (D,)``: the emotion, minus the share of the own expression that gives way.
     """
-    delta = request.expression_at(time) - request.presence_at(time) * removal(neutral)
+    delta = target.expression - target.presence * removal(neutral)
     return delta.astype(np.float32)

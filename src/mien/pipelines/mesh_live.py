@@ -9,7 +9,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from mien.emotion.request import Emotion, Request
+from mien.emotion.request import Request, build_request
+from mien.emotion.resolve_mesh import MeshResolver
 from mien.engines.mesh import MeshEngine
 from mien.engines.mesh.baseline import Baseline
 from mien.errors import InputError
@@ -68,7 +69,10 @@ class Editor:
 
     @emotion.setter
     def emotion(self, request: Request | str) -> None:
-        self._emotion = Emotion.parse(request) if isinstance(request, str) else request
+        emotion = build_request(request)
+        resolver = MeshResolver(emotion)
+        resolver.check()
+        self._emotion, self._resolver = emotion, resolver
 
     def __call__(self, image: RGBImage, time: float | Fraction | None = None) -> RGBImage:
         """Return ``image`` (RGB ``uint8 (H, W, 3)``) with the chosen faces edited.
@@ -97,7 +101,7 @@ class Editor:
         for face in self._selector.pick(self._follower.update(image, now)):
             baseline = self._baselines.setdefault(face.id, Baseline())
             baseline.observe(self._engine.encode(image, face))
-            wanted = expression_change(self._emotion, float(now), baseline.expression)
+            wanted = expression_change(self._resolver.at(float(now)), baseline.expression)
             shown = self._shown.get(face.id, wanted)
             shown = shown + np.float32(1 - math.exp(-elapsed / _EASE_SECONDS)) * (wanted - shown)
             self._shown[face.id] = shown

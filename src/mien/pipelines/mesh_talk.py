@@ -13,10 +13,9 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from mien.dicetalk.prior_sampling import PriorSampler
-from mien.emotion.request import Request
+from mien.emotion.resolve_mesh import MeshResolver
 from mien.engines.mesh import MeshEngine, MeshSettings
 from mien.engines.mesh.idle_motion import Idle, Moment
 from mien.engines.mesh.portrait import Portrait
@@ -25,7 +24,7 @@ from mien.errors import InputError
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
-from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
+from mien.media.audio import SAMPLE_RATE_HZ
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import read_still
@@ -38,8 +37,9 @@ from mien.pipelines.job import (
     assets_behind,
 )
 from mien.pipelines.mesh_edit import NeutralExpressions, expression_change
-from mien.speech.articulation import Articulator, code_at
-from mien.speech.features import RATE, Features, features, loudness
+from mien.speech.analysis import VoiceAnalysis
+from mien.speech.articulation import code_at
+from mien.speech.features import FEATURES_PER_SECOND
 from mien.utils.prefetch import prefetch
 from mien.weights.store import weights_used
 
@@ -53,9 +53,6 @@ _LARGE_YAW: Final = 0.6
 
 _SMALL_SCALE: Final = 30.0
 """Pixels between the eyes under which a user is warned that the face is small."""
-
-_STRESS: Final = (0.15, 1.5)
-"""Seconds over which a syllable, and a phrase, is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +111,16 @@ def talk(job: Job, settings: TalkSettings) -> Report:
         )
     image = _resized(read_still(job.source), settings.side)
     faces = people_in(image, job.source, job.choice)
-    samples = read_speech(job.speech or job.source)
-    count = max(1, -(-len(samples) * settings.rate // SAMPLE_RATE_HZ))
+    voice = VoiceAnalysis(job.speech or job.source, "articulation")
+    resolver = MeshResolver(job.request, voice, scale_all=True)
+    resolver.check()
+    count = max(1, -(-voice.sample_count * settings.rate // SAMPLE_RATE_HZ))
     info = VideoInfo.new(job.source, image, Fraction(settings.rate), count)
-    speakers = _Speakers(image, faces, samples, job.request, settings)
+    speakers = _Speakers(image, faces, voice, resolver, settings)
     written = job.write(prefetch(speakers.frames(count)), info, count)
     return job.report(
         written,
+        resolver,
         engine=MeshEngine.name,
         faces=len(faces),
         weights=weights_used((*MESH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))),
@@ -135,11 +135,11 @@ class _Speakers:
         self,
         image: RGBImage,
         faces: tuple[Face, ...],
-        samples: Samples,
-        request: Request,
+        voice: VoiceAnalysis,
+        resolver: MeshResolver,
         settings: TalkSettings,
     ) -> None:
-        self._image, self._request, self._rate = image, request, settings.rate
+        self._image, self._resolver, self._rate = image, resolver, settings.rate
         mesh = MeshSettings(portrait=True)
         self._portraits = [Portrait(image, face, mesh) for face in faces]
         neutral = NeutralExpressions(MeshEngine(MeshSettings(still=True)))
@@ -147,9 +147,7 @@ class _Speakers:
         seeds = [settings.seed * 1000 + i for i, _ in enumerate(faces)]
         self._idle = [Idle(seed, settings.liveliness) for seed in seeds]
         self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
-        rows = features(samples)
-        self._codes = Articulator().follow(rows)
-        self._stress = _stress(rows)
+        self._codes, self._stress = voice.articulation.codes, voice.articulation.stress
 
     def frames(self, count: int) -> Iterator[Frame]:
         """Yield the clip frame by frame; several are drawn at a time."""
@@ -169,11 +167,11 @@ class _Speakers:
 
     def _state_at(self, time: float) -> tuple[list[Moment], list[Expression]]:
         """Return what every head and face does; called in the order of time, in one thread."""
-        at = min(int(time * RATE), len(self._stress) - 1)
+        at = min(int(time * FEATURES_PER_SECOND), len(self._stress) - 1)
         stress = float(self._stress[at]) if at >= 0 else 0.0
-        wanted = self._request.expression_at(time)
+        target = self._resolver.at(time)
         changes = [
-            expression_change(self._request, time, neutral) + variety.change(wanted, time)
+            expression_change(target, neutral) + variety.change(target.expression, time)
             for neutral, variety in zip(self._neutral, self._varieties, strict=True)
         ]
         return [idle.at(time, stress) for idle in self._idle], changes
@@ -211,15 +209,3 @@ def pose_warnings(path: Path, face: Face) -> tuple[str, ...]:
     if pose.scale < _SMALL_SCALE:
         out += (f"{path}: the face is small ({pose.scale:.0f} pixels between the eyes).",)
     return out
-
-
-def _stress(rows: Features) -> npt.NDArray[np.float32]:
-    """How much louder a syllable is than its phrase, 0..1, 100 values a second."""
-    level = loudness(rows)
-    if not len(level):
-        return np.zeros(0, np.float32)
-    near, far = (
-        cv2.GaussianBlur(level[None], (0, 0), seconds * RATE, borderType=cv2.BORDER_REPLICATE)[0]
-        for seconds in _STRESS
-    )
-    return np.clip((near - far) / 0.35, 0, 1).astype(np.float32)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.cmet.transfer import Codes, Connect
-from mien.emotion.resolve_edtalk import Voices
-from mien.emotion.resolve_svd import Embed, Prior, Priors
+from mien.emotion.request import Request
+from mien.emotion.resolve_edtalk import EDTalkResolver
+from mien.emotion.resolve_svd import Embed, Prior, SvdResolver
 from mien.errors import FaceNotFoundError, InputError, WeightsError, needs_extra
 from mien.face.pose import head_pose
 from mien.face.readers import read_expression
@@ -25,6 +26,7 @@ from mien.media.frame import RGBImage
 from mien.media.read import VideoReader
 from mien.media.still import is_still, read_still
 from mien.pipelines.job import TRACKER_ASSETS
+from mien.speech.analysis import VoiceAnalysis
 from mien.weights.manifest import (
     AUDIO2LIP,
     CONNECTOR,
@@ -99,7 +101,7 @@ class EDTalkModels:
             self.used.append(EMOTION2VEC)
         return self._listener
 
-    def lips(self, speech: Path) -> Array:
+    def lips(self, samples: Samples) -> Array:
         """Return the lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
         from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig, lip_coefficients
         from mien.weights.convert import load
@@ -108,7 +110,7 @@ class EDTalkModels:
         self.used.append(AUDIO2LIP)
         net = Audio2Lip(Audio2LipConfig(**spec))
         net.load_state_dict(tensors)
-        return lip_coefficients(net.to(self.engine.device).eval(), read_speech(speech))
+        return lip_coefficients(net.to(self.engine.device).eval(), samples)
 
     def labels(self) -> dict[str, Array]:
         """Return EDTalk's own coefficients per emotion, where the user has them."""
@@ -141,9 +143,10 @@ class EDTalkModels:
             raise FaceNotFoundError(f"No usable face was found in {path}.")
         return np.median(found, axis=0).astype(np.float32)
 
-    def voices(self, clip: Path) -> Voices:
-        """What names, voices and faces mean to these nets."""
-        return Voices(self.listener, clip, self.labels(), self.expression_of)
+    def resolver(self, request: Request, own_voice: VoiceAnalysis) -> EDTalkResolver:
+        """Return what turns a request into targets of these nets."""
+        labels = self.labels()
+        return EDTalkResolver(request, own_voice, self.listener, labels, self.expression_of)
 
     def weights(self) -> tuple[Weights, ...]:
         """Return everything that was used, with hashes and licences."""
@@ -236,8 +239,8 @@ class SvdModels:
         store.locate(PRIORS)  # a small file that is missing is reported before large ones load
         return cls(SvdEngine.load(store, settings), settings, store)
 
-    def priors(self) -> Priors:
-        """Return what names, voices and faces mean to the emotion bank.
+    def resolver(self, request: Request, own_voice: VoiceAnalysis) -> SvdResolver:
+        """Return what turns a request into priors of the emotion bank.
 
         Raises:
             WeightsError: when the priors or the embedder are damaged.
@@ -252,9 +255,9 @@ class SvdModels:
                 f"The stored priors and the emotion bank are incompatible: the bank expects {size} "
                 "numbers per prior."
             )
-        if self.settings.embedder is None:
-            return Priors(known)
-        return Priors(known, embedder_of(Path(self.settings.embedder), self.store, size))
+        embedder = self.settings.embedder
+        embed = None if embedder is None else embedder_of(Path(embedder), self.store, size)
+        return SvdResolver(request, own_voice, known, embed)
 
     def weights(self) -> tuple[Weights, ...]:
         """Return everything that was used, with hashes and licences."""
@@ -287,10 +290,10 @@ def embedder_of(path: Path, store: Store, size: int) -> Embed:
         )
     listener = cache(lambda: load_emotion2vec(store))
 
-    def embed(source: Path) -> Prior:
+    def embed(source: Path, samples: Samples | None) -> Prior:
         voice = None
         if not is_still(source) and has_sound(source):
-            voice = voice_frames(listener(), read_speech(source))
+            voice = voice_frames(listener(), read_speech(source) if samples is None else samples)
             if voice.shape[1] != net.spec.audio:
                 raise InputError(f"{path} was trained with another emotion2vec than this one.")
         face = _face_frames_of(source, optional=voice is not None)

@@ -11,13 +11,13 @@ import numpy as np
 
 from mien.errors import InputError
 from mien.face.topology import Landmarks
-from mien.media.audio import read_speech
 from mien.media.frame import Frame, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import read_still
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import Job, Report
 from mien.pipelines.models import SvdModels
+from mien.speech.analysis import VoiceAnalysis
 from mien.weights.store import Store
 
 if TYPE_CHECKING:
@@ -47,22 +47,24 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
     if job.choice.kind == "all":
         raise InputError("The engine svd makes one person speak; choose one with --face.")
     models = SvdModels.open(settings, store)
-    priors = models.priors()
-    priors.check(job.request)
+    voice = VoiceAnalysis(job.speech or job.source, "samples")
+    resolver = models.resolver(job.request, voice)
+    resolver.check()
     image = read_still(job.source)
     face = people_in(image, job.source, job.choice)[0]
-    samples = read_speech(job.speech or job.source)
-    scope = models.engine.scope(image, samples)
-    wanted = priors.course(job.request, scope.made, scope.made_rate)
+    scope = models.engine.scope(image, voice.samples)
+    wanted = resolver.track(scope.made, scope.made_rate)
     rate = Fraction(scope.rate).limit_denominator(1000)
     blank = np.zeros((scope.height, scope.width, 3), np.uint8)
     count = scope.made * (2 if settings.interpolate else 1)
     info = VideoInfo.new(job.source, blank, rate, count)
-    drawn = models.engine.frames(image, box_of(face.landmarks), samples, wanted, scope, job.step)
+    box = box_of(face.landmarks)
+    drawn = models.engine.frames(image, box, voice.samples, wanted, scope, job.step)
     # Not prefetched: an interrupt must reach the sampler, which works for minutes.
     written = replace(job, progress=None).write(_timed(drawn, rate), info)
     return job.report(
         written,
+        resolver,
         engine=models.engine.name,
         faces=1,
         weights=models.weights(),

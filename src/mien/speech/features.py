@@ -1,9 +1,10 @@
-"""What the listener sees of a voice: log-mel bands, pitch and voicing, 100 times a second."""
+"""Features of a voice: log-mel bands, pitch and voicing, 100 rows per second."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,7 @@ Features = npt.NDArray[np.float32]
 HOP: Final = 160
 """Samples between rows: 10 ms."""
 
-RATE: Final = SAMPLE_RATE_HZ // HOP
-"""Rows per second."""
+FEATURES_PER_SECOND: Final = SAMPLE_RATE_HZ // HOP
 
 MELS: Final = 80
 FEATURES: Final = MELS + 2
@@ -27,41 +27,89 @@ _WINDOW: Final = 400
 _FFT: Final = 512
 _LOWEST, _HIGHEST = 50.0, 7600.0
 _FLOOR: Final = 1e-7
-"""Power below which a band is silent; digital silence is not infinitely quiet."""
+"""Power below which a band is silent, so that digital silence has a finite level."""
 
 _PITCH_WINDOW: Final = 640
 _PITCH_FFT: Final = 2048
 _LOWEST_PITCH, _HIGHEST_PITCH = 65.0, 520.0
 _PITCH_REFERENCE: Final = 160.0
 _OCTAVE_COST: Final = 0.02
-"""Per octave: what a longer period must be better by, against octave errors downwards."""
+"""Penalty per octave of a longer period, against octave errors downwards."""
 
 _CHUNK: Final = 6000
+"""Rows computed together. Results depend on it in the last bit (matrix products)."""
+
+_PITCH_CHUNK: Final = 500
+CONTEXT_ROWS: Final = 2
+"""Rows at an edge whose windows reach beyond it."""
+
+_BELOW_PEAK: Final = 1.5
+"""Level under the loudest row, in the features' unit (26 dB), that still counts as speech."""
+
+_SPEECH_MARGIN: Final = 8
+"""Rows kept around speech, because consonants are quiet."""
+
+
+class Chunk(NamedTuple):
+    """Consecutive rows of features ``(T, FEATURES)`` and the samples under them."""
+
+    rows: Features
+    samples: Samples
 
 
 def features(samples: Samples) -> Features:
-    """Features of a voice, ``float32 (ceil(samples / 160), 82)``.
+    """Compute the features of a voice, ``float32 (ceil(samples / 160), 82)``.
 
     Bands are natural logarithms of power in 80 mel bands from 50 to 7600 Hz, divided by 4 and
-    shifted so that speech lies within about -2..2. A row looks at 25 ms (pitch: 40 ms) around it.
+    shifted so that speech lies within about -2..2. A row covers 25 ms (pitch: 40 ms) around it.
 
     Args:
         samples: ``float32 (samples,)``, 16 kHz mono, -1..1.
     """
-    rows = -(-len(samples) // HOP)
-    if rows == 0:
-        return np.zeros((0, FEATURES), np.float32)
-    out = np.empty((rows, FEATURES), np.float32)
-    for start in range(0, rows, _CHUNK):  # bounds the memory of the frames
-        stop = min(start + _CHUNK, rows)
-        out[start:stop, :MELS] = _bands(_frames(samples, start, stop, _WINDOW))
-        out[start:stop, MELS:] = _pitch(_frames(samples, start, stop, _PITCH_WINDOW))
-    return out
+    chunks = [chunk.rows for chunk in feature_chunks([samples])]
+    return np.concatenate(chunks) if chunks else np.zeros((0, FEATURES), np.float32)
+
+
+def feature_chunks(blocks: Iterable[Samples]) -> Iterator[Chunk]:
+    """Compute the features of sound that arrives in blocks; memory does not grow with its length.
+
+    The rows are bit for bit those of :func:`features` of the whole sound.
+    """
+    held, lead = np.zeros(0, np.float32), 0  # ``lead`` rows at its start are context
+    for block in blocks:
+        held = np.concatenate([held, np.asarray(block, np.float32)])
+        while len(held) >= (lead + _CHUNK + CONTEXT_ROWS) * HOP:
+            yield _chunk(held, lead, lead + _CHUNK)
+            held, lead = held[(lead + _CHUNK - CONTEXT_ROWS) * HOP :], CONTEXT_ROWS
+    end = -(-len(held) // HOP)
+    for start in range(lead, end, _CHUNK):
+        yield _chunk(held, start, min(start + _CHUNK, end))
+
+
+def _chunk(samples: Samples, start: int, stop: int) -> Chunk:
+    rows = np.empty((stop - start, FEATURES), np.float32)
+    rows[:, :MELS] = _bands(_frames(samples, start, stop, _WINDOW))
+    for low in range(start, stop, _PITCH_CHUNK):  # bounds the memory of the spectra
+        high = min(low + _PITCH_CHUNK, stop)
+        pitch = _pitch(_frames(samples, low, high, _PITCH_WINDOW))
+        rows[low - start : high - start, MELS:] = pitch
+    return Chunk(rows, samples[start * HOP : stop * HOP])
 
 
 def loudness(rows: Features) -> npt.NDArray[np.float32]:
-    """Mean level of every row's bands, ``float32 (T,)``, in the bands' unit."""
+    """Compute the mean level of every row's bands, ``float32 (T,)``, in the bands' unit."""
     return rows[:, :MELS].mean(1)
+
+
+def speech_span(rows: npt.NDArray[Any]) -> tuple[int, int]:
+    """Find the first row and the end of the speech in a recording.
+
+    Args:
+        rows: features ``(T, FEATURES)``, T >= 1.
+    """
+    level = rows[:, :MELS].astype(np.float32).mean(1)
+    loud = np.flatnonzero(level > level.max() - _BELOW_PEAK)
+    return max(int(loud[0]) - _SPEECH_MARGIN, 0), min(int(loud[-1]) + 1 + _SPEECH_MARGIN, len(rows))
 
 
 def _frames(samples: Samples, start: int, stop: int, width: int) -> npt.NDArray[np.float32]:

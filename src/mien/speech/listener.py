@@ -1,11 +1,12 @@
-"""The listener: what a voice feels, as an embedding, as labels and over time."""
+"""Speech emotion recognition: embedding, emotion probabilities and affect of a voice over time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,48 +14,92 @@ import soxr
 
 from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech, stream_speech
-from mien.speech.features import MELS, RATE, Features, features
-from mien.speech.labels import AFFECT, HEARD
-from mien.speech.trim import speech_span
+from mien.speech.features import (
+    CONTEXT_ROWS,
+    FEATURES_PER_SECOND,
+    HOP,
+    MELS,
+    Chunk,
+    Features,
+    feature_chunks,
+    features,
+    loudness,
+    speech_span,
+)
 from mien.weights.bundled import open_net
 
-if TYPE_CHECKING:
-    pass
+Array = npt.NDArray[np.float32]
 
 Embedding = npt.NDArray[np.float32]
 """``float32 (E,)`` of unit length."""
 
-_CHUNK_SECONDS: Final = 8
-"""Longer voices are heard in pieces of this length; their embeddings are averaged."""
+VOICE_EMOTIONS: Final = (
+    "neutral",
+    "happy",
+    "sad",
+    "angry",
+    "surprised",
+    "fear",
+    "disgusted",
+    "contempt",
+    "calm",
+    "bored",
+)
+"""Labels of the listener: the eight basic emotions, calm and bored."""
 
+AFFECT: Final = MappingProxyType(
+    {
+        "neutral": (0.0, 0.0, 0.0),
+        "happy": (0.81, 0.51, 0.46),
+        "sad": (-0.63, -0.27, -0.33),
+        "angry": (-0.51, 0.59, 0.25),
+        "surprised": (0.40, 0.67, -0.13),
+        "fear": (-0.64, 0.60, -0.43),
+        "disgusted": (-0.60, 0.35, 0.11),
+        "contempt": (-0.55, 0.20, 0.30),
+        "calm": (0.40, -0.45, 0.10),
+        "bored": (-0.65, -0.62, -0.33),
+    }
+)
+"""Valence, arousal and dominance of the labels, -1..1. Basic emotions and boredom after Russell &
+Mehrabian (1977); contempt and calm are this project's estimates."""
+
+SHORT_SECONDS: Final = 2.0
+"""Seconds of speech below which results are uncertain."""
+
+_PIECE: Final = 8 * SAMPLE_RATE_HZ
+"""Samples per embedding of a longer voice; the embeddings are averaged."""
+
+_EDGE: Final = 8 * HOP
 _SHORTEST_PIECE: Final = 0.3
-_LOOK_SECONDS: Final = 2.0
-"""What a moment of the curve is judged on."""
+_MOMENT_SECONDS: Final = 2.0
+"""Span around a second that its embedding is computed from."""
 
-_SILENT: Final = 0.35
-"""Level of the loudest row, in the features' unit, under which nobody speaks (some -60 dB)."""
+_SILENT: Final = -1.65
+"""Level of the loudest row, in the features' unit, below which a piece is silent (some -60 dB)."""
 
+_PAUSE_LEVEL: Final = -2.0
+_LOUD_RANGE: Final = 1.2
 _LEAST_VOICED: Final = 0.04
-SHORT: Final = 2.0
-"""Seconds of speech under which what is heard is uncertain."""
-
 _WEAKEST, _STRONGEST = 1.0, 3.0
-"""The training's units of intensity."""
+"""Range of the intensity labels in training."""
 
-_VIEWS: Final = (1.0, 0.92, 1.09)
-_VIEW_SECONDS: Final = 15.0
-
-Array = npt.NDArray[np.float32]
+_TEMPOS: Final = (1.0, 0.92, 1.09)
+_VIEW_SAMPLES: Final = 15 * SAMPLE_RATE_HZ
+_PADDING_LEVEL: Final = -2.0
+_NEUTRAL: Final = VOICE_EMOTIONS.index("neutral")
+_ALL_NEUTRAL: Final = np.eye(len(VOICE_EMOTIONS), dtype=np.float32)[_NEUTRAL]
+_AFFECTS: Final = np.array([AFFECT[name] for name in VOICE_EMOTIONS], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A second of a voice.
+class VoiceMoment:
+    """One second of a voice.
 
     Attributes:
-        time: middle of it, seconds.
+        time: its middle, seconds.
         embedding: unit embedding, ``float32 (E,)``; None in a pause.
-        emotion: probabilities, ``float32 (len(HEARD),)``; all neutral in a pause.
+        emotion: probabilities, ``float32 (len(VOICE_EMOTIONS),)``; all neutral in a pause.
         valence, arousal: -1..1.
         intensity: 0..1.
         loudness: level relative to the whole voice, natural logarithm of power / 4.
@@ -62,7 +107,7 @@ class Moment:
 
     time: float
     embedding: Embedding | None
-    emotion: npt.NDArray[np.float32]
+    emotion: Array
     valence: float
     arousal: float
     intensity: float
@@ -70,270 +115,279 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a voice feels.
+class VoiceEmotion:
+    """Emotion of a voice.
 
     Attributes:
-        embedding: unit embedding, ``float32 (E,)``.
-        emotion: probabilities, ``float32 (len(HEARD),)``, in the order of ``HEARD``.
+        embedding: unit embedding, ``float32 (E,)``; zeros where nobody speaks.
+        emotion: probabilities, ``float32 (len(VOICE_EMOTIONS),)``, in that order.
         affect: valence, arousal and dominance, ``float32 (3,)``, -1..1.
         intensity: 0 (faint) .. 1 (strong).
         seconds: length of the recording.
         curve: one moment per second.
-        warnings: what makes this uncertain.
+        warnings: reasons why this is uncertain.
     """
 
     embedding: Embedding
-    emotion: npt.NDArray[np.float32]
-    affect: npt.NDArray[np.float32]
+    emotion: Array
+    affect: Array
     intensity: float
     seconds: float
-    curve: tuple[Moment, ...]
+    curve: tuple[VoiceMoment, ...]
     warnings: tuple[str, ...] = ()
 
     @property
     def probabilities(self) -> dict[str, float]:
         """Probability of every label."""
-        return {name: float(p) for name, p in zip(HEARD, self.emotion, strict=True)}
+        return {name: float(p) for name, p in zip(VOICE_EMOTIONS, self.emotion, strict=True)}
 
     @property
     def label(self) -> str:
         """The likeliest label."""
-        return HEARD[int(self.emotion.argmax())]
+        return VOICE_EMOTIONS[int(self.emotion.argmax())]
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether anybody speaks."""
+        return bool(self.embedding.any())
 
 
 class Listener:
-    """Hears voices with the net that ships with mien, or another one of the same kind.
+    """Recognises emotion with the bundled nets, or with others of the same kind.
 
     Args:
-        folder: of ``listener.onnx`` and ``listener_says.onnx``; the shipped ones by default.
-        threads: of the computation; 0 leaves it to the runtime.
+        folder: of ``listener.onnx`` and ``listener_says.onnx``; the bundled ones by default.
+        threads: processor threads; 0 leaves it to the runtime.
 
     Raises:
         WeightsError: when a net is missing or damaged.
     """
 
     def __init__(self, folder: str | Path | None = None, *, threads: int = 0) -> None:
-        self._embed = open_net("listener.onnx", folder=folder, threads=threads)
-        self._say = open_net("listener_says.onnx", folder=folder, threads=threads)
-        self.size = int(self._embed.get_outputs()[0].shape[1])
+        self._embedder = open_net("listener.onnx", folder=folder, threads=threads)
+        self._classifier = open_net("listener_says.onnx", folder=folder, threads=threads)
+        self.size = int(self._embedder.get_outputs()[0].shape[1])
 
-    def listen(self, voice: str | Path | Samples, neutral: Array | None = None) -> Heard:
-        """Hear a file or samples.
+    def analyse(self, voice: str | Path | Samples, neutral: Array | None = None) -> VoiceEmotion:
+        """Recognise the emotion of a file or of samples.
 
         Args:
             voice: a file with sound (streamed, any length), or ``float32 (samples,)`` at 16 kHz.
-            neutral: the same speaker's plain voice, which makes labels surer: its embedding
-                ``(E,)``, or better its :meth:`views` ``(V, E)``.
+            neutral: the same speaker's neutral voice, which makes the labels more reliable: its
+                embedding ``(E,)``, or better its :meth:`views` ``(V, E)``.
 
         Raises:
             InputError: when there is no sound.
         """
-        blocks = iter([voice]) if isinstance(voice, np.ndarray) else stream_speech(voice)
-        pieces: list[tuple[Embedding, float]] = []
-        moments: list[_Second] = []
-        tally = _Tally()
-        for start, rows in _pieces(blocks, tally):
-            tally.count(rows)
-            if _is_silent(rows):
-                moments += _pauses(start, rows)
-                continue
-            low, high = speech_span(rows)
-            if high - low >= _SHORTEST_PIECE * RATE:
-                pieces.append((self.embed([rows[low:high]])[0], float(high - low)))
-            moments += self._seconds(start, rows)
-        if not tally.samples:
-            raise InputError("There is no sound to listen to (0 samples).")
-        plain = neutral if neutral is None or neutral.ndim == 1 else neutral[0]
-        heard = self._sum_up(pieces, moments, plain, tally)
-        if neutral is None or neutral.ndim == 1 or not pieces:
-            return heard
-        emotion = self._say_of_views(self.views(voice), neutral)
-        return replace(heard, emotion=emotion, affect=affect_of(emotion))
+        blocks: Iterable[Samples] = (
+            [voice] if isinstance(voice, np.ndarray) else stream_speech(voice)
+        )
+        stream = EmotionStream(self, neutral)
+        for chunk in feature_chunks(blocks):
+            stream.feed(chunk)
+        return stream.result()
 
     def views(self, voice: str | Path | Samples) -> Array:
-        """Embeddings ``float32 (V, E)`` of a voice as it is, and played slower and faster.
+        """Compute embeddings ``float32 (V, E)`` of a voice as it is, and played slower and faster.
 
-        Beside a neutral voice that is played alike, the mean of what is said of each is surer than
-        what is said of one. The first fifteen seconds count.
+        Classifying each view beside the same view of a neutral voice, and averaging, is more
+        reliable than classifying one. Only the first fifteen seconds count.
 
         Raises:
             InputError: when there is no sound, or nobody speaks.
         """
-        samples = voice if isinstance(voice, np.ndarray) else read_speech(voice, _VIEW_SECONDS)
-        looks = []
-        for speed in _VIEWS:
-            played = soxr.resample(samples[: round(_VIEW_SECONDS * SAMPLE_RATE_HZ)], speed, 1)
+        seconds = _VIEW_SAMPLES / SAMPLE_RATE_HZ
+        samples = voice if isinstance(voice, np.ndarray) else read_speech(voice, seconds)
+        views = []
+        for tempo in _TEMPOS:
+            played = soxr.resample(samples[:_VIEW_SAMPLES], tempo, 1)
             rows = features(played.astype(np.float32))
             if _is_silent(rows):
-                raise InputError("Nobody is heard; a neutral voice must speak.")
+                raise InputError("Nobody speaks in the neutral voice; leave it out or use another.")
             low, high = speech_span(rows)
-            looks.append(self.embed([rows[low:high]])[0])
-        return np.stack(looks)
+            views.append(self.embed([rows[low:high]])[0])
+        return np.stack(views)
 
-    def _say_of_views(self, views: Array, neutral: Array) -> Array:
-        """Probabilities ``(len(HEARD),)``: geometric mean over the views."""
-        said = [self.say(own[None], plain)[0][0] for own, plain in zip(views, neutral, strict=True)]
-        mean = np.exp(np.log(np.stack(said) + 1e-9).mean(0))
-        return (mean / mean.sum()).astype(np.float32)
-
-    def embed(self, voices: list[Features]) -> npt.NDArray[np.float32]:
-        """Unit embeddings ``float32 (N, E)`` of features of several voices."""
+    def embed(self, voices: list[Features]) -> Array:
+        """Compute unit embeddings ``float32 (N, E)`` from the features of several voices."""
         lengths = np.array([len(rows) for rows in voices], np.int64)
         batch = np.full((len(voices), int(lengths.max()), voices[0].shape[1]), 0, np.float32)
-        batch[..., :MELS] = _AFTER_THE_END
+        batch[..., :MELS] = _PADDING_LEVEL
         for row, rows in zip(batch, voices, strict=True):
             row[: len(rows)] = rows
-        out: npt.NDArray[np.float32] = self._embed.run(None, {"rows": batch, "lengths": lengths})[0]
+        out: Array = self._embedder.run(None, {"rows": batch, "lengths": lengths})[0]
         return out
 
-    def say(
-        self,
-        embeddings: npt.NDArray[np.float32],
-        neutral: Embedding | None = None,
-        *,
-        temperature: float = 1.0,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Probabilities ``(N, len(HEARD))`` and intensities ``(N,)`` 0..1 of unit embeddings."""
-        plain = embeddings if neutral is None else np.broadcast_to(neutral, embeddings.shape)
-        alone, beside, intensity = self._say.run(
-            None, {"embedding": embeddings, "neutral": np.ascontiguousarray(plain)}
+    def classify(
+        self, embeddings: Array, neutral: Embedding | None = None, *, temperature: float = 1.0
+    ) -> tuple[Array, Array]:
+        """Compute emotion probabilities and intensities of unit embeddings.
+
+        Args:
+            embeddings: ``float32 (N, E)``.
+            neutral: embedding ``(E,)`` of the same speaker's neutral voice.
+            temperature: of the softmax.
+
+        Returns:
+            Probabilities ``float32 (N, len(VOICE_EMOTIONS))`` and intensities ``(N,)``, 0..1.
+        """
+        beside = embeddings if neutral is None else np.broadcast_to(neutral, embeddings.shape)
+        alone, relative, strength = self._classifier.run(
+            None, {"embedding": embeddings, "neutral": np.ascontiguousarray(beside)}
         )
-        logits = (alone if neutral is None else beside) / temperature
+        logits = (alone if neutral is None else relative) / temperature
         odds = np.exp(logits - logits.max(1, keepdims=True))
         odds /= odds.sum(1, keepdims=True)
-        share = np.clip((intensity - _WEAKEST) / (_STRONGEST - _WEAKEST), 0, 1)
-        # Strength was only learned from feeling voices: without feeling there is none.
-        return odds, share * (1 - odds[:, _PLAIN])
+        share = np.clip((strength - _WEAKEST) / (_STRONGEST - _WEAKEST), 0, 1)
+        # Intensity was trained on emotional voices only; a neutral one has none.
+        return odds, share * (1 - odds[:, _NEUTRAL])
 
-    def _seconds(self, start: float, rows: Features) -> list[_Second]:
-        """Embeddings of the seconds of a piece, each judged on two seconds around it."""
-        reach = int(_LOOK_SECONDS * RATE / 2)
-        out: list[_Second] = []
-        looks: list[Features] = []
-        level = rows[:, :MELS].mean(1)
-        for at in range(0, len(rows), RATE):
-            now = level[at : at + RATE]
-            loud = now.max() > max(_SILENT - 2, level.max() - 1.2)
-            middle = at + len(now) // 2
-            if loud:
-                looks.append(rows[max(middle - reach, 0) : middle + reach])
-            out.append(_Second(start + middle / RATE, float(now.mean()), len(looks) - 1, loud))
-        if looks:
-            embeddings = self.embed(looks)
-            out = [s.with_embedding(embeddings[s.index]) if s.loud else s for s in out]
-        return out
+    def classify_views(self, views: Array, neutral: Array) -> Array:
+        """Compute probabilities ``(len(VOICE_EMOTIONS),)`` from :meth:`views` of two voices.
 
-    def _sum_up(
-        self,
-        pieces: list[tuple[Embedding, float]],
-        moments: list[_Second],
-        neutral: Embedding | None,
-        tally: _Tally,
-    ) -> Heard:
-        seconds = tally.samples / SAMPLE_RATE_HZ
-        warnings = tally.warnings()
-        if pieces:
-            mean = np.average([e for e, _ in pieces], axis=0, weights=[w for _, w in pieces])
-            embedding = (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
-            said, strength = self.say(embedding[None], neutral)
-            emotion, intensity = said[0], float(strength[0])
-        else:
-            embedding = np.zeros(self.size, np.float32)
-            emotion, intensity = _NEUTRAL, 0.0
-        typical = float(np.mean([m.level for m in moments if m.loud] or [0.0]))
-        curve = tuple(self._moment(m, neutral, typical) for m in moments)
-        return Heard(
-            embedding, emotion, affect_of(emotion), intensity, seconds, curve, tuple(warnings)
-        )
-
-    def _moment(self, second: _Second, neutral: Embedding | None, typical: float) -> Moment:
-        if second.embedding is None:
-            return Moment(second.time, None, _NEUTRAL, 0, 0, 0, second.level - typical)
-        said, strength = self.say(second.embedding[None], neutral)
-        valence, arousal, _ = affect_of(said[0]).tolist()
-        level = second.level - typical
-        return Moment(
-            second.time, second.embedding, said[0], valence, arousal, float(strength[0]), level
-        )
+        Args:
+            views: of the voice, ``(V, E)``.
+            neutral: of the same speaker's neutral voice, ``(V, E)``.
+        """
+        pairs = zip(views, neutral, strict=True)
+        odds = [self.classify(own[None], plain)[0][0] for own, plain in pairs]
+        mean = np.exp(np.log(np.stack(odds) + 1e-9).mean(0))
+        return (mean / mean.sum()).astype(np.float32)
 
 
-def affect_of(emotion: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Valence, arousal and dominance ``(..., 3)`` expected under probabilities ``(..., HEARD)``."""
+def affect_of(emotion: Array) -> Array:
+    """Compute valence, arousal and dominance ``(..., 3)`` expected under probabilities."""
     return emotion @ _AFFECTS
 
 
-_AFTER_THE_END: Final = -2.0
-_PLAIN: Final = HEARD.index("neutral")
-_NEUTRAL: Final = np.eye(len(HEARD), dtype=np.float32)[_PLAIN]
-_AFFECTS: Final = np.array([AFFECT[name] for name in HEARD], np.float32)
+class EmotionStream:
+    """Emotion of a voice that arrives in chunks of features; see :meth:`Listener.analyse`.
+
+    A voice is embedded in pieces of eight seconds, and every second of it from two seconds around
+    it. Memory grows by one embedding per second.
+    """
+
+    def __init__(self, listener: Listener, neutral: Array | None = None) -> None:
+        self._listener = listener
+        self._views = neutral if neutral is not None and neutral.ndim == 2 else None
+        self._neutral = neutral if neutral is None or neutral.ndim == 1 else neutral[0]
+        self._rows, self._samples = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+        self._opening = np.zeros(0, np.float32)
+        self._start = self._speech_rows = self._voiced_rows = 0
+        self._pieces: list[tuple[Embedding, float]] = []
+        self._seconds: list[_Second] = []
+
+    def feed(self, chunk: Chunk) -> None:
+        """Take the next chunk."""
+        if self._views is not None and len(self._opening) < _VIEW_SAMPLES:
+            self._opening = np.concatenate([self._opening, chunk.samples])[:_VIEW_SAMPLES]
+        self._rows = np.concatenate([self._rows, chunk.rows]) if len(self._rows) else chunk.rows
+        self._samples = np.concatenate([self._samples, chunk.samples])
+        while len(self._samples) >= 2 * _PIECE:
+            self._take(_PIECE)
+
+    def result(self) -> VoiceEmotion:
+        """Return the emotion of the whole.
+
+        Raises:
+            InputError: when there was no sound.
+        """
+        if not self._start and not len(self._samples):
+            raise InputError("There is no sound to analyse (0 samples).")
+        if len(self._samples) > 1.5 * _PIECE:
+            self._take(len(self._samples) // 2 // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ)
+        if len(self._samples):
+            self._take(len(self._samples))
+        if self._pieces:
+            vectors, weights = zip(*self._pieces, strict=True)
+            mean = np.average(vectors, axis=0, weights=weights)
+            embedding = (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
+            odds, strength = self._listener.classify(embedding[None], self._neutral)
+            emotion, intensity = odds[0], float(strength[0])
+        else:
+            embedding = np.zeros(self._listener.size, np.float32)
+            emotion, intensity = _ALL_NEUTRAL, 0.0
+        typical = float(np.mean([s.level for s in self._seconds if s.loud] or [0.0]))
+        curve = tuple(self._moment(second, typical) for second in self._seconds)
+        seconds = self._start / SAMPLE_RATE_HZ
+        affect, warnings = affect_of(emotion), self._warnings()
+        out = VoiceEmotion(embedding, emotion, affect, intensity, seconds, curve, warnings)
+        if self._views is None or not self._pieces:
+            return out
+        own = self._listener.views(self._opening)
+        emotion = self._listener.classify_views(own, self._views)
+        return replace(out, emotion=emotion, affect=affect_of(emotion))
+
+    def _take(self, count: int) -> None:
+        """Analyse the next ``count`` samples as a piece by itself."""
+        rows, samples = self._rows[: -(-count // HOP)].copy(), self._samples[:count]
+        rest = len(self._samples) - count
+        # At an edge within the voice, windows must not reach into the neighbouring piece.
+        if self._start:
+            rows[:CONTEXT_ROWS] = features(samples[:_EDGE])[:CONTEXT_ROWS]
+        if rest:
+            rows[-CONTEXT_ROWS:] = features(samples[-_EDGE:])[-CONTEXT_ROWS:]
+        self._analyse_piece(self._start / SAMPLE_RATE_HZ, rows)
+        self._start += count
+        self._rows, self._samples = self._rows[len(rows) :], self._samples[count:]
+
+    def _analyse_piece(self, start: float, rows: Features) -> None:
+        if _is_silent(rows):
+            for at in range(0, len(rows), FEATURES_PER_SECOND):
+                middle = at + min(FEATURES_PER_SECOND, len(rows) - at) / 2
+                time = start + middle / FEATURES_PER_SECOND
+                self._seconds.append(_Second(time, _PAUSE_LEVEL, False))
+            return
+        low, high = speech_span(rows)
+        self._speech_rows += high - low
+        self._voiced_rows += int((rows[low:high, MELS + 1] > 0.5).sum())
+        if high - low >= _SHORTEST_PIECE * FEATURES_PER_SECOND:
+            embedding = self._listener.embed([rows[low:high]])[0]
+            self._pieces.append((embedding, float(high - low)))
+        reach = int(_MOMENT_SECONDS * FEATURES_PER_SECOND / 2)
+        level, spans, seconds = loudness(rows), [], []
+        for at in range(0, len(rows), FEATURES_PER_SECOND):
+            now = level[at : at + FEATURES_PER_SECOND]
+            loud = bool(now.max() > max(_SILENT, level.max() - _LOUD_RANGE))
+            middle = at + len(now) // 2
+            if loud:
+                spans.append(rows[max(middle - reach, 0) : middle + reach])
+            time = start + middle / FEATURES_PER_SECOND
+            seconds.append(_Second(time, float(now.mean()), loud))
+        vectors = iter(self._listener.embed(spans)) if spans else iter(())
+        self._seconds += [replace(s, embedding=next(vectors)) if s.loud else s for s in seconds]
+
+    def _moment(self, second: _Second, typical: float) -> VoiceMoment:
+        level = second.level - typical
+        if second.embedding is None:
+            return VoiceMoment(second.time, None, _ALL_NEUTRAL, 0, 0, 0, level)
+        odds, strength = self._listener.classify(second.embedding[None], self._neutral)
+        valence, arousal, _ = affect_of(odds[0]).tolist()
+        return VoiceMoment(
+            second.time, second.embedding, odds[0], valence, arousal, float(strength[0]), level
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        if not self._speech_rows:
+            return ("Nobody speaks: the sound is silent throughout. Taken as neutral.",)
+        out: tuple[str, ...] = ()
+        if self._voiced_rows < _LEAST_VOICED * self._speech_rows:
+            out += ("Hardly any voice was found (noise or music?); the result is uncertain.",)
+        if self._speech_rows < SHORT_SECONDS * FEATURES_PER_SECOND:
+            out += (
+                f"Only {self._speech_rows / FEATURES_PER_SECOND:.1f} s of speech; at least "
+                f"{SHORT_SECONDS:g} s are better.",
+            )
+        return out
 
 
 @dataclass(frozen=True, slots=True)
 class _Second:
     time: float
     level: float
-    index: int
     loud: bool
     embedding: Embedding | None = None
 
-    def with_embedding(self, embedding: Embedding) -> _Second:
-        return _Second(self.time, self.level, self.index, self.loud, embedding)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is counted while a voice goes by."""
-
-    samples: int = 0
-    speech: int = 0
-    voiced: int = 0
-
-    def count(self, rows: Features) -> None:
-        if _is_silent(rows):
-            return
-        low, high = speech_span(rows)
-        self.speech += high - low
-        self.voiced += int((rows[low:high, MELS + 1] > 0.5).sum())
-
-    def warnings(self) -> list[str]:
-        if not self.speech:
-            return ["Nobody is heard: the sound is silent throughout. Taken as neutral."]
-        out = []
-        if self.voiced < _LEAST_VOICED * self.speech:
-            out.append("Hardly any voice is heard (noise or music?); what is said is uncertain.")
-        if self.speech < SHORT * RATE:
-            out.append(
-                f"Only {self.speech / RATE:.1f} s of speech; at least {SHORT:g} s are better."
-            )
-        return out
-
 
 def _is_silent(rows: Features) -> bool:
-    return len(rows) == 0 or float(rows[:, :MELS].mean(1).max()) < _SILENT - 2
-
-
-def _pauses(start: float, rows: Features) -> list[_Second]:
-    return [
-        _Second(start + (at + min(RATE, len(rows) - at) / 2) / RATE, -2.0, -1, False)
-        for at in range(0, len(rows), RATE)
-    ]
-
-
-def _pieces(blocks: Iterable[Samples], tally: _Tally) -> Iterator[tuple[float, Features]]:
-    """Features in pieces of some eight seconds with their start times, from a stream of sound."""
-    size = _CHUNK_SECONDS * SAMPLE_RATE_HZ
-    held = np.zeros(0, np.float32)
-    start = 0
-    for block in blocks:
-        tally.samples += len(block)
-        held = np.concatenate([held, np.asarray(block, np.float32)])
-        while len(held) >= 2 * size:
-            yield start / SAMPLE_RATE_HZ, features(held[:size])
-            held, start = held[size:], start + size
-    if len(held) > 1.5 * size:
-        half = len(held) // 2 // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ
-        yield start / SAMPLE_RATE_HZ, features(held[:half])
-        held, start = held[half:], start + half
-    if len(held):
-        yield start / SAMPLE_RATE_HZ, features(held)
+    return len(rows) == 0 or float(loudness(rows).max()) < _SILENT

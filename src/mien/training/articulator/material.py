@@ -15,7 +15,7 @@ from mien.errors import InputError
 from mien.face.pose import head_pose
 from mien.face.topology import LOWER_LIP_MIDDLE, MOUTH_CORNERS, UPPER_LIP_MIDDLE
 from mien.media.audio import read_speech
-from mien.speech.articulation import CODE_RATE, levelled
+from mien.speech.articulation import CODES_PER_SECOND, levelled
 from mien.speech.features import features
 
 Array = npt.NDArray[np.float32]
@@ -114,7 +114,7 @@ def _clip(row: dict[str, str], path: Path, folder: Path, late: int) -> TalkingCl
     with np.load(folder / "tracks" / f"{row['clip']}.npz", allow_pickle=False) as track:
         seconds = track["seconds"][: len(code)]
     rows = levelled(features(read_speech(folder / "audio" / f"{row['clip']}.ogg")))
-    times = (np.arange(len(rows) // 2) + 0.5) / CODE_RATE
+    times = (np.arange(len(rows) // 2) + 0.5) / CODES_PER_SECOND
     steady = np.stack([np.interp(times, seconds, column) for column in code[: len(seconds)].T], 1)
     rest = np.median(steady[steady[:, 0] <= np.quantile(steady[:, 0], _REST) + 1e-6], 0)
     steady = (steady - rest).astype(np.float32)

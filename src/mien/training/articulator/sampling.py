@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.speech.articulation import CODE_RATE, LOOK_AHEAD, NAMES
+from mien.speech.articulation import CODES_PER_SECOND, LOOK_AHEAD, NAMES
 from mien.speech.features import FEATURES, MELS
 from mien.training.articulator.material import Array, TalkingClip
 
@@ -39,7 +39,7 @@ class TalkSampler:
         self, clips: list[TalkingClip], batch: int, seconds: float, generated: float
     ) -> None:
         self._clips = [c for c in clips for _ in range(max(1, len(c.code) // _SHARE))]
-        self._batch, self._length = batch, round(seconds * CODE_RATE)
+        self._batch, self._length = batch, round(seconds * CODES_PER_SECOND)
         self._generated = generated
 
     def draw(self, rng: np.random.Generator) -> dict[str, Tensor]:

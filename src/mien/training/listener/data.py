@@ -20,7 +20,7 @@ from mien.errors import InputError
 from mien.media.audio import read_speech
 from mien.media.output import whole_file
 from mien.speech.features import FEATURES, features
-from mien.speech.labels import HEARD
+from mien.speech.listener import VOICE_EMOTIONS
 from mien.training.listener import ListenerConfig
 from mien.training.listener.net import Targets
 
@@ -207,7 +207,8 @@ def load_data(
         (held_out if out else train).append(i)
     if not train or not held_out:
         raise InputError("The recordings need speakers in both splits, train and val.")
-    emotion = [HEARD.index(u.emotion) if u.emotion in HEARD else -1 for u in utterances]
+    index = {name: i for i, name in enumerate(VOICE_EMOTIONS)}
+    emotion = [index.get(u.emotion, -1) for u in utterances]
     return SpeechData(
         utterances=utterances,
         cache=cache,

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.manifest import Utterance
-from mien.speech.features import FEATURES, MELS
-from mien.speech.trim import speech_span
+from mien.speech.features import FEATURES, MELS, speech_span
 from mien.training.listener.data import FeatureCache
 
 _SILENCE: Final = -2.0
