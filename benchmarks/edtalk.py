@@ -26,7 +26,7 @@ from record import table, write_section
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import edtalk_baseline as plain
+import edtalk_baseline as baseline
 from tests.reference.reference_weights import fill, image, state_dict
 
 from mien.engines.edtalk.checkpoints import fold
@@ -65,7 +65,7 @@ def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, objec
     """Return the rows of the table."""
     raw = state_dict(SPEC, 0)
     weights = {name: torch.from_numpy(np.asarray(value)) for name, value in raw.items()}
-    there = {name: value.to(device) for name, value in weights.items()}
+    on_device = {name: value.to(device) for name, value in weights.items()}
 
     def picture(name: str) -> torch.Tensor:
         return torch.from_numpy(image(name, 256, 256, 0))[None].to(device)
@@ -78,14 +78,14 @@ def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, objec
 
     def baseline_draw() -> torch.Tensor:
         i = next(step) % 2
-        return plain.draw(there, source, lip[i], driving[i], moved[i])
+        return baseline.draw(on_device, source, lip[i], driving[i], moved[i])
 
     def baseline_all() -> torch.Tensor:
         i = next(step) % 2
-        plain.motion(there, plain.encode(there, driving[i])[0])
-        return plain.draw(there, source, lip[i], driving[i], moved[i])
+        baseline.motion(on_device, baseline.encode(on_device, driving[i])[0])
+        return baseline.draw(on_device, source, lip[i], driving[i], moved[i])
 
-    wanted = [plain.draw(there, source, lip[i], driving[i], moved[i]) for i in range(2)]
+    wanted = [baseline.draw(on_device, source, lip[i], driving[i], moved[i]) for i in range(2)]
     rows = [
         {
             "what": "baseline float32",
@@ -97,19 +97,19 @@ def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, objec
     for dtype, compile_ in kinds:
         settings = EDTalkSettings(device, dtype, compile_)
         net = EDTalkEngine(fold(weights, EDTalkConfig(), torch.float32), settings)._net
-        seen = net.source(source)
+        encoded = net.source(source)
         poses = [net.motion(frame).pose for frame in driving]
 
-        def draw(net: object = net, seen: object = seen, poses: list = poses) -> torch.Tensor:
+        def draw(net: object = net, encoded: object = encoded, poses: list = poses) -> torch.Tensor:
             i = next(step) % 2
-            return net.draw(seen, Coefficients(lip[i], poses[i], moved[i]))
+            return net.draw(encoded, Coefficients(lip[i], poses[i], moved[i]))
 
-        def everything(net: object = net, seen: object = seen) -> torch.Tensor:
+        def everything(net: object = net, encoded: object = encoded) -> torch.Tensor:
             i = next(step) % 2
             motion = net.motion(driving[i])
-            return net.draw(seen, Coefficients(lip[i], motion.pose, moved[i]))
+            return net.draw(encoded, Coefficients(lip[i], motion.pose, moved[i]))
 
-        drawn = [net.draw(seen, Coefficients(lip[i], poses[i], moved[i])) for i in range(2)]
+        drawn = [net.draw(encoded, Coefficients(lip[i], poses[i], moved[i])) for i in range(2)]
         gaps = torch.cat([(a.float() - b).abs() for a, b in zip(drawn, wanted, strict=True)])
         rows.append(
             {
@@ -121,11 +121,11 @@ def measure(frames: int, device: str, *, compiled: bool) -> list[dict[str, objec
             }
         )
         if device != "cpu":
-            rows += batches(net, seen, lip, poses, moved, NAMES[dtype], frames, device)
+            rows += batches(net, encoded, lip, poses, moved, NAMES[dtype], frames, device)
     return rows
 
 
-def batches(net, seen, lip, poses, moved, name, frames, device) -> list[dict[str, object]]:  # noqa: ANN001
+def batches(net, encoded, lip, poses, moved, name, frames, device) -> list[dict[str, object]]:  # noqa: ANN001
     """Measure larger batches on a GPU."""
     out = []
     for size in (4, 8, 16, 32):
@@ -133,7 +133,7 @@ def batches(net, seen, lip, poses, moved, name, frames, device) -> list[dict[str
             *(torch.cat([v[i % 2] for i in range(size)]) for v in (lip, poses, moved))
         )
         torch.cuda.reset_peak_memory_stats()
-        time = milliseconds(lambda some=some: net.draw(seen, some), frames, device) / size
+        time = milliseconds(lambda some=some: net.draw(encoded, some), frames, device) / size
         peak = torch.cuda.max_memory_allocated() / 1e9
         out.append({"what": f"mien {name}, batch {size}, {peak:.2f} GB", "draw": time, "all": None})
     return out

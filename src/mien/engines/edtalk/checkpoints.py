@@ -30,7 +30,7 @@ from mien.weights.manifest import AUDIO2LIP, CONNECTOR, EMOTION2VEC, GENERATOR
 
 def _expect_generator(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
     config = configured(EDTalkConfig, sizes)
-    keys = generator_keys(config)
+    keys = list(generator_keys(config))
     return Expected(
         asdict(config),
         {key.name: key.shape for key in keys},
@@ -136,27 +136,19 @@ def fold(tensors: Mapping[str, Tensor], config: EDTalkConfig, dtype: torch.dtype
     return net.eval()
 
 
-def generator_keys(config: EDTalkConfig) -> list[Key]:
-    """List every tensor of the generator's published checkpoint at these sizes."""
+def generator_keys(config: EDTalkConfig) -> Iterator[Key]:
+    """Yield every tensor of the generator's published checkpoint at these sizes."""
     style = config.style
-    return [
-        *_encoder(config),
-        *_synthesis(config),
-        Key("direction_lipnonlip.weight", (style, config.lip + config.pose), "direction_lip_pose"),
-        Key("direction_exp.weight", (style, config.expression), "direction_expression"),
-        *_linears("fc", "heads.shared", [style] * config.shared_layers, style),
-        *(
-            key
-            for published, parameter, size in (
-                ("lip_fc", "heads.lip", config.lip),
-                ("pose_fc", "heads.pose", config.pose),
-                ("exp_fc", "heads.expression", config.expression),
-            )
-            for key in _linears(
-                published, parameter, [style] * (config.head_layers - 1) + [size], style
-            )
-        ),
-    ]
+    yield from _encoder(config)
+    yield from _synthesis(config)
+    shape = (style, config.lip + config.pose)
+    yield Key("direction_lipnonlip.weight", shape, "direction_lip_pose")
+    yield Key("direction_exp.weight", (style, config.expression), "direction_expression")
+    yield from _linears("fc", "heads.shared", [style] * config.shared_layers, style)
+    hidden = [style] * (config.head_layers - 1)
+    yield from _linears("lip_fc", "heads.lip", [*hidden, config.lip], style)
+    yield from _linears("pose_fc", "heads.pose", [*hidden, config.pose], style)
+    yield from _linears("exp_fc", "heads.expression", [*hidden, config.expression], style)
 
 
 def _encoder(config: EDTalkConfig) -> Iterator[Key]:

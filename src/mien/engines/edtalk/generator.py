@@ -77,9 +77,9 @@ class Encoder(nn.Module):
 
 
 class MotionHeads(nn.Module):
-    """Style vectors to coefficients: linear layers without activations between them.
+    """Linear layers from style vectors to coefficients, without activations between them.
 
-    The product of their matrices is one matrix per head, computed by :meth:`folded`.
+    They are applied as one matrix per head, which :meth:`folded` computes.
     """
 
     def __init__(self, config: EDTalkConfig) -> None:
@@ -107,10 +107,6 @@ class MotionHeads(nn.Module):
             dtype = layers[0].weight.dtype
             out.append((weight.to(dtype), bias.to(dtype)))
         return out
-
-    def forward(self, style: Tensor, folded: list[tuple[Tensor, Tensor]]) -> Coefficients:
-        """Compute the coefficients of style vectors ``(B, S)``."""
-        return Coefficients(*(F.linear(style, weight, bias) for weight, bias in folded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +195,8 @@ class EDTalk(nn.Module):
     def motion(self, pictures: Tensor) -> Coefficients:
         """Read the coefficients of pictures ``(B, 3, P, P)`` in [-1, 1]."""
         style, _ = self.encode(pictures)
-        coefficients: Coefficients = self.heads(style, self.constants().heads)
-        return coefficients
+        heads = self.constants().heads
+        return Coefficients(*(F.linear(style, weight, bias) for weight, bias in heads))
 
     def source(self, picture: Tensor) -> Source:
         """Encode a source picture ``(1, 3, P, P)`` in [-1, 1], for any number of frames."""
