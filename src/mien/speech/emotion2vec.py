@@ -1,7 +1,7 @@
-"""emotion2vec+ large: the speech embedding of the published C-MET (cmet.md section 11).
+"""emotion2vec+ large, the speech embedding of the published C-MET (arXiv 2604.07786, section 3.1).
 
-Own forward pass in PyTorch; needs neither the authors' toolkit nor its hub. Sizes are read from the
-tensors' shapes. Names are those of the released file, stripped of prefixes.
+A forward pass in PyTorch, without the authors' toolkit. Module names are those of the released
+file, stripped of prefixes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -21,16 +21,8 @@ from torch.nn import functional as F  # noqa: N812
 from mien.errors import WeightsError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples
 
-LABELS: Final = (
-    "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown",
-)  # fmt: skip
-"""What the classifier's outputs mean."""
-
-RATE: Final = 50
-"""Frames per second."""
-
-SHORTEST: Final = 400
-"""Samples that make one frame."""
+_SHORTEST: Final = 400
+"""Samples of one frame."""
 
 _KERNELS: Final = (10, 3, 3, 3, 3, 2, 2)
 _STRIDES: Final = (5, 2, 2, 2, 2, 2, 2)
@@ -39,23 +31,23 @@ _POSITION_LAYERS: Final = 5
 _POSITION_GROUPS: Final = 16
 _EPSILON: Final = 1e-5
 _LONGEST: Final = 30 * SAMPLE_RATE_HZ
-"""Longer sound is heard in pieces: attention grows with the square of the length."""
+"""Samples per pass; longer sound is split, as attention is quadratic in its length."""
 
 _AUDIO: Final = "modality_encoders.AUDIO"
 
 
 @dataclass(frozen=True, slots=True)
 class Emotion2vecSpec:
-    """Sizes.
+    """Sizes of the net.
 
     Attributes:
-        width: of a frame's vector.
-        heads: of the attention.
-        prenet, blocks: number of blocks before and after.
-        channels: of the convolutions over the sound.
-        extra: learned tokens put in front.
-        classes: of the classifier; 0 without one.
-        groups: of the position convolutions.
+        width: numbers per frame.
+        heads: attention heads.
+        prenet, blocks: transformer blocks of the audio encoder, and after it.
+        channels: channels of the convolutions over the sound.
+        extra: learned tokens prepended to the frames.
+        classes: outputs of the classifier; 0 without one.
+        groups: groups of the position convolutions.
     """
 
     width: int = 1024
@@ -67,16 +59,12 @@ class Emotion2vecSpec:
     classes: int = 9
     groups: int = _POSITION_GROUPS
 
-    def to_dict(self) -> dict[str, Any]:
-        """The sizes in plain values."""
-        return asdict(self)
-
     @classmethod
     def of(cls, weights: Mapping[str, Any]) -> Self:
-        """Read the sizes from tensors with the released names.
+        """Read the sizes from the shapes of tensors with the released names.
 
         Raises:
-            WeightsError: when these are no such tensors.
+            WeightsError: when these are other tensors.
         """
         try:
             _, extra, width = weights[f"{_AUDIO}.extra_tokens"].shape
@@ -86,7 +74,7 @@ class Emotion2vecSpec:
             classes = weights["proj.weight"].shape[0] if "proj.weight" in weights else 0
         except (KeyError, ValueError, IndexError) as error:
             raise WeightsError(
-                f"This is no emotion2vec checkpoint: {error} is missing or of another shape."
+                f"This is not an emotion2vec checkpoint: {error} is missing or of another shape."
             ) from error
 
         def count(pattern: str) -> int:
@@ -205,7 +193,7 @@ class _AudioEncoder(nn.Module):
         self.context_encoder = _ContextEncoder(spec)
 
     def positions(self, x: Tensor) -> Tensor:
-        """Relative positions of frames ``(B, T, width)``, to be added to them."""
+        """Compute relative positions of frames ``(B, T, width)``, to be added to them."""
         y = x.transpose(1, 2)
         for conv in list(self.relative_positional_encoder)[1:]:
             y = F.layer_norm(conv(y).transpose(1, 2), x.shape[-1:], eps=_EPSILON)
@@ -219,11 +207,8 @@ class _Encoders(nn.Module):
         self.AUDIO = _AudioEncoder(spec)
 
 
-class Heard(NamedTuple):
-    """What the net hears.
-
-    ``frames (T, width)``, ``utterance (width,)`` their mean, ``logits (classes,)``.
-    """
+class Output(NamedTuple):
+    """``frames (T, width)``, their mean ``utterance (width,)`` and ``logits (classes,)``."""
 
     frames: Tensor
     utterance: Tensor
@@ -241,14 +226,14 @@ class Emotion2vec(nn.Module):
         self.proj = nn.Linear(spec.width, spec.classes) if spec.classes else None
 
     def local(self, sound: Tensor) -> Tensor:
-        """Convolutional features ``(T, width)`` of standardised sound ``(samples,)``."""
+        """Compute convolutional features ``(T, width)`` of standardised sound ``(samples,)``."""
         audio = self.modality_encoders.AUDIO
         features = audio.project_features(audio.local_encoder(sound[None]))
         out: Tensor = features[0]
         return out
 
-    def forward(self, samples: Tensor) -> Heard:
-        """Hear one utterance ``(samples,)``, 16 kHz mono, at least 400 samples."""
+    def forward(self, samples: Tensor) -> Output:
+        """Embed one utterance ``(samples,)``, 16 kHz mono, at least 400 samples."""
         audio = self.modality_encoders.AUDIO
         sound = F.layer_norm(samples, samples.shape, eps=_EPSILON)
         x = self.local(sound)[None]
@@ -260,10 +245,10 @@ class Emotion2vec(nn.Module):
             x = block(x, bias)
         frames = x[0, self.spec.extra :]
         utterance = frames.mean(0)
-        return Heard(frames, utterance, None if self.proj is None else self.proj(utterance))
+        return Output(frames, utterance, None if self.proj is None else self.proj(utterance))
 
     def _alibi(self, length: int) -> Tensor:
-        """Attention bias ``(heads, length, length)``: nearer frames count more."""
+        """Attention bias ``(heads, length, length)`` that falls with distance."""
         extra = self.spec.extra
         scale = self.modality_encoders.AUDIO.alibi_scale.clamp(min=0).reshape(-1, 1, 1)
         place = torch.arange(length - extra, device=scale.device, dtype=scale.dtype)
@@ -275,7 +260,7 @@ class Emotion2vec(nn.Module):
 
 
 def _slopes(heads: int) -> list[float]:
-    """ALiBi's slopes (Press et al. 2022), also for numbers that are no power of two."""
+    """ALiBi's slopes (Press et al. 2022), also for head counts that are not a power of two."""
     lower = 2 ** math.floor(math.log2(heads))
     slopes = [2 ** (-8 * k / lower) for k in range(1, lower + 1)]
     if lower == heads:
@@ -284,30 +269,30 @@ def _slopes(heads: int) -> list[float]:
 
 
 def frames_of(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
-    """Features of every frame ``float32 (T, width)``, 50 per second.
+    """Compute the features of every frame, ``float32 (T, width)``, 50 per second.
 
     Args:
         net: in evaluation mode.
-        samples: ``float32 (samples,)``, 16 kHz mono; shorter than a frame is filled with silence,
-            longer than 30 s is heard in equal pieces.
+        samples: ``float32 (samples,)``, 16 kHz mono; less than a frame is padded with silence,
+            more than 30 s is split into equal pieces.
     """
     pieces = max(1, -(-len(samples) // _LONGEST))
-    size = max(SHORTEST, -(-len(samples) // pieces))
+    size = max(_SHORTEST, -(-len(samples) // pieces))
     weight = net.modality_encoders.AUDIO.extra_tokens
     out = []
     for start in range(0, max(1, len(samples)), size):
         piece = samples[start : start + size]
-        piece = np.pad(piece, (0, max(0, SHORTEST - len(piece))))
+        piece = np.pad(piece, (0, max(0, _SHORTEST - len(piece))))
         with torch.no_grad():
             out.append(net(torch.from_numpy(piece).to(weight)).frames.float().cpu().numpy())
     return np.concatenate(out)
 
 
 def embed(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
-    """Utterance embedding ``float32 (width,)``, raw, as the connector was trained on.
+    """Compute the utterance embedding ``float32 (width,)``, not normalised, as in C-MET.
 
     Args:
         net: in evaluation mode.
-        samples: as for :func:`frames_of`; pieces count by their length.
+        samples: as for :func:`frames_of`; pieces are weighted by their length.
     """
     return frames_of(net, samples).mean(0, dtype=np.float64).astype(np.float32)
