@@ -10,7 +10,7 @@ The speech has three sources, none of which is needed at run time:
 
 ``TEXTS_DIR`` holds ``LANGUAGE.txt`` files, a sentence a line. Writes ``rows`` ``float16 (R, 82)``
 (levelled features, 100 a second), ``phones`` ``uint8 (R / 2,)``
-(``mien.training.articulator.classes``) and ``starts`` (first row of every recording).
+(``mien.training.articulator.data.PHONE_CLASSES``) and ``starts`` (first row of every recording).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pocketsphinx import Decoder, get_model_path
 from mien.media.audio import read_speech
 from mien.speech.articulation import CODES_PER_SECOND, levelled
 from mien.speech.features import features
-from mien.training.articulator.classes import from_arpa, from_ipa
+from mien.training.articulator.data import from_arpabet, from_ipa
 
 Spoken = tuple[npt.NDArray[np.float32], list[tuple[float, str]]]
 """Samples at 16 kHz, and (end in seconds, IPA symbol) of every phone."""
@@ -93,7 +93,7 @@ def _recordings(manifest: Path, rng: np.random.Generator) -> Iterator[Spoken]:
 
 def _heard(decoder: Decoder, samples: npt.NDArray[np.float32]) -> list[tuple[float, str]]:
     _listen(decoder, samples)
-    return [((s.end_frame + 1) / 100, from_arpa(s.word)) for s in decoder.seg()]
+    return [((s.end_frame + 1) / 100, from_arpabet(s.word)) for s in decoder.seg()]
 
 
 def _aligned(
@@ -108,7 +108,7 @@ def _aligned(
     except RuntimeError:
         return []
     return [
-        ((phone.start + phone.duration) / 100, from_arpa(phone.name))
+        ((phone.start + phone.duration) / 100, from_arpabet(phone.name))
         for word in decoder.get_alignment()
         for phone in word
     ]
@@ -135,7 +135,7 @@ def _flite(text: Path, rng: np.random.Generator) -> Iterator[Spoken]:
             pairs = [item.rsplit(":", 1) for item in printed.split()]
             samples = read_speech(wave)
             seconds += len(samples) / 16000
-            yield samples, [(float(end), from_arpa(name.upper())) for name, end in pairs]
+            yield samples, [(float(end), from_arpabet(name.upper())) for name, end in pairs]
 
 
 class _Event(ctypes.Structure):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.face.topology import canonical_face
-from mien.training.articulator.material import codes_of, head_frames
+from mien.training.articulator.data import codes_of, head_frames
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 RIDGE = 1e-4

@@ -1,6 +1,6 @@
 """Export finished trainings as the nets of ``mien talk`` in ``src/mien/assets``.
 
-mien train articulator --config configs/articulator.toml -o runs/articulator
+mien train articulator --config configs/articulator.toml --data DATA -o runs/articulator
 python tools/make_talk_assets.py articulator runs/articulator [runs/articulator-2 ...]
 mien train dice-mesh --config configs/dice_mesh.toml -o runs/dice
 python tools/make_talk_assets.py dice runs/dice
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.training.articulator.export import export_articulator, load_net
+from mien.training.articulator.net import export_articulator, load_net
 from mien.training.emotion_prior.export import export_dice
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"

@@ -1,6 +1,6 @@
 """Export finished trainings as the tracker's nets in ``src/mien/assets``.
 
-mien train tracker --config configs/tracker_face.toml -o runs/face
+mien train tracker --config configs/tracker_face.toml --data DATA -o runs/face  # and so on
 python tools/make_tracker_assets.py runs/detector runs/face runs/mouth runs/eye
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.training.tracker.export import export_face_net, load_face_net
+from mien.training.tracker.nets import export_net, load_net
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=ASSETS)
     arguments = parser.parse_args()
     for run in arguments.runs:
-        path = export_face_net(load_face_net(run / "net.pt"), arguments.assets)
+        path = export_net(load_net(run / "net.pt"), arguments.assets)
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -15,16 +15,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from mien.cli.app import app
 from mien.errors import InputError
 from mien.face.detector import Detector
 from mien.face.landmarker import PARTS
 from mien.face.topology import EYE_POINTS, LIPS
-from mien.training.tracker.config import FaceNetConfig
+from mien.training.tracker import TrackerConfig, train_tracker
+from mien.training.tracker.data import load_data
 from mien.training.tracker.detection import DetectorTask
-from mien.training.tracker.export import export_face_net, load_face_net
 from mien.training.tracker.landmarks import LandmarkTask, wing
-from mien.training.tracker.loop import train_face_net
-from mien.training.tracker.material import load_material
+from mien.training.tracker.nets import export_net, load_net
+from mien.training.trainer import Trainer
 from mien.weights.bundled import open_net
 
 from ..conftest import canonical_landmarks
@@ -37,6 +38,7 @@ labels = "labels"
 manifest = "manifest.csv"
 backgrounds = "backgrounds"
 cache = "cache"
+scenes = 32
 widths = [8, 8, 16, 16, 16]
 blocks = [0, 0, 1, 0]
 hidden = 32
@@ -117,21 +119,21 @@ def write_clip(folder: Path, name: str, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("net", ["face", "mouth", "eye"])
 def test_targets_are_where_things_are_in_the_pictures(toy: Path, net: str) -> None:
     """A spot painted at a landmark is found where the target says, turned, mirrored or not."""
-    config = replace(FaceNetConfig.load(toy), net=net, loose=0.5)
-    material = load_material(config)
+    config = replace(TrackerConfig.load(toy), net=net, loose=0.5)
+    data = load_data(config, config.cache)
     part = PARTS[net]
     place = part.fine[3]
-    singles = material.singles
+    singles = data.singles
     images = np.zeros_like(singles.images)
     for image, points in zip(images, singles.points, strict=True):
         for index in {EYE_POINTS[s][place] for s in "RL"} if net == "eye" else {part.points[place]}:
             x, y = points[index, :2]
             cv2.circle(image, (int(x), int(y)), 4, (255, 255, 255), -1)
-    painted = replace(material, singles=replace(singles, images=images), pairs=None)
+    painted = replace(data, singles=replace(singles, images=images), pairs=None)
     task = LandmarkTask(config, painted)
     hits = []
-    for seed in range(6):
-        batch = task.prepare(np.random.default_rng(seed))
+    for step in range(6):
+        batch = {name: values.numpy() for name, values in task.batch(step).items()}
         for image, target in zip(batch["images"], batch["targets"], strict=False):
             x, y = ((target[place, :2] + 0.5) * part.pixels).astype(int)
             if 2 <= x < part.pixels - 2 and 2 <= y < part.pixels - 2:
@@ -142,9 +144,9 @@ def test_targets_are_where_things_are_in_the_pictures(toy: Path, net: str) -> No
 
 
 def test_a_scene_has_its_faces_where_the_map_says(toy: Path) -> None:
-    config = replace(FaceNetConfig.load(toy), net="detector", singles=24)
-    task = DetectorTask(config, load_material(config))
-    batch = task.prepare(np.random.default_rng(0))
+    config = replace(TrackerConfig.load(toy), net="detector", singles=24)
+    task = DetectorTask(config, load_data(config, config.cache))
+    batch = {name: values.numpy() for name, values in task.batch(0).items()}
     heat = batch["targets"][..., 0]
     assert (heat == 1).sum() >= 12
     skin = np.array([210, 170, 150])
@@ -175,23 +177,23 @@ def test_training_lowers_errors_and_the_onnx_file_says_the_same(
     toy: Path, tmp_path: Path, net: str
 ) -> None:
     lines: list[str] = []
-    config = FaceNetConfig.load(toy)
+    config = TrackerConfig.load(toy)
     if net in ("mouth", "eye"):
         config = replace(config, net=net, widths=config.widths[1:], blocks=config.blocks[1:])
     config = replace(config, net=net, loose=0.0)
-    train_face_net(config, tmp_path, say=lines.append)
+    train_tracker(config, Trainer(tmp_path / "run", log=lines.append))
     name = "middle" if net == "detector" else "| mean"
     first, _, last = (float(line.split(f"{name} ")[1].split(",")[0]) for line in lines)
     assert last < first
-    trained = load_face_net(tmp_path / "net.pt")
-    export_face_net(trained, tmp_path / "assets")
+    trained = load_net(tmp_path / "run" / "net.pt")
+    export_net(trained, tmp_path / "assets")
     side = PARTS[net].pixels if net in PARTS else 96
     images = np.random.default_rng(0).integers(0, 255, (2, side, side, 3)).astype(np.uint8)
     session = open_net(f"tracker_{net}.onnx", folder=tmp_path / "assets")
-    told = session.run(None, {"images": images})
+    found = session.run(None, {"images": images})
     with torch.no_grad():
         want = trained(torch.from_numpy(images))
-    for a, b in zip(told, want if net == "face" else [want[0] if net in PARTS else want],
+    for a, b in zip(found, want if net == "face" else [want[0] if net in PARTS else want],
                     strict=True):  # fmt: skip
         assert a == pytest.approx(b.numpy(), abs=0.02)
     if net == "detector":
@@ -200,9 +202,9 @@ def test_training_lowers_errors_and_the_onnx_file_says_the_same(
 
 @pytest.mark.slow
 def test_resuming_goes_on_as_if_never_interrupted(toy: Path, tmp_path: Path) -> None:
-    config = replace(FaceNetConfig.load(toy), steps=6, save_every=3, measure_every=6)
+    config = replace(TrackerConfig.load(toy), steps=6, save_every=3, measure_every=6)
     whole: list[str] = []
-    train_face_net(config, tmp_path / "whole", say=whole.append)
+    train_tracker(config, Trainer(tmp_path / "whole", log=whole.append))
 
     class StopError(Exception):
         pass
@@ -212,45 +214,68 @@ def test_resuming_goes_on_as_if_never_interrupted(toy: Path, tmp_path: Path) -> 
             raise StopError
 
     with pytest.raises(StopError):
-        train_face_net(config, tmp_path / "half", progress=stop)
-    train_face_net(config, tmp_path / "half", resume=True)
-    nets = [load_face_net(tmp_path / name / "net.pt").state_dict() for name in ("whole", "half")]
+        train_tracker(config, Trainer(tmp_path / "half", progress=stop))
+    train_tracker(config, Trainer(tmp_path / "half", resume=True))
+    nets = [load_net(tmp_path / name / "net.pt").state_dict() for name in ("whole", "half")]
     assert all(torch.equal(nets[0][key], nets[1][key]) for key in nets[0])
     with pytest.raises(InputError, match="other settings"):
-        train_face_net(replace(config, seed=1), tmp_path / "half", resume=True)
-    further = replace(config, start=str(tmp_path / "whole" / "net.pt"), steps=1)
-    train_face_net(further, tmp_path / "further")
+        train_tracker(replace(config, seed=1), Trainer(tmp_path / "half", resume=True))
+    further = replace(config, start=tmp_path / "whole" / "net.pt", steps=1)
+    train_tracker(further, Trainer(tmp_path / "further"))
     with pytest.raises(InputError, match="other sizes"):
-        train_face_net(replace(further, hidden=16), tmp_path / "other")
+        train_tracker(replace(further, hidden=16), Trainer(tmp_path / "other"))
     with pytest.raises(InputError, match="no checkpoint"):
-        train_face_net(config, tmp_path / "none", resume=True)
+        Trainer(tmp_path / "none", resume=True)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("nett = 1", "unknown entry 'nett'"),
         ("widths = [8, 8]", "one entry fewer"),
     ],
 )
-def test_settings_that_cannot_be_used(tmp_path: Path, change: str, told: str) -> None:
+def test_settings_that_cannot_be_used(tmp_path: Path, change: str, message: str) -> None:
     path = tmp_path / "bad.toml"
-    base = 'net = "face"\nfaces = "f"\nbackgrounds = "b"\ncache = "c"\n'
+    base = 'net = "face"\nfaces = "f"\nbackgrounds = "b"\n'
     path.write_text(base + change)
-    with pytest.raises(InputError, match=told):
-        FaceNetConfig.load(path)
+    with pytest.raises(InputError, match=message):
+        TrackerConfig.load(path)
 
 
 def test_settings_that_are_missing_or_wrong(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     with pytest.raises(InputError, match="cannot be opened"):
-        FaceNetConfig.load(path)
+        TrackerConfig.load(path)
     path.write_text('net = "nose"\nfaces = "f"\nbackgrounds = "b"\ncache = "c"\n')
     with pytest.raises(InputError, match="'nose'; valid: detector, face, mouth, eye"):
-        FaceNetConfig.load(path)
+        TrackerConfig.load(path)
     path.write_text('net = "face"\nfaces = "f"\nbackgrounds = "b"\ncache = "c"\nvideos = "v"\n')
     with pytest.raises(InputError, match="together"):
-        FaceNetConfig.load(path)
-    config = FaceNetConfig("face", str(tmp_path), str(tmp_path), str(tmp_path / "cache"))
+        TrackerConfig.load(path)
+    config = TrackerConfig(net="face", faces=tmp_path, backgrounds=tmp_path)
     with pytest.raises(InputError, match=r"lacks labels\.npz"):
-        load_material(config)
+        load_data(config, tmp_path / "cache")
+    with pytest.raises(InputError, match=r"missing: faces \(.*none\)"):
+        load_data(replace(config, faces=tmp_path / "none"), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("net", ["face", "detector"])
+def test_the_command_trains_and_protects_what_it_trained(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], net: str
+) -> None:
+    command = ["train", "tracker", "--config", str(toy), "-o", str(tmp_path), "--set", "steps=1"]
+    command += ["--set", f"net={net}", "--set", "singles=2"]
+    app(command, standalone_mode=False)
+    captured = capsys.readouterr()
+    assert ("found large:" if net == "detector" else "clips/mean:") in captured.out
+    assert "step 1: " in captured.err
+    assert load_net(tmp_path / "net.pt").spec.net == net
+    with pytest.raises(InputError, match="--resume"):
+        app(command, standalone_mode=False)
+    app([*command, "--resume"], standalone_mode=False)
+    assert "step 1: " not in capsys.readouterr().err, "nothing is left to train"
+    app([*command, "--overwrite"], standalone_mode=False)
+    with pytest.raises(InputError, match=r"missing: faces .*backgrounds .*videos .*--data"):
+        app([*command, "--overwrite", "--data", str(tmp_path / "none")], standalone_mode=False)
+    assert (tmp_path / "checkpoint.pt").exists(), "a mistake costs no finished run"

@@ -32,14 +32,14 @@ TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
         "articulator": Training(
             "The articulator: a voice to the movement of a mouth. Needs clips of talking faces "
             "with landmarks, and speech labelled with phones.",
-            "mien.training.articulator.config:ArticulatorConfig",
-            "mien.training.articulator.loop:train_articulator",
+            "mien.training.articulator:ArticulatorConfig",
+            "mien.training.articulator.task:train_articulator",
         ),
         "tracker": Training(
             "One net of the face tracker: detector, face, mouth or eye. Needs labelled faces, "
             "pictures without faces, and clips with landmarks.",
-            "mien.training.tracker.config:FaceNetConfig",
-            "mien.training.tracker.loop:train_face_net",
+            "mien.training.tracker:TrackerConfig",
+            "mien.training.tracker:train_tracker",
         ),
         "connector": Training(
             "The mesh engine's connector (C-MET): a voice's emotion to action units. Needs "

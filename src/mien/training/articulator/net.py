@@ -1,17 +1,22 @@
-"""The articulator: features of a voice to articulation codes; causal but for a short look-ahead."""
+"""The articulator's network, causal but for a short look-ahead, and its export to ONNX."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from mien.media.output import whole_file
 from mien.speech.articulation import NAMES
 from mien.speech.features import FEATURES
-from mien.training.articulator.classes import CLASSES
+from mien.training.articulator.data import PHONE_CLASSES
+from mien.training.onnx_export import halve_weights, write_onnx
+from mien.training.trainer import load_weights
 
 _KERNEL: Final = 5
 _DILATIONS: Final = (1, 2, 4, 8, 16, 1, 2, 4, 8)
@@ -19,7 +24,7 @@ _DILATIONS: Final = (1, 2, 4, 8, 16, 1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True)
 class ArticulatorSpec:
-    """Sizes.
+    """Sizes of an articulator.
 
     Attributes:
         width: channels.
@@ -28,10 +33,6 @@ class ArticulatorSpec:
 
     width: int = 128
     dropout: float = 0.2
-
-    def to_dict(self) -> dict[str, Any]:
-        """The sizes in plain values."""
-        return asdict(self)
 
 
 class _Block(nn.Module):
@@ -52,7 +53,7 @@ class _Block(nn.Module):
 
 
 class ArticulatorNet(nn.Module):
-    """Rows ``(B, R, 82)`` that begin ``LOOK_AHEAD`` late, to codes ``(B, R / 2, 7)``."""
+    """Maps rows ``(B, R, 82)`` that begin ``LOOK_AHEAD`` late to codes ``(B, R / 2, 7)``."""
 
     mean: Tensor
     spread: Tensor
@@ -64,25 +65,56 @@ class ArticulatorNet(nn.Module):
         self.drop = nn.Dropout(spec.dropout)
         self.blocks = nn.Sequential(*(_Block(spec.width, d, spec.dropout) for d in _DILATIONS))
         self.last = nn.Conv1d(spec.width, len(NAMES), 1)
-        self.said = nn.Conv1d(spec.width, len(CLASSES), 1)
+        self.phone_scores = nn.Conv1d(spec.width, len(PHONE_CLASSES), 1)
         self.register_buffer("mean", torch.zeros(len(NAMES)))
         self.register_buffer("spread", torch.ones(len(NAMES)))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Codes in eye distances."""
+        """Return codes in eye distances."""
         return self.standard(rows) * self.spread + self.mean
 
     def standard(self, rows: Tensor) -> Tensor:
-        """Codes as deviations of a typical speaker's."""
-        out: Tensor = self.last(self._heard(rows)).transpose(1, 2)
+        """Return codes as deviations from the mean, in a typical speaker's spread."""
+        out: Tensor = self.last(self._hidden(rows)).transpose(1, 2)
         return out
 
     def phones(self, rows: Tensor) -> Tensor:
-        """Scores of the classes of phones ``(B, R / 2, 16)``; only trainings ask."""
-        out: Tensor = self.said(self._heard(rows)).transpose(1, 2)
+        """Return scores of the phone classes ``(B, R / 2, 16)``, for pretraining."""
+        out: Tensor = self.phone_scores(self._hidden(rows)).transpose(1, 2)
         return out
 
-    def _heard(self, rows: Tensor) -> Tensor:
+    def _hidden(self, rows: Tensor) -> Tensor:
         x = F.pad(rows.transpose(1, 2), (_KERNEL - 2, 0))
-        heard: Tensor = self.blocks(self.drop(self.first(x)))
-        return heard
+        hidden: Tensor = self.blocks(self.drop(self.first(x)))
+        return hidden
+
+
+def load_net(path: Path) -> ArticulatorNet:
+    """Read the ``articulator.pt`` of a training.
+
+    Raises:
+        InputError: when it is not there.
+    """
+    spec, weights = load_weights(path)
+    net = ArticulatorNet(ArticulatorSpec(**spec))
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+class _Mean(nn.Module):
+    """The mean of several nets' codes."""
+
+    def __init__(self, nets: Sequence[ArticulatorNet]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.stack([net(rows) for net in self.nets]).mean(0)
+
+
+def export_articulator(nets: Sequence[ArticulatorNet], folder: Path) -> None:
+    """Write ``articulator.onnx``: ``rows (1, R, 82)`` to the nets' mean ``codes (1, R / 2, 7)``."""
+    example = (torch.zeros(1, 100, FEATURES),)
+    with whole_file(folder / "articulator.onnx") as part:
+        write_onnx(_Mean(nets).eval(), example, part, ["rows"], ["codes"], times=["rows", "codes"])
+        halve_weights(part)

@@ -1,4 +1,4 @@
-"""What the detector is taught: faces of all sizes pasted into pictures without any."""
+"""Training of the detector: faces of all sizes are pasted into pictures without faces."""
 
 from __future__ import annotations
 
@@ -8,73 +8,74 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from mien.face.crop import Crop, face_square
 from mien.face.detector import CELL_PIXELS, decode
 from mien.face.topology import EYE_POINTS, MOUTH_CORNERS, canonical_face
 from mien.media.frame import RGBImage
-from mien.training.tracker.augment import patch, photograph
-from mien.training.tracker.config import FaceNetConfig
-from mien.training.tracker.landmarks import Batch
-from mien.training.tracker.material import Faces, Material
-from mien.training.tracker.nets import DetectorNet, NetSpec
+from mien.training.tracker import TrackerConfig
+from mien.training.tracker.data import Faces, TrackerData, patch, photograph
+from mien.training.tracker.nets import Batch, DetectorNet, NetSpec, TrackerTask
 
 PIXELS: Final = 256
-"""Side of the pictures it is taught with; it is used on any size."""
+"""Side of the training pictures; the net runs on any size."""
 
 _SMALLEST: Final = 9.0
 _LARGEST: Final = 235.0
-"""Sizes of faces, pixels."""
+"""Sizes of faces in pixels."""
 
-_MOST: Final = 5
+_FACE_COUNT_SHARES: Final = (0.15, 0.4, 0.2, 0.12, 0.08, 0.05)
+"""Shares of the pictures with 0, 1, 2 … faces."""
+
 _FOCUS: Final = 2
-_REST: Final = 4
+_NEAR_MIDDLE: Final = 4
 """Exponents of the focal loss (Zhou et al., Objects as Points, 2019)."""
 
-_BOX: Final = 1.0
-_KEYS: Final = 0.5
+_BOX_WEIGHT: Final = 1.0
+_KEYS_WEIGHT: Final = 0.5
+_MEASURE_BATCH: Final = 32
 
 
 def key_points(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Middles of the right and left eye, nose tip, right and left corner of the mouth."""
+    """Return the middles of the right and left eye, the nose tip, and the mouth's corners."""
     eyes = [points[list(EYE_POINTS[side][:16]), :2].mean(0) for side in "RL"]
     return np.array([*eyes, points[1, :2], *points[list(MOUTH_CORNERS), :2]], np.float32)
 
 
-class DetectorTask:
-    """Teaches the detector."""
+class DetectorTask(TrackerTask[DetectorNet]):
+    """Trains the detector."""
 
-    def __init__(self, config: FaceNetConfig, material: Material) -> None:
-        self._config, self._material = config, material
-        self._sources = [f for f in (material.singles, material.pairs) if f is not None]
+    def __init__(self, config: TrackerConfig, data: TrackerData) -> None:
+        super().__init__(config, data)
+        self._sources = [f for f in (data.singles, data.pairs) if f is not None]
         self._train = [np.flatnonzero(~f.held_out) for f in self._sources]
 
-    def net(self) -> nn.Module:
-        """A new detector."""
-        return DetectorNet(NetSpec("detector", PIXELS, self._config.widths, self._config.blocks))
+    def new_net(self) -> DetectorNet:
+        """Create a detector."""
+        return DetectorNet(NetSpec("detector", PIXELS, self.config.widths, self.config.blocks))
 
-    def prepare(self, rng: np.random.Generator) -> Batch:
-        """Pictures and, for every cell of the map, what the net should say."""
-        count = self._config.singles
+    def batch(self, step: int) -> Batch:
+        """Draw pictures ``images (B, H, W, 3)`` and the target maps ``targets (B, h, w, 14)``."""
+        rng = self.rng(step)
         images, maps = [], []
-        for _ in range(count):
+        for _ in range(self.config.singles):
             image, faces = self._scene(rng, self._train)
             images.append(photograph(image, rng))
             maps.append(_target(faces))
-        return {"images": np.array(images), "targets": np.array(maps)}
+        arrays = {"images": np.array(images), "targets": np.array(maps)}
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def _scene(
         self, rng: np.random.Generator, indices: list[npt.NDArray[np.int64]]
     ) -> tuple[RGBImage, list[npt.NDArray[np.float32]]]:
         """A picture and the landmarks of the faces in it."""
-        pictures = self._material.pictures
+        pictures = self._data.pictures
         scene = patch(pictures, PIXELS, rng).copy()
-        for _ in range(int(rng.integers(3))):  # pasted things that are no faces
+        for _ in range(int(rng.integers(3))):  # distractors
             side = int(rng.uniform(12, 160))
-            self._lay(scene, patch(pictures, side, rng), rng.uniform(0, PIXELS, 2), rng)
+            self._paste_square(scene, patch(pictures, side, rng), rng.uniform(0, PIXELS, 2), rng)
         placed: list[npt.NDArray[np.float32]] = []
-        for _ in range(int(rng.choice(_MOST + 1, p=(0.15, 0.4, 0.2, 0.12, 0.08, 0.05)))):
+        for _ in range(int(rng.choice(len(_FACE_COUNT_SHARES), p=_FACE_COUNT_SHARES))):
             which = int(rng.random() < 0.3) if len(self._sources) > 1 else 0
             index = int(rng.choice(indices[which]))
             points = self._paste(scene, self._sources[which], index, placed, rng)
@@ -90,7 +91,7 @@ class DetectorTask:
         placed: list[npt.NDArray[np.float32]],
         rng: np.random.Generator,
     ) -> npt.NDArray[np.float32] | None:
-        """Put a face somewhere free; its landmarks in the scene, or None where there is no room."""
+        """Paste a face and return its landmarks in the scene, or None where there is no room."""
         points = faces.points[index]
         if rng.random() < 0.5:  # mirrored
             image = cv2.flip(faces.images[index], 1)
@@ -114,7 +115,7 @@ class DetectorTask:
             points = points * np.float32(shrink)
         own = face_square(points)
         angle = float(np.clip(rng.normal(0, 0.3), -1.0, 1.0))
-        # The crop that, laid into the scene at (x, y), shows the face with this size.
+        # This crop, placed at (x, y) in the scene, shows the face at this size.
         around = Crop(own.x, own.y, own.side * PIXELS / size, angle)
         matrix = around.matrix(PIXELS)
         matrix[:, 2] += (x - PIXELS / 2, y - PIXELS / 2)
@@ -146,13 +147,13 @@ class DetectorTask:
         return cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 0.06 * side)))
 
     @staticmethod
-    def _lay(
+    def _paste_square(
         scene: RGBImage,
         piece: RGBImage,
         middle: npt.NDArray[np.float64],
         rng: np.random.Generator,
     ) -> None:
-        """Paste a square where it fits, with a hard or soft edge, as faces have."""
+        """Paste a square where it fits, with a hard or soft edge, like the faces."""
         side = piece.shape[0]
         if side >= PIXELS:
             return
@@ -166,43 +167,42 @@ class DetectorTask:
         under = scene[y : y + side, x : x + side]
         under[:] = (piece * mask[..., None] + under * (1 - mask[..., None])).astype(np.uint8)
 
-    def loss(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Focal loss of the middles; box and key points where middles are."""
-        said = net(batch["images"])
+    def parts(self, net: DetectorNet, batch: Batch) -> Batch:
+        """Compute the focal loss of the middles, and box and key points at the middles."""
+        output = net(batch["images"])
         targets = batch["targets"].permute(0, 3, 1, 2)
-        heat, wanted = said[:, 0], targets[:, 0]
+        heat, wanted = output[:, 0], targets[:, 0]
         middle = wanted == 1
         count = middle.sum().clamp(min=1)
         sure = torch.sigmoid(heat).clamp(1e-4, 1 - 1e-4)
         hit = (1 - sure).pow(_FOCUS) * torch.log(sure) * middle
-        miss = (1 - wanted).pow(_REST) * sure.pow(_FOCUS) * torch.log(1 - sure) * ~middle
-        # Neighbours of a middle learn the box too: the best cell is not always the exact one.
+        miss = (1 - wanted).pow(_NEAR_MIDDLE) * sure.pow(_FOCUS) * torch.log(1 - sure) * ~middle
+        # Cells beside a middle learn the box too: the best cell is not always the exact one.
         near = (wanted > 0.6).float()
         many = near.sum().clamp(min=1)
-        box = (said[:, 1:4] - targets[:, 1:4]).abs().sum(1) * near
-        size = targets[:, 3].exp().unsqueeze(1)  # key points count by the size of the face
-        keys = ((said[:, 4:] - targets[:, 4:]).abs() / size).sum(1) * near
+        box = (output[:, 1:4] - targets[:, 1:4]).abs().sum(1) * near
+        size = targets[:, 3].exp().unsqueeze(1)  # errors of key points are relative to the face
+        keys = ((output[:, 4:] - targets[:, 4:]).abs() / size).sum(1) * near
         return {
             "middle": -(hit + miss).sum() / count,
-            "box": _BOX * box.sum() / many,
-            "keys": _KEYS * keys.sum() / many,
+            "box": _BOX_WEIGHT * box.sum() / many,
+            "keys": _KEYS_WEIGHT * keys.sum() / many,
         }
 
-    @torch.no_grad()
-    def measure(self, net: nn.Module) -> dict[str, float]:
-        """Found and false faces in held-out scenes; errors of box and key points, face sizes."""
+    def measure(self, net: DetectorNet) -> dict[str, float]:
+        """Measure found and false faces in held-out scenes; errors are relative to the face."""
         rng = np.random.default_rng(0)
         held_out = [np.flatnonzero(f.held_out) for f in self._sources]
         found = {"small": [0, 0], "large": [0, 0]}
         false, boxes, keys = 0, [], []
-        for _ in range(16):
-            scenes = [self._scene(rng, held_out) for _ in range(32)]
+        for start in range(0, self.config.scenes, _MEASURE_BATCH):
+            count = min(_MEASURE_BATCH, self.config.scenes - start)
+            scenes = [self._scene(rng, held_out) for _ in range(count)]
             images = np.array([scene for scene, _ in scenes])
             device = next(net.parameters()).device
-            said = net(torch.from_numpy(images).to(device)).float().cpu().numpy()
-            for answer, (_, faces) in zip(said, scenes, strict=True):
-                detections = decode(answer, 0.5)
-                left = list(detections)
+            maps = net(torch.from_numpy(images).to(device)).float().cpu().numpy()
+            for found_map, (_, faces) in zip(maps, scenes, strict=True):
+                left = list(decode(found_map, 0.5))
                 for points in faces:
                     box = face_square(points)
                     kind = found["small" if box.side < 24 else "large"]
@@ -218,14 +218,14 @@ class DetectorTask:
         return {
             "found small": found["small"][0] / max(1, found["small"][1]),
             "found large": found["large"][0] / max(1, found["large"][1]),
-            "false per picture": false / 512,
+            "false per picture": false / self.config.scenes,
             "size error": float(np.mean(boxes or [1])),
             "key error": float(np.mean(keys or [1])),
         }
 
 
 def _target(faces: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """What the net should say, ``float32 (h, w, 14)``."""
+    """The map that the net should return, ``float32 (h, w, 14)``."""
     cells = PIXELS // CELL_PIXELS
     out = np.zeros((cells, cells, 14), np.float32)
     rows, columns = np.mgrid[:cells, :cells]

@@ -1,49 +1,54 @@
-"""What a landmark net is taught: batches, objective, measures."""
+"""Training of the landmark nets: batches, objective, measures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mien.errors import InputError
 from mien.face.crop import Crop, eye_crop, eye_distance, face_crop, mouth_crop
 from mien.face.landmarker import PARTS, Part
 from mien.face.topology import EYE_POINTS, LIPS, canonical_face
 from mien.media.frame import RGBImage
-from mien.training.tracker.augment import cut_over, jitter, occlude, patch, photograph
-from mien.training.tracker.config import FaceNetConfig
-from mien.training.tracker.material import Faces, Material
-from mien.training.tracker.nets import LandmarkNet, NetSpec
-
-Batch = dict[str, npt.NDArray[Any]]
+from mien.training.tracker import TrackerConfig
+from mien.training.tracker.data import (
+    Faces,
+    TrackerData,
+    cut_over,
+    jitter,
+    occlude,
+    patch,
+    photograph,
+)
+from mien.training.tracker.nets import Batch, LandmarkNet, NetSpec, TrackerTask
 
 _WING: Final = 0.04
-_BEND: Final = 0.008
-"""Sides of the crop: the loss is linear beyond ``_WING`` and steepest below ``_BEND``."""
+_WING_CURVATURE: Final = 0.008
+"""Sides of the crop: the loss is linear above ``_WING`` and steepest below the curvature."""
 
-_DEPTH: Final = 0.3
-_FINE: Final = 2.0
-_GAP: Final = 2.0
-_TEMPORAL: Final = 1.0
-_PRESENT: Final = 0.02
-_MEASURED: Final = 128
-"""Pictures measured at once."""
+_DEPTH_WEIGHT: Final = 0.3
+_FINE_WEIGHT: Final = 2.0
+_GAPS_WEIGHT: Final = 2.0
+_TEMPORAL_WEIGHT: Final = 1.0
+_PRESENCE_WEIGHT: Final = 0.02
+_MEASURE_BATCH: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What a net looks at in a picture, and where its points are, pixels."""
+    """A net's crop of a picture, and its points in pixels of the picture."""
 
     crop: Crop
     points: npt.NDArray[np.float32]
 
 
 def view(part: Part, points: npt.NDArray[np.float32], *, flip: bool, which: str = "R") -> _View:
-    """The exact crop of a part, and its points in the order of the net's output.
+    """Return the exact crop of a part, and its points in the order of the net's output.
 
     Args:
         part: which net.
@@ -61,23 +66,23 @@ def view(part: Part, points: npt.NDArray[np.float32], *, flip: bool, which: str 
     return _View(crop, points[list(LIPS)] if part.name == "mouth" else points)
 
 
-class LandmarkTask:
-    """Teaches one landmark net."""
+class LandmarkTask(TrackerTask[LandmarkNet]):
+    """Trains one landmark net."""
 
-    def __init__(self, config: FaceNetConfig, material: Material) -> None:
+    def __init__(self, config: TrackerConfig, data: TrackerData) -> None:
+        super().__init__(config, data)
         self.part = PARTS[config.net]
-        self._config, self._material = config, material
-        self._singles = _drawable(material.singles)
-        self._pairs = _drawable(material.pairs, step=2) if material.pairs is not None else None
+        self._singles = _drawable(data.singles)
+        self._pairs = _drawable(data.pairs, step=2) if data.pairs is not None else None
         weights = np.ones((len(self.part.points), 3), np.float32)
-        weights[list(self.part.fine)] *= _FINE
-        weights[:, 2] *= _DEPTH
+        weights[list(self.part.fine)] *= _FINE_WEIGHT
+        weights[:, 2] *= _DEPTH_WEIGHT
         self._weights = torch.from_numpy(weights / weights.mean())
         self._gaps = torch.tensor(self.part.gaps)
 
-    def net(self) -> nn.Module:
-        """A new net whose answer is the mean shape."""
-        config = self._config
+    def new_net(self) -> LandmarkNet:
+        """Create a net that returns about the mean shape."""
+        config = self.config
         spec = NetSpec(
             config.net,
             self.part.pixels,
@@ -87,7 +92,7 @@ class LandmarkTask:
             len(self.part.points),
         )
         net = LandmarkNet(spec)
-        faces = self._material.singles
+        faces = self._data.singles
         index = np.flatnonzero(~faces.held_out)[::20]
         shapes = []
         for i in index:
@@ -96,23 +101,24 @@ class LandmarkTask:
         net.mean.copy_(torch.from_numpy(np.mean(shapes, 0)))
         return net
 
-    def prepare(self, rng: np.random.Generator) -> Batch:
-        """Pictures, targets and whether there is a face; pairs come after the singles."""
-        config = self._config
+    def batch(self, step: int) -> Batch:
+        """Draw pictures, targets and presence; pairs follow the singles, then empty pictures."""
+        config, rng = self.config, self.rng(step)
         images: list[RGBImage] = []
         targets: list[npt.NDArray[np.float32]] = []
         for index in rng.choice(self._singles[0], config.singles, p=self._singles[1]):
-            self._add(self._material.singles, [int(index)], images, targets, rng)
-        if self._pairs is not None and self._material.pairs is not None:
+            self._add(self._data.singles, [int(index)], images, targets, rng)
+        if self._pairs is not None and self._data.pairs is not None:
             for index in rng.choice(self._pairs[0], config.pairs, p=self._pairs[1]):
                 both = [int(index), int(index) + 1]
-                self._add(self._material.pairs, both, images, targets, rng)
+                self._add(self._data.pairs, both, images, targets, rng)
         faces = len(images)
         for _ in range(config.empties):
             images.append(self._without_face(rng))
         present = np.zeros(len(images), np.float32)
         present[:faces] = 1
-        return {"images": np.array(images), "targets": np.array(targets), "present": present}
+        arrays = {"images": np.array(images), "targets": np.array(targets), "present": present}
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def _add(
         self,
@@ -122,29 +128,27 @@ class LandmarkTask:
         targets: list[npt.NDArray[np.float32]],
         rng: np.random.Generator,
     ) -> None:
-        """Neighbouring frames vary alike but for noise and compression."""
+        """Add neighbouring frames with the same augmentation."""
         flip, which = bool(rng.random() < 0.5), "RL"[rng.integers(2)]
         first = view(self.part, faces.points[indices[0]], flip=flip, which=which).crop
-        crop = jitter(first, rng, loose=bool(rng.random() < self._config.loose))
+        crop = jitter(first, rng, loose=bool(rng.random() < self.config.loose))
         covered = rng.random() < 0.25
         seed = int(rng.integers(2**62))
         for index in indices:
             points = view(self.part, faces.points[index], flip=flip, which=which).points
             same = np.random.default_rng(seed)
-            image = cut_over(
-                faces.images[index], crop, self.part.pixels, same, self._material.pictures
-            )
+            image = cut_over(faces.images[index], crop, self.part.pixels, same, self._data.pictures)
             if covered:
-                image = occlude(image, same, self._material.pictures)
+                image = occlude(image, same, self._data.pictures)
             images.append(photograph(image, same))
             targets.append(crop.to_crop(points))
 
     def _without_face(self, rng: np.random.Generator) -> RGBImage:
-        """A piece of a picture without faces, or of a face: far too near, or beside it."""
-        pixels, pictures = self.part.pixels, self._material.pictures
+        """A part of a picture without faces, or of a face: much too close, or beside it."""
+        pixels, pictures = self.part.pixels, self._data.pictures
         if rng.random() < 0.7:
             return photograph(patch(pictures, pixels, rng), rng)
-        faces = self._material.singles
+        faces = self._data.singles
         index = int(rng.choice(self._singles[0]))
         crop = face_crop(faces.points[index])
         if rng.random() < 0.5:
@@ -157,8 +161,8 @@ class LandmarkTask:
             crop = Crop(crop.x + shift[0], crop.y + shift[1], side, rng.uniform(-3, 3))
         return photograph(cut_over(faces.images[index], crop, pixels, rng, pictures), rng)
 
-    def loss(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Parts of the objective; their sum is minimised."""
+    def parts(self, net: LandmarkNet, batch: Batch) -> Batch:
+        """Compute the losses of points, openings, motion between neighbours, and presence."""
         points, present = net(batch["images"])
         targets = batch["targets"]
         faces = len(targets)
@@ -167,24 +171,23 @@ class LandmarkTask:
         parts = {"points": (wing(error) * self._weights.to(error.device)).mean()}
         a, b = self._gaps.to(error.device).unbind(1)
         opening = _distance(points, a, b) - _distance(targets, a, b)
-        parts["gaps"] = _GAP * wing(opening.abs()).mean()
+        parts["gaps"] = _GAPS_WEIGHT * wing(opening.abs()).mean()
         if self._pairs is not None:
-            start = self._config.singles
+            start = self.config.singles
             moved = points[start + 1 :: 2] - points[start::2]
-            really = targets[start + 1 :: 2] - targets[start::2]
+            wanted = targets[start + 1 :: 2] - targets[start::2]
             weights = self._weights.to(error.device)
-            parts["temporal"] = _TEMPORAL * ((moved - really).abs() * weights).mean()
+            parts["temporal"] = _TEMPORAL_WEIGHT * ((moved - wanted).abs() * weights).mean()
         if self.part.name == "face":
             seen = nn.functional.binary_cross_entropy_with_logits(present, batch["present"])
-            parts["present"] = _PRESENT * seen
+            parts["present"] = _PRESENCE_WEIGHT * seen
         return parts
 
-    @torch.no_grad()
-    def measure(self, net: nn.Module) -> dict[str, float]:
-        """Errors on held-out faces in slightly wrong crops, shares of the eye distance."""
-        out = _errors(net, self.part, self._material.singles, 1)
-        if self._material.pairs is not None:
-            clips = _errors(net, self.part, self._material.pairs, 2)
+    def measure(self, net: LandmarkNet) -> dict[str, float]:
+        """Measure errors on held-out faces in inexact crops, as shares of the eye distance."""
+        out = _errors(net, self.part, self._data.singles, 1)
+        if self._data.pairs is not None:
+            clips = _errors(net, self.part, self._data.pairs, 2)
             out |= {f"clips/{name}": value for name, value in clips.items()}
         if self.part.name == "face":
             rng = np.random.default_rng(1)
@@ -195,8 +198,8 @@ class LandmarkTask:
 
 
 def wing(error: Tensor) -> Tensor:
-    """Wing loss (Feng et al., CVPR 2018): small errors count by their logarithm."""
-    slope = _WING * torch.log1p(error / _BEND) / np.log1p(_WING / _BEND)
+    """Compute the wing loss (Feng et al., CVPR 2018), logarithmic for small errors."""
+    slope = _WING * torch.log1p(error / _WING_CURVATURE) / np.log1p(_WING / _WING_CURVATURE)
     return torch.where(error < _WING, slope, error)
 
 
@@ -208,7 +211,7 @@ def _distance(points: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def _drawable(faces: Faces, step: int = 1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     index = np.flatnonzero(~faces.held_out)[::step]
     if not len(index):
-        raise ValueError("nothing to train on")
+        raise InputError("There is no face to train on.")
     share = faces.share[index].astype(np.float64)
     return index, share / share.sum()
 
@@ -221,9 +224,9 @@ def _errors(net: nn.Module, part: Part, faces: Faces, step: int) -> dict[str, fl
     rng = np.random.default_rng(0)
     index = np.flatnonzero(faces.held_out)[::step]
     errors, openings, presents = [], [], []
-    for start in range(0, len(index), _MEASURED):
+    for start in range(0, len(index), _MEASURE_BATCH):
         images, views, sizes = [], [], []
-        for i in index[start : start + _MEASURED]:
+        for i in index[start : start + _MEASURE_BATCH]:
             seen = view(part, faces.points[i], flip=False, which="RL"[i % 2])
             crop = jitter(seen.crop, rng, loose=False)
             images.append(crop.cut(faces.images[i], part.pixels))
@@ -248,7 +251,7 @@ def _errors(net: nn.Module, part: Part, faces: Faces, step: int) -> dict[str, fl
 
 
 def _gap(points: npt.NDArray[np.float32], part: Part) -> float:
-    """The middle opening: of the mouth (first pairs) or the eye."""
+    """The opening of the mouth or the eye at its middle."""
     middle = part.gaps[4] if part.name != "eye" else part.gaps[3]
     a, b = (points[i, :2] for i in middle)
     return float(np.linalg.norm(a - b))

@@ -1,19 +1,28 @@
-"""The tracker's nets: plain residual convolutions, which run fastest where there is no GPU."""
+"""The tracker's nets, plain residual convolutions for CPUs; their common task and export."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, TypeVar
 
+import cv2
 import torch
 from torch import Tensor, nn
 
-_SQUEEZED: Final = 32
-"""Channels of the map that the hidden layer sees."""
+from mien.errors import InputError
+from mien.media.output import whole_file
+from mien.training.onnx_export import halve_weights, write_onnx
+from mien.training.tracker import TrackerConfig
+from mien.training.tracker.data import TrackerData
+from mien.training.trainer import Losses, Task, load_weights, save_weights, warmed_cosine
 
-ANCHORS: Final = 96
-"""Places in the picture that a landmark net settles on."""
+_SQUEEZED: Final = 32
+"""Channels of the map before the hidden layer."""
+
+_ANCHORS: Final = 96
+"""Anchor points of a landmark net."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +45,6 @@ class NetSpec:
     hidden: int = 0
     points: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
-        return asdict(self)
-
 
 class _Conv(nn.Sequential):
     """Convolution, batch norm and, unless ``plain``, a rectifier."""
@@ -55,7 +60,7 @@ class _Conv(nn.Sequential):
 
 
 class _Block(nn.Module):
-    """Two convolutions and what came in."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -66,7 +71,7 @@ class _Block(nn.Module):
 
 
 class _Trunk(nn.ModuleList):
-    """Stages, each of half the size of the one before."""
+    """Stages, each at half the resolution of the previous one."""
 
     def __init__(self, widths: Sequence[int], blocks: Sequence[int]) -> None:
         stages: list[nn.Module] = [_Conv(3, widths[0], 3, 2)]
@@ -85,10 +90,10 @@ class _Trunk(nn.ModuleList):
 
 
 class _Anchors(nn.Module):
-    """Places in the picture that the net settles on: mean positions under soft maps.
+    """Anchor points: mean positions under soft maps (integral regression, Sun et al., ECCV 2018).
 
-    (Integral regression, Sun et al., ECCV 2018.) They move with the picture by construction, which
-    a fully connected layer has to learn; landmarks are then linear in them.
+    They move with the picture by construction, which a fully connected layer would have to learn;
+    landmarks are linear in them.
     """
 
     grid: Tensor
@@ -98,7 +103,7 @@ class _Anchors(nn.Module):
         width = widths[-3]
         self.sides = nn.ModuleList(_Conv(w, width, 1) for w in widths[-2:])
         self.merge = _Conv(width, width)
-        self.maps = nn.Conv2d(width, ANCHORS, 1)
+        self.maps = nn.Conv2d(width, _ANCHORS, 1)
         place = (torch.arange(cells) + 0.5) / cells - 0.5
         self.register_buffer("grid", torch.cartesian_prod(place, place).flip(1), persistent=False)
 
@@ -113,10 +118,10 @@ class _Anchors(nn.Module):
 
 
 class LandmarkNet(nn.Module):
-    """Landmarks of an upright crop, as coordinates: linear in anchors and in a hidden layer.
+    """Finds landmarks in an upright crop: coordinates linear in anchors and in a hidden layer.
 
     Input: ``uint8 (N, S, S, 3)`` RGB. Output: points ``float32 (N, P, 3)`` in sides of the crop,
-    middle 0; and a logit ``float32 (N,)`` of there being a face.
+    middle 0; and a logit ``float32 (N,)`` of presence.
     """
 
     mean: Tensor
@@ -129,17 +134,17 @@ class LandmarkNet(nn.Module):
         self.squeeze = _Conv(spec.widths[-1], _SQUEEZED, 1)
         self.hidden = nn.Linear(_SQUEEZED * grid * grid, spec.hidden)
         self.anchors = _Anchors(spec.widths, 4 * grid)
-        self.points = nn.Linear(spec.hidden + 2 * ANCHORS, spec.points * 3)
+        self.points = nn.Linear(spec.hidden + 2 * _ANCHORS, spec.points * 3)
         self.present = nn.Linear(spec.hidden, 1)
         self.register_buffer("mean", torch.zeros(spec.points, 3))
         nn.init.normal_(self.points.weight, std=0.01)
         nn.init.zeros_(self.points.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Points and presence."""
+        """Return points and presence."""
         stages = self.trunk(_prepared(images))
         features, anchors = self.squeeze(stages[-1]), self.anchors(stages)
-        # Half precision has steps of a third of a pixel: the coordinates are computed in single.
+        # bfloat16 has steps of a third of a pixel: coordinates are computed in single precision.
         with torch.autocast(features.device.type, enabled=False):
             hidden = torch.relu(self.hidden(features.float().flatten(1)))
             points = self.points(torch.cat([hidden, anchors], 1)).unflatten(1, (-1, 3)) + self.mean
@@ -147,7 +152,7 @@ class LandmarkNet(nn.Module):
 
 
 class DetectorNet(nn.Module):
-    """Faces of a picture of any size: a map, an eighth of its size, of face middles.
+    """Finds faces in a picture of any size: a map of face middles at an eighth of its size.
 
     Input: ``uint8 (N, H, W, 3)`` RGB, sides multiples of 32. Output ``float32 (N, 14, h, w)``:
     logit of a face's middle, its offset (x, y) and log size, and five key points (x, y) from it;
@@ -165,7 +170,7 @@ class DetectorNet(nn.Module):
         nn.init.constant_(self.head[1].bias[:1], -4.0)  # type: ignore[index]
 
     def forward(self, images: Tensor) -> Tensor:
-        """The map."""
+        """Return the map."""
         stages = self.trunk(_prepared(images))
         maps = [stages[2], *(s(f) for s, f in zip(self.sides, stages[3:], strict=True))]
         x = maps.pop()
@@ -182,6 +187,99 @@ def _prepared(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def build_net(spec: NetSpec) -> LandmarkNet | DetectorNet:
-    """The net of a specification."""
-    return DetectorNet(spec) if spec.net == "detector" else LandmarkNet(spec)
+Net = TypeVar("Net", "LandmarkNet", "DetectorNet")
+Batch = dict[str, Tensor]
+
+
+class TrackerTask(Task[TrackerConfig, Net, Batch], Generic[Net]):
+    """What the trainings of all nets have in common."""
+
+    clip_norm = 2.0
+    average = 0.998
+    average_warm_up = 20
+    workers = 2
+
+    def __init__(self, config: TrackerConfig, data: TrackerData) -> None:
+        super().__init__(config)
+        self._data = data
+        self.warm_up = min(100, self.steps / 10)
+        cv2.setNumThreads(1)  # the workers already use the cores
+
+    def new_net(self) -> Net:
+        """Create a net with random weights."""
+        raise NotImplementedError
+
+    def parts(self, net: Net, batch: Batch) -> Batch:
+        """Compute the losses by name, weighted; called with automatic half precision."""
+        raise NotImplementedError
+
+    def build(self) -> Net:
+        """Create a net, with the weights of an earlier run where the settings name one."""
+        net = self.new_net()
+        if self.config.start:
+            earlier = load_net(self.config.start)
+            if earlier.spec != net.spec:
+                raise InputError(f"{self.config.start} has other sizes than the settings.")
+            net.load_state_dict(earlier.state_dict())
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
+    def rate(self, step: int) -> float:
+        """Return a warmed cosine that ends at a two hundredth."""
+        return warmed_cosine(step, self.steps, self.warm_up, 0.005)
+
+    def losses(self, net: Net, batch: Batch, step: int) -> Losses:
+        """Compute the parts and their sum."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            parts = self.parts(net, batch)
+        return Losses(torch.stack(list(parts.values())).sum(), parts)
+
+    def export(self, net: Net, folder: Path) -> None:
+        """Write ``net.pt``."""
+        save_weights(folder / "net.pt", net)
+
+
+def load_net(path: Path) -> LandmarkNet | DetectorNet:
+    """Read the ``net.pt`` of a training.
+
+    Raises:
+        InputError: when it is not there.
+    """
+    spec, weights = load_weights(path)
+    net = (DetectorNet if spec["net"] == "detector" else LandmarkNet)(NetSpec(**spec))
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def export_net(net: LandmarkNet | DetectorNet, folder: Path) -> Path:
+    """Write ``tracker_NET.onnx``, with weights in half precision, and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = net.spec
+    path = folder / f"tracker_{spec.net}.onnx"
+    images = torch.zeros(1, spec.pixels, spec.pixels, 3, dtype=torch.uint8)
+    detects = spec.net == "detector"
+    module: nn.Module = net if detects else _Points(net, presence=spec.net == "face")
+    outputs = ["map"] if detects else ["points", "presence"][: 1 + (spec.net == "face")]
+    with whole_file(path) as part:
+        write_onnx(
+            module.eval(),
+            (images,),
+            part,
+            ["images"],
+            outputs,
+            free={"images": (1, 2), "map": (2, 3)} if detects else {},
+        )
+        halve_weights(part)
+    return path
+
+
+class _Points(nn.Module):
+    """A landmark net that returns presence only where it is trained, in the face net."""
+
+    def __init__(self, net: nn.Module, *, presence: bool) -> None:
+        super().__init__()
+        self.net, self.presence = net, presence
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        points, present = self.net(images)
+        return (points, present) if self.presence else points
