@@ -1,6 +1,6 @@
 """Keep ``docs/benchmarks.md``: one section per benchmark, replaced when it runs again.
 
-Needs nothing but the standard library, so that scripts with an separate environment can use it.
+Needs nothing but the standard library, so that scripts with a separate environment can use it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A tiny SVD engine in the published form: random weights, the real files and commands."""
+"""A tiny SVD engine with random weights in published files; adapters as published."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from safetensors.torch import save_file
 
 from mien.dicetalk.bank import BankSpec, EmotionBank, TokenNet
 from mien.engines.published_checkpoints import convert_file
-from mien.engines.svd import specs
-from mien.engines.svd.pose_guider import PoseGuider
+from mien.engines.svd.attention import AdapterAttention
 from mien.engines.svd.rife import FlowNet
-from mien.engines.svd.unet import ADAPTER, build_unet
+from mien.engines.svd.unet import ADAPTER, PoseGuider, build_unet
 from mien.weights.manifest import (
     ADAPTERS,
     AUDIO,
@@ -43,12 +42,36 @@ UNET_SIZES: dict[str, Any] = {
     "addition_time_embed_dim": 32,
     "projection_class_embeddings_input_dim": 96,
 }
+CLIP_SIZES = {
+    "hidden_size": 80, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "image_size": 224, "patch_size": 56, "projection_dim": 64, "hidden_act": "gelu",
+}  # fmt: skip
+WHISPER_SIZES = {
+    "d_model": 64, "encoder_layers": 4, "encoder_attention_heads": 1, "encoder_ffn_dim": 64,
+}  # fmt: skip
+VAE_SIZES: dict[str, Any] = {
+    "block_out_channels": (32, 32, 64, 64),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "layers_per_block": 1,
+}
 NAMES = ("neutral", "happy", "angry", "sad")
 PRIOR = 16
+SIZES: dict[str, dict[str, Any]] = {
+    UNET: UNET_SIZES,
+    ADAPTERS: UNET_SIZES,
+    VAE: VAE_SIZES,
+    IMAGE_ENCODER: CLIP_SIZES,
+    AUDIO_ENCODER: WHISPER_SIZES,
+    AUDIO: {"inputs": 10 * 5 * 64, "width": 64, "tokens": 4},
+    BANK: {"prior": PRIOR, "width": 64, "tokens": 4, "entries": 8, "heads": 1, "feature": 64,
+           "hidden": (16, 8)},
+    GUIDER: {"channels": 32},
+}  # fmt: skip
+"""Sizes that differ from the published ones, by name in the manifest."""
 
 
 def published_files(folder: Path) -> dict[str, Path]:
-    """Every file as its authors would publish it, by name in the manifest."""
+    """Write every file as its authors publish it; paths by name in the manifest."""
     from diffusers import AutoencoderKLTemporalDecoder
     from transformers import (
         CLIPVisionConfig,
@@ -62,28 +85,17 @@ def published_files(folder: Path) -> dict[str, Path]:
     unet, _ = build_unet(UNET_SIZES)
     weights = unet.state_dict()
     stock = {name: value for name, value in weights.items() if ADAPTER not in name}
-    vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=(32, 32, 64, 64),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        layers_per_block=1,
-    )
-    eye = CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=80, intermediate_size=96, num_hidden_layers=1, num_attention_heads=1,
-            image_size=224, patch_size=56, projection_dim=64, hidden_act="gelu",
-        )
-    )  # fmt: skip
-    ear = WhisperModel(
+    vae = AutoencoderKLTemporalDecoder(**VAE_SIZES)
+    image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**CLIP_SIZES))
+    whisper = WhisperModel(
         WhisperConfig(
-            d_model=64, encoder_layers=4, encoder_attention_heads=1, encoder_ffn_dim=64,
-            decoder_layers=1, decoder_attention_heads=1, decoder_ffn_dim=64, vocab_size=16,
-            pad_token_id=0, bos_token_id=0, eos_token_id=0, decoder_start_token_id=0,
+            **WHISPER_SIZES, decoder_layers=1, decoder_attention_heads=1, decoder_ffn_dim=64,
+            vocab_size=16, pad_token_id=0, bos_token_id=0, eos_token_id=0, decoder_start_token_id=0,
         )
     )  # fmt: skip
-    bank = EmotionBank(BankSpec(prior=PRIOR, width=64, tokens=4, entries=8, heads=1, feature=64,
-                                hidden=(16, 8)))  # fmt: skip
-    audio = TokenNet(10 * 5 * 64, 64, 4)
-    guider = PoseGuider(32)
+    bank = EmotionBank(BankSpec(**SIZES[BANK]))
+    audio = TokenNet(**SIZES[AUDIO])
+    guider = PoseGuider(**SIZES[GUIDER])
     torch.nn.init.normal_(guider.conv_out.weight, std=0.02)
     flow = {f"module.{name}": value for name, value in FlowNet().state_dict().items()}
     flow["module.block_tea.conv0.weight"] = torch.zeros(2)
@@ -100,10 +112,10 @@ def published_files(folder: Path) -> dict[str, Path]:
         GUIDER: guider.state_dict(),
         INTERPOLATOR: flow,
     }
-    tensors = {UNET: stock, VAE: vae.state_dict(), IMAGE_ENCODER: eye.state_dict()}
+    tensors = {UNET: stock, VAE: vae.state_dict(), IMAGE_ENCODER: image_encoder.state_dict()}
     tensors[AUDIO_ENCODER] = {
         f"model.{name}" if "proj_out" not in name else name: value
-        for name, value in ear.state_dict().items()
+        for name, value in whisper.state_dict().items()
     }
     out = {PRIORS: priors}
     for name, data in pickles.items():
@@ -116,15 +128,15 @@ def published_files(folder: Path) -> dict[str, Path]:
 
 
 def tiny_svd_store(folder: Path) -> Store:
-    """A store with everything the engine needs, converted from published files."""
+    """Return a store with everything the engine needs, converted from published files."""
     store = Store(folder / "cache")
     for name, path in published_files(folder / "published").items():
-        convert_file(entry(name), path, store)
+        convert_file(entry(name), path, store, SIZES.get(name))
     return store
 
 
 def wicked_prior(path: Path) -> Path:
-    """A prior that would run a command when unpickled carelessly."""
+    """Write a prior that would run a command if unpickled without checks."""
 
     class Wicked:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -138,5 +150,38 @@ def wicked_prior(path: Path) -> Path:
     return path
 
 
-def shapes_of(state: dict[str, torch.Tensor]) -> specs.Shapes:
-    return {name: tuple(value.shape) for name, value in state.items()}
+class PlainAdapterAttention(AdapterAttention):
+    """Adapter attention in the published order of work.
+
+    Tokens are repeated per pixel and frame, and projected in every call; nothing is kept.
+    """
+
+    def __call__(
+        self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **_: Any
+    ) -> torch.Tensor:
+        conditioning, heads = self.conditioning, attn.heads
+        query = attn.to_q(hidden_states)
+        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
+        out = plain_attention(query, key, value, heads)
+        for i, stream in enumerate(conditioning.streams):
+            tokens = stream.tokens()
+            if self.temporal:
+                pixels = hidden_states.shape[0] // tokens.shape[0]
+                tokens = tokens.mean(1).repeat_interleave(pixels, 0)
+            else:
+                tokens = tokens.flatten(0, 1)
+            added = plain_attention(query, self.to_k_ip[i](tokens), self.to_v_ip[i](tokens), heads)
+            if not self.temporal:
+                mask = conditioning.mask_for(query.shape[1], query.dtype)
+                added = added if mask is None else added * mask
+            out = out + stream.scale * added
+        return attn.to_out[1](attn.to_out[0](out))
+
+
+def plain_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """Multi-head attention of ``(B, n, C)`` over ``(B, m, C)``."""
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).flatten(2)

@@ -24,9 +24,9 @@ from mien.weights.store import CACHE_VARIABLE, Store
 
 from .command import mien
 from .speech.voices import buzz, count_decodings, write_sound
-from .svd import NAMES, PRIOR, published_files, tiny_svd_store, wicked_prior
+from .svd import NAMES, PRIOR, SIZES, published_files, tiny_svd_store, wicked_prior
 
-QUICK = SvdSettings(side=64, steps=2, patient=True, device="cpu")
+QUICK = SvdSettings(shorter_side=64, num_inference_steps=2, allow_slow=True, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -93,22 +93,22 @@ def test_every_option_changes_something(
     assert gap(first, run()) < 0.5
     for change in (
         {"seed": 1},
-        {"steps": 3},
-        {"preset": "fast", "steps": None},
+        {"num_inference_steps": 3},
+        {"preset": "fast", "num_inference_steps": None},
         {"image_guidance": 1.0},
         {"speech_guidance": 1.0},
         {"audio_scale": 0.0},
         {"emotion_scale": 0.0},
         {"retrieval": True},
-        {"clamp": True},
-        {"even": True},
+        {"clamp_mask": True},
+        {"even_padding": True},
     ):
         other = run(**change)
         assert gap(first, other) > 1, change
     assert len(run(interpolate=False)) == 7
-    assert run(side=128)[0].shape == (128, 128, 3)
+    assert run(shorter_side=128)[0].shape == (128, 128, 3)
     with pytest.raises(InputError, match="smaller side"):
-        run(memory=1e-4)
+        run(max_memory_gb=1e-4)
 
 
 def test_what_cannot_be_is_said(
@@ -122,11 +122,11 @@ def test_what_cannot_be_is_said(
         (("--like", demo_face), "embedder"),
         (("-e", "happy", "--preset", "best"), "exact, fewer, fast"),
         (("-e", "happy", "--face", "all"), "choose one"),
-        (("-e", "happy", "--offload", "--device", "cpu"), "here is none"),
+        (("-e", "happy", "--offload", "--device", "cpu"), "--offload needs a GPU"),
         (("-e", "happy", "--fps", "50"), "engine mesh"),
         (("-e", "happy", "--compile"), "belong to --engine edtalk"),
         (("-e", "happy", "--restorer", "x.onnx"), "belong to --engine edtalk"),
-        (("-e", "happy", "--side", "2048", "--steps", "200"), "Add --yes"),
+        (("-e", "happy", "--side", "2048", "--steps", "200"), "pass --yes"),
     ):
         done = mien(*base, *more, cache=store.folder)
         assert done.returncode == 2, (more, done.stderr)
@@ -149,13 +149,13 @@ def test_other_checkpoints_are_recognised(files: dict[str, Path], tmp_path: Path
     name = next(key for key in weights if "to_k_ip" in key)
     torch.save({k: v for k, v in weights.items() if k != name}, tmp_path / "less.pth")
     with pytest.raises(WeightsError, match="1 missing .*to_k_ip"):
-        convert_file(entry(ADAPTERS), tmp_path / "less.pth", store)
+        convert_file(entry(ADAPTERS), tmp_path / "less.pth", store, SIZES[ADAPTERS])
     torch.save({**weights, "more.weight": torch.zeros(1)}, tmp_path / "more.pth")
     with pytest.raises(WeightsError, match="1 unknown .*more.weight"):
-        convert_file(entry(ADAPTERS), tmp_path / "more.pth", store)
+        convert_file(entry(ADAPTERS), tmp_path / "more.pth", store, SIZES[ADAPTERS])
     torch.save({**weights, name: torch.zeros(3, 3)}, tmp_path / "shape.pth")
     with pytest.raises(WeightsError, match="of another shape"):
-        convert_file(entry(ADAPTERS), tmp_path / "shape.pth", store)
+        convert_file(entry(ADAPTERS), tmp_path / "shape.pth", store, SIZES[ADAPTERS])
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

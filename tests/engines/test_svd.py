@@ -1,4 +1,4 @@
-"""The SVD engine's parts: framing, windows, savings, reuse, cost."""
+"""Parts of the SVD engine: framing, windows, exact savings, DeepCache, cost."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from mien.engines.svd import cost
-from mien.engines.svd.conditioning import Conditioning, Stream, grid_of
-from mien.engines.svd.deep_cache import DeepFeatures
+from mien.engines.svd.attention import Conditioning, Stream, grid_of
+from mien.engines.svd.cost import Cost, estimate_cost, estimate_seconds, fit_memory
 from mien.engines.svd.engine import SvdEngine
-from mien.engines.svd.guidance import Guidance
-from mien.engines.svd.load import load_nets
-from mien.engines.svd.nets import SCALING, Nets
-from mien.engines.svd.picture import crop_box, mask_box, portrayed, working_size
+from mien.engines.svd.networks import SvdNetworks, load_networks
 from mien.engines.svd.pipeline import DiceTalkPipeline
-from mien.engines.svd.rife import FlowNet, doubled
-from mien.engines.svd.sampler import Plan
-from mien.engines.svd.settings import SvdSettings
-from mien.engines.svd.unet import SVD_XT, build_unet
-from mien.engines.svd.voice import frame_count, hidden_states, windows
-from mien.engines.svd.windows import Windows, even_pad
+from mien.engines.svd.preprocess import (
+    audio_windows,
+    crop_box,
+    frame_count,
+    hidden_states,
+    mask_box,
+    prepare_portrait,
+    working_size,
+)
+from mien.engines.svd.rife import FlowNet, double_frame_rate
+from mien.engines.svd.sampler import SCALING_FACTOR
+from mien.engines.svd.settings import Guidance, Sampling, SvdSettings, Windows, even_pad
+from mien.engines.svd.unet import SVD_XT, DeepCache, build_unet
 from mien.errors import InputError, MienError
 from mien.weights.store import Store
 
-from ..svd import PRIOR, UNET_SIZES, tiny_svd_store
+from ..svd import PRIOR, UNET_SIZES, PlainAdapterAttention, tiny_svd_store
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 FEW = Windows(5, 2, 5)
@@ -46,8 +49,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def nets(store: Store) -> Nets:
-    found = load_nets(store)
+def networks(store: Store) -> SvdNetworks:
+    found = load_networks(store)
     found.place(torch.device("cpu"), torch.float32)
     return found
 
@@ -58,14 +61,14 @@ def given_inputs() -> dict[str, Any]:
     image = rng.integers(0, 255, (80, 64, 3), np.uint8)
     torch.manual_seed(1)
     return {
-        "portrait": portrayed(image, (16, 20, 30, 34), shortest=64),
+        "portrait": prepare_portrait(image, (16, 20, 30, 34), shorter_side=64),
         "voice": torch.randn(7, 10, 5, 64),
         "prior": torch.randn(PRIOR),
-        "plan": Plan(3, windows=FEW),
+        "sampling": Sampling(3, windows=FEW),
     }
 
 
-def test_framing_is_the_published_one() -> None:
+def test_framing_equals_the_published_one() -> None:
     for case in json.loads((REFERENCE / "dice_preprocess.json").read_text("utf-8")):
         width, height = case["image_wh"]
         if "box_xywh" in case:
@@ -80,7 +83,7 @@ def test_framing_is_the_published_one() -> None:
             assert list(crop_box(corners, width, height, float(grow))) == wanted
 
 
-def test_windows_are_the_published_ones() -> None:
+def test_windows_equal_the_published_ones() -> None:
     cases = json.loads((REFERENCE / "dice_windows.json").read_text("utf-8"))
     cut = Windows()
     for frames, case in ((int(n), c) for n, c in cases.items() if n.isdigit()):
@@ -94,14 +97,14 @@ def test_windows_are_the_published_ones() -> None:
         if int(length) < 2:
             continue
         numbered = torch.arange(1.0, 2 * int(length) + 1)[:, None, None]
-        heard = windows(numbered)[..., 0, 0].long() - 1
-        assert len(heard) == case["frames"]
-        assert heard[: len(case["windows"])].tolist() == case["windows"]
+        found = audio_windows(numbered)[..., 0, 0].long() - 1
+        assert len(found) == case["frames"]
+        assert found[: len(case["windows"])].tolist() == case["windows"]
 
 
 @given(st.integers(1, 300), st.integers(2, 40), st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
-def test_every_frame_is_in_some_window(frames: int, length: int, step: int) -> None:
+def test_every_frame_is_in_a_window(frames: int, length: int, step: int) -> None:
     for pad in (length, even_pad(frames, length)):
         cut = Windows(length, 3, pad)
         found = cut.indices(frames, step)
@@ -110,7 +113,7 @@ def test_every_frame_is_in_some_window(frames: int, length: int, step: int) -> N
     assert len(np.unique(found)) == found.size
 
 
-def test_a_long_voice_is_heard_in_pieces_that_join() -> None:
+def test_pieces_of_a_long_voice_join() -> None:
     def encode(samples: np.ndarray) -> torch.Tensor:
         steps = -(-len(samples) // 320)
         assert len(samples) <= 30 * 16000
@@ -121,9 +124,9 @@ def test_a_long_voice_is_heard_in_pieces_that_join() -> None:
         samples = np.arange(count, dtype=np.float32)
         found = hidden_states(samples, encode)
         assert found[:, 0, 0].tolist() == samples[::320][: 2 * (count // 640)].tolist()
-        heard = windows(found, frame_count(count))
-        assert len(heard) == frame_count(count)
-        assert frame_count(count) / 12.5 >= seconds - 1e-9, "no sound is without a picture"
+        per_frame = audio_windows(found, frame_count(count))
+        assert len(per_frame) == frame_count(count)
+        assert frame_count(count) / 12.5 >= seconds - 1e-9, "all of the sound has frames"
 
 
 def test_the_mask_fits_every_grid() -> None:
@@ -133,66 +136,65 @@ def test_the_mask_fits_every_grid() -> None:
             assert grid_of(rows * columns, height, width) == (rows, columns)
 
 
-def calls(unet: Any, told: Conditioning, mask: torch.Tensor) -> list[torch.Tensor]:
-    """Two calls for different windows of one clip, and one for another clip."""
+def calls(unet: Any, conditioning: Conditioning, mask: torch.Tensor) -> list[torch.Tensor]:
+    """Return outputs for two windows of one clip and for a window of another clip."""
     generator = torch.Generator().manual_seed(0)
     out = []
     for clip in range(2):
         audio, emotion = (torch.randn(n, 4, 64, generator=generator) for n in (8, 2))
         for first in (0, 3) if clip == 0 else (1,):
             rows = torch.stack([torch.full((5,), 7)] * 2 + [torch.arange(first, first + 5) % 7])
-            felt = torch.tensor([[1] * 5, [1] * 5, [0] * 5])
-            streams = (Stream(audio, rows, 0.9), Stream(emotion, felt))
+            emotion_rows = torch.tensor([[1] * 5, [1] * 5, [0] * 5])
+            streams = (Stream(audio, rows, 0.9), Stream(emotion, emotion_rows))
             if not out or clip == 1:
-                told.start(streams, mask, torch.ones(1, 32, 8, 8))
-            told.streams = streams
+                conditioning.start(streams, mask, torch.ones(1, 32, 8, 8))
+            conditioning.streams = streams
             x = torch.randn(3, 5, 8, 8, 8, generator=generator)
             ids = torch.tensor([[12.5, 8, 16]] * 3)
-            seen = torch.randn(3, 1, 64, generator=generator)
+            embedding = torch.randn(3, 1, 64, generator=generator)
             with torch.no_grad():
-                out.append(unet(x, torch.tensor(0.5), seen, ids).sample)
+                out.append(unet(x, torch.tensor(0.5), embedding, ids).sample)
     return out
 
 
 def test_savings_do_not_change_the_result() -> None:
     """Keys once per clip, pixels folded, one token without softmax, masks once per grid."""
     torch.manual_seed(0)
-    unet, told = build_unet(UNET_SIZES)
-    plain_unet, plain_told = build_unet(UNET_SIZES, plain=True)
+    unet, conditioning = build_unet(UNET_SIZES)
+    plain_unet, plain_conditioning = build_unet(UNET_SIZES, PlainAdapterAttention)
     plain_unet.load_state_dict(unet.state_dict())
     mask = torch.rand(1, 1, 64, 64)
-    plain_told.caching = False
-    wanted = calls(plain_unet.eval(), plain_told, mask)
+    plain_conditioning.caching = False
+    wanted = calls(plain_unet.eval(), plain_conditioning, mask)
     for caching in (True, False):
-        told.caching = caching
-        found = calls(unet.eval(), told, mask)
+        conditioning.caching = caching
+        found = calls(unet.eval(), conditioning, mask)
         assert all((a - b).abs().max() < 1e-5 for a, b in zip(found, wanted, strict=True))
     assert (wanted[0] - wanted[1]).abs().max() > 1e-3
 
 
-def test_reuse_is_exact_where_nothing_changed(nets: Nets) -> None:
-    deep = DeepFeatures(nets.unet, 2)
+def test_deep_cache_is_exact_for_unchanged_inputs(networks: SvdNetworks) -> None:
+    cache = DeepCache(networks.unet, 2)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 5, 8, 8, 8, generator=generator)
     rows = torch.zeros(3, 5, dtype=torch.int64)
     table = torch.randn(2, 4, 64, generator=generator)
-    nets.told.start((Stream(table, rows), Stream(table, rows)), None, None)
-    told = (torch.tensor(0.5), torch.zeros(3, 1, 64), torch.ones(3, 3), [0, 1, 2], torch.arange(5))
+    networks.conditioning.start((Stream(table, rows), Stream(table, rows)), None, None)
+    given = (torch.tensor(0.5), torch.zeros(3, 1, 64), torch.ones(3, 3))
+    window = {"branches": [0, 1, 2], "frames": torch.arange(5)}
     with torch.no_grad():
-        deep.start(0)
-        whole = deep.call(x, *told)
-        deep.start(1)
-        again = deep.call(x, *told)
-        other = deep.call(x + 0.1, *told)
+        whole = cache.predict(x, *given, step=0, **window)
+        again = cache.predict(x, *given, step=1, **window)
+        other = cache.predict(x + 0.1, *given, step=1, **window)
         assert (whole - again).abs().max() < 1e-5
         assert (whole - other).abs().max() > 1e-3
-        assert (whole - nets.unet(x, *told[:3]).sample).abs().max() < 1e-6
+        assert (whole - networks.unet(x, *given).sample).abs().max() < 1e-6
 
 
-def test_the_pipeline_is_repeatable_and_its_levers_exact(
-    nets: Nets, given_inputs: dict[str, Any]
+def test_pipeline_is_repeatable_and_its_savings_exact(
+    networks: SvdNetworks, given_inputs: dict[str, Any]
 ) -> None:
-    pipeline = DiceTalkPipeline(nets)
+    pipeline = DiceTalkPipeline(networks)
     seen: list[int] = []
 
     def note(step: int, time: torch.Tensor, state: dict[str, torch.Tensor]) -> None:
@@ -201,7 +203,7 @@ def test_the_pipeline_is_repeatable_and_its_levers_exact(
 
     def run(**more: Any) -> Any:
         generator = torch.Generator().manual_seed(more.pop("seed", 5))
-        return pipeline(**{**given_inputs, "generator": generator, "decode": 4, **more})
+        return pipeline(**{**given_inputs, "generator": generator, "decode_chunk_size": 4, **more})
 
     first = run(callback_on_step_end=note)
     assert seen == [0, 1, 2]
@@ -209,7 +211,7 @@ def test_the_pipeline_is_repeatable_and_its_levers_exact(
     assert 0 <= float(first.frames.min()) <= float(first.frames.max()) <= 1
     assert torch.equal(first.latents, run().latents)
     assert not torch.equal(first.latents, run(seed=6).latents)
-    one = run(plan=replace(given_inputs["plan"], branches_at_once=1))
+    one = run(sampling=replace(given_inputs["sampling"], branches_at_once=1))
     assert (one.latents - first.latents).abs().max() < 1e-3
     stopped = run(callback_on_step_end=lambda step, time, state: {"latents": state["latents"] * 0})
     assert float(stopped.latents.abs().max()) == 0
@@ -218,85 +220,85 @@ def test_the_pipeline_is_repeatable_and_its_levers_exact(
         {"prior": given_inputs["prior"] * 2},
         {"voice": given_inputs["voice"] * 2},
         {"scales": (1.0, 0.0)},
-        {"plan": replace(given_inputs["plan"], guidance=Guidance(3, 1))},
-        {"plan": replace(given_inputs["plan"], guidance=Guidance(low=0.3, high=0.6))},
+        {"sampling": replace(given_inputs["sampling"], guidance=Guidance(3, 1))},
+        {"sampling": replace(given_inputs["sampling"], guidance=Guidance(start=0.3, end=0.6))},
     ):
         assert (run(**change).latents - first.latents).abs().max() > 1e-3, change
 
 
-def test_what_is_asked_once_is_what_would_be_asked_each_time(
-    nets: Nets, given_inputs: dict[str, Any]
+def test_shared_results_equal_those_per_frame(
+    networks: SvdNetworks, given_inputs: dict[str, Any]
 ) -> None:
-    """Emotion tokens per distinct prior, the guider on one frame, audio in one batch."""
-    pipeline = DiceTalkPipeline(nets)
+    """Emotion tokens per distinct prior, the pose guider on one frame, audio in one batch."""
+    pipeline = DiceTalkPipeline(networks)
     portrait, voice = given_inputs["portrait"], given_inputs["voice"]
     priors = torch.randn(3, PRIOR)
     order = [0, 0, 1, 2, 1, 0, 2]
-    scene = pipeline.scene(portrait, voice, priors[order])
-    assert len(scene.emotion) == 4
+    inputs = pipeline.encode(portrait, voice, priors[order])
+    assert len(inputs.emotion) == 4
     with torch.no_grad():
         for i, which in enumerate(order):
-            alone = nets.emotion(priors[which][None, None]).tokens[0, 0]
-            assert (scene.emotion[scene.felt[i]] - alone).abs().max() < 1e-5
-            heard = nets.audio(voice[i].flatten()[None])[0]
-            assert (scene.audio[scene.heard[i]] - heard).abs().max() < 1e-4
-        nothing = nets.emotion(torch.zeros(1, 1, PRIOR)).tokens[0, 0]
-        assert (scene.emotion[-1] - nothing).abs().max() < 1e-5
-        every = nets.guider(torch.from_numpy(portrait.mask)[None].repeat(3, 1, 1, 1))
-        assert (every - scene.pose).abs().max() < 1e-5
-        dropped = pipeline.emotion_table(priors[:1], retrieval=True)
+            alone = networks.emotion_bank(priors[which][None, None]).tokens[0, 0]
+            assert (inputs.emotion[inputs.emotion_rows[i]] - alone).abs().max() < 1e-5
+            tokens = networks.audio_projection(voice[i].flatten()[None])[0]
+            assert (inputs.audio[inputs.audio_rows[i]] - tokens).abs().max() < 1e-4
+        nothing = networks.emotion_bank(torch.zeros(1, 1, PRIOR)).tokens[0, 0]
+        assert (inputs.emotion[-1] - nothing).abs().max() < 1e-5
+        every = networks.pose_guider(torch.from_numpy(portrait.mask)[None].repeat(3, 1, 1, 1))
+        assert (every - inputs.pose).abs().max() < 1e-5
+        dropped = pipeline.emotion_tokens(priors[:1], retrieval=True)
         mute = torch.ones(1, dtype=torch.bool)
-        wanted = nets.emotion(priors[:1], retrieval=True, dropped=mute).tokens
+        wanted = networks.emotion_bank(priors[:1], retrieval=True, dropped=mute).tokens
         assert (dropped[-1] - wanted[0]).abs().max() < 1e-5
 
 
-def test_pad_frames_are_not_decoded(nets: Nets) -> None:
-    pipeline = DiceTalkPipeline(nets)
+def test_pad_frames_are_not_decoded(networks: SvdNetworks) -> None:
+    pipeline = DiceTalkPipeline(networks)
     latents = torch.randn(12, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    pieces = list(pipeline.frames(latents, 7, 4))
+    pieces = list(pipeline.decode(latents, 7, 4))
     assert [len(piece) for piece in pieces] == [4, 3]
     with torch.no_grad():
-        whole = nets.vae.decode(latents[4:8] / SCALING, num_frames=4).sample[:3]
+        whole = networks.vae.decode(latents[4:8] / SCALING_FACTOR, num_frames=4).sample[:3]
     assert (pieces[1] - (whole / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-6
 
 
-def test_inputs_that_do_not_fit_are_refused(nets: Nets, given_inputs: dict[str, Any]) -> None:
-    pipeline = DiceTalkPipeline(nets)
+def test_mismatched_inputs_are_refused(networks: SvdNetworks, given_inputs: dict[str, Any]) -> None:
+    pipeline = DiceTalkPipeline(networks)
     for change, message in (
         ({"voice": torch.zeros(0, 10, 5, 64)}, "empty"),
         ({"voice": torch.zeros(7, 9, 5, 64)}, r"\(N, 10, 5, 64\)"),
         ({"prior": torch.zeros(3, PRIOR)}, "prior"),
         ({"noise": torch.zeros(3, 4, 8, 8)}, r"noise must be \(12, 4, 8, 8\)"),
-        ({"decode": 0}, "decoded"),
+        ({"decode_chunk_size": 0}, "decoded"),
     ):
         with pytest.raises(InputError, match=message):
             pipeline(**{**given_inputs, **change})
-    odd = portrayed(np.zeros((64, 64, 3), np.uint8), (8, 8, 20, 20), shortest=64)
+    odd = prepare_portrait(np.zeros((64, 64, 3), np.uint8), (8, 8, 20, 20), shorter_side=64)
     odd = replace(odd, reference=odd.reference[:, :60], mask=odd.mask[:, :60])
     with pytest.raises(InputError, match="multiples of 16; got 64 x 60"):
         pipeline(**{**given_inputs, "portrait": odd})
 
 
-def test_frames_between_frames() -> None:
+def test_interpolated_frames() -> None:
     torch.manual_seed(0)
     net = FlowNet().eval()
     frames = torch.rand(3, 3, 32, 48)
     with torch.no_grad():
-        made = doubled(net, frames)
+        made = double_frame_rate(net, frames)
         assert made.shape == (5, 3, 32, 48)
         assert torch.equal(made[::2], frames)
         alone = net(frames[1:2], frames[2:3]).middle
         assert (made[3:4] - alone).abs().max() < 1e-5
-        assert torch.equal(doubled(net, frames[:1]), frames[:1])
+        assert torch.equal(double_frame_rate(net, frames[:1]), frames[:1])
 
 
-def test_settings_that_cannot_be_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     for wrong, message in (
         ({"preset": "best"}, "exact, fewer, fast"),
-        ({"steps": 0}, "steps must be 1"),
-        ({"side": 10}, "side must be 64"),
+        ({"num_inference_steps": 0}, "steps must be 1"),
+        ({"shorter_side": 10}, "side must be 64"),
         ({"branches_at_once": 2}, "3 at once"),
-        ({"memory": 0.0}, "memory"),
+        ({"max_memory_gb": 0.0}, "memory"),
         ({"speech_guidance": -1.0}, "speech"),
     ):
         with pytest.raises(InputError, match=message):
@@ -304,45 +306,57 @@ def test_settings_that_cannot_be_are_refused() -> None:
     SvdSettings(preset="fast").check()
 
 
-def test_costs_grow_and_levers_save(nets: Nets) -> None:
+def test_costs_grow_and_memory_options_save(networks: SvdNetworks) -> None:
     cpu = torch.device("cpu")
 
-    def of(frames: int = 50, side: int = 512, **more: Any) -> cost.Cost:
+    def of(frames: int = 50, side: int = 512, **more: Any) -> Cost:
         made = SvdSettings(**more)
-        return cost.cost(nets, made, side, side, frames, torch.float32)
+        return estimate_cost(networks, made, side, side, frames, torch.float32)
 
     whole = of()
     assert of(100).operations > whole.operations
     assert of(side=256).operations < whole.operations
     assert of(preset="fast").operations < of(preset="fewer").operations < whole.operations / 1.5
-    for lever in ({"branches_at_once": 1, "decode": 2}, {"offload": True}, {"decode": 1}):
-        assert of(**lever).memory <= whole.memory
-    roomy = SvdSettings(memory=whole.memory / 1e9 * 1.01)
-    assert cost.within(nets, roomy, 512, 512, 50, cpu, torch.float32) == (roomy, ())
-    tight = SvdSettings(memory=whole.memory / 1e9 * 0.9)
-    fitting, levers = cost.within(nets, tight, 512, 512, 50, cpu, torch.float32)
-    assert levers
+    for option in (
+        {"branches_at_once": 1, "decode_chunk_size": 2},
+        {"offload": True},
+        {"decode_chunk_size": 1},
+    ):
+        assert of(**option).memory <= whole.memory
+    roomy = SvdSettings(max_memory_gb=whole.memory / 1e9 * 1.01)
+    assert fit_memory(networks, roomy, 512, 512, 50, cpu, torch.float32) == (roomy, ())
+    tight = SvdSettings(max_memory_gb=whole.memory / 1e9 * 0.9)
+    fitting, options = fit_memory(networks, tight, 512, 512, 50, cpu, torch.float32)
+    assert options
     assert fitting != tight
     with pytest.raises(InputError, match="smaller side"):
-        cost.within(nets, SvdSettings(memory=1e-6), 512, 512, 50, cpu, torch.float32)
-    assert cost.seconds(1e12, cpu, torch.float32) > cost.seconds(1e10, cpu, torch.float32) > 0
+        fit_memory(networks, SvdSettings(max_memory_gb=1e-6), 512, 512, 50, cpu, torch.float32)
+    assert (
+        estimate_seconds(1e12, cpu, torch.float32) > estimate_seconds(1e10, cpu, torch.float32) > 0
+    )
 
 
-def test_too_little_memory_says_which_levers(nets: Nets, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = SvdEngine(nets, SvdSettings(side=64, steps=1, patient=True, device="cpu"))
+def test_running_out_of_memory_and_time_is_explained(
+    networks: SvdNetworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SvdEngine(
+        networks, SvdSettings(shorter_side=64, num_inference_steps=1, allow_slow=True, device="cpu")
+    )
     image, samples = np.zeros((64, 64, 3), np.uint8), np.zeros(8000, np.float32)
-    scope = engine.scope(image, samples)
+    plan = engine.plan(image, samples)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
-    monkeypatch.setattr(nets.unet, "forward", fail)
-    priors = np.zeros((scope.made, PRIOR), np.float32)
+    monkeypatch.setattr(networks.unet, "forward", fail)
+    priors = np.zeros((plan.generated_frames, PRIOR), np.float32)
     with pytest.raises(MienError, match="--max-memory"):
-        list(engine.frames(image, (10, 10, 30, 30), samples, priors, scope))
-    hurried = SvdEngine(nets, SvdSettings(side=1024, steps=200, device="cpu"))
-    with pytest.raises(InputError, match=r"Add --yes"):
-        hurried.scope(image, np.zeros(16_000 * 600, np.float32))
+        list(engine.frames(image, (10, 10, 30, 30), samples, priors, plan))
+    hurried = SvdEngine(
+        networks, SvdSettings(shorter_side=1024, num_inference_steps=200, device="cpu")
+    )
+    with pytest.raises(InputError, match="pass --yes"):
+        hurried.plan(image, np.zeros(16_000 * 600, np.float32))
 
 
 def test_the_published_sizes_are_whole() -> None:

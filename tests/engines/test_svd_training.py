@@ -25,7 +25,7 @@ from mien.datasets.svd_clips import (
     load_arrays,
 )
 from mien.engines.published_checkpoints import convert_file
-from mien.engines.svd.load import load_nets
+from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
 from mien.training.emotion_prior.published import EmbedderConfig, train_sequences
 from mien.training.svd.config import DiffusionConfig
@@ -220,11 +220,11 @@ def test_what_was_trained_draws(store: Store, clips: Path, priors: Path, tmp_pat
 
     trained = load_file(tmp_path / "run" / "adapters.safetensors")
     assert any("temporal_transformer_blocks" in name and "attn1" in name for name in trained)
-    nets = load_nets(mine, interpolate=False)
+    nets = load_networks(mine, interpolate=False)
     nets.place(torch.device("cpu"), torch.float32)
     name = next(name for name in trained if name.endswith("attn1.to_q.weight"))
     assert torch.equal(nets.unet.state_dict()[name], trained[name])
-    assert DiceTalkPipeline(nets).emotion_table(torch.zeros(1, PRIOR)).shape == (2, 32, 64)
+    assert DiceTalkPipeline(nets).emotion_tokens(torch.zeros(1, PRIOR)).shape == (2, 32, 64)
 
 
 def test_going_on_from_published_weights(
@@ -232,9 +232,9 @@ def test_going_on_from_published_weights(
 ) -> None:
     config = stage_two(clips, priors, steps=2, start="published")
     nets = nets_for(config, store)
-    before = nets.emotion.codebook.fc.weight.clone()
+    before = nets.emotion_bank.codebook.fc.weight.clone()
     train_diffusion(config, nets, tmp_path / "run")
-    assert not torch.equal(before, nets.emotion.codebook.fc.weight)
+    assert not torch.equal(before, nets.emotion_bank.codebook.fc.weight)
 
 
 @pytest.fixture

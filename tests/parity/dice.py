@@ -1,4 +1,4 @@
-"""Cases of DICE-Talk: conditioning, the UNet with adapters, the pipeline, frames between frames."""
+"""Cases of DICE-Talk: conditioning, the UNet with adapters, the pipeline, interpolation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 import torch
 
 from mien.dicetalk.bank import BankSpec, EmotionBank, TokenNet
-from mien.engines.svd.attention import AdapterAttention, PlainAdapterAttention
-from mien.engines.svd.conditioning import Conditioning, Stream
-from mien.engines.svd.guidance import Guidance
-from mien.engines.svd.nets import SCALING
-from mien.engines.svd.picture import portrayed
-from mien.engines.svd.pose_guider import PoseGuider
+from mien.engines.svd.attention import AdapterAttention, Conditioning, Stream
+from mien.engines.svd.preprocess import audio_windows, prepare_portrait
 from mien.engines.svd.rife import FlowNet
-from mien.engines.svd.sampler import TIME_IDS, Plan, Scene, first_latents, sample
-from mien.engines.svd.schedule import euler_scheduler
-from mien.engines.svd.unet import build_unet
-from mien.engines.svd.voice import windows
-from mien.engines.svd.windows import Windows
+from mien.engines.svd.sampler import (
+    ADDED_TIME_IDS,
+    SCALING_FACTOR,
+    ClipInputs,
+    euler_scheduler,
+    sample,
+)
+from mien.engines.svd.settings import Guidance, Sampling, Windows
+from mien.engines.svd.unet import PoseGuider, build_unet
 
+from ..svd import PlainAdapterAttention
 from .compare import SPECS, Case, Output, Seeded, Tolerance
 
 Golden = Mapping[str, Any]
@@ -55,10 +56,10 @@ def audio_tokens(made: Seeded, golden: Golden) -> Outputs:
     net = TokenNet(10 * 5 * 384)
     net.load_state_dict(made.weights("dice_audio_linear"))
     net.to(made.dtype)
-    heard = windows(made.fill("dice.whisper_hidden", (1, 26, 5, 384))[0, :18])
-    yield "audio_tokens", net(heard.flatten(1))
+    states = audio_windows(made.fill("dice.whisper_hidden", (1, 26, 5, 384))[0, :18])
+    yield "audio_tokens", net(states.flatten(1))
     yield "audio_tokens_unconditional", net(torch.zeros(10 * 5 * 384, dtype=made.dtype))
-    yield "audio_windows_sum", heard.sum((1, 2, 3))
+    yield "audio_windows_sum", states.sum((1, 2, 3))
 
 
 def pose(made: Seeded, golden: Golden) -> Outputs:
@@ -85,14 +86,16 @@ def adapter(made: Seeded, golden: Golden) -> Outputs:
     tokens = [made.fill(f"adapter.{name}", (5, 32, 96)) for name in ("audio", "emotion")]
     streams = tuple(Stream(one, torch.arange(5)[None]) for one in tokens)
     clip = made.fill("adapter.clip", (5, 1, 96))
-    yield "adapter_mask_6x10", _told(streams, mask).mask_for(60, made.dtype)
+    yield "adapter_mask_6x10", _conditioning(streams, mask).mask_for(60, made.dtype)
     for kind in (AdapterAttention, PlainAdapterAttention):
         for name, temporal, given, where, first in (
             ("adapter_spatial_masked", False, "spatial_x", mask, clip),
             ("adapter_spatial_unmasked", False, "spatial_x", None, clip),
             ("adapter_temporal", True, "temporal_x", mask, clip.mean(0).expand(16, 1, 96)),
         ):
-            processor = kind(64, 96, _told(streams, where), temporal=temporal).to(made.dtype)
+            processor = kind(64, 96, _conditioning(streams, where), temporal=temporal).to(
+                made.dtype
+            )
             for i in (0, 1):
                 key = made.fill(f"adapter.to_k_ip.{i}", (64, 96), narrow)
                 value = made.fill(f"adapter.to_v_ip.{i}", (64, 96), narrow)
@@ -102,10 +105,10 @@ def adapter(made: Seeded, golden: Golden) -> Outputs:
             yield name, processor(attn, made.fill(f"adapter.{given}", shape), first)
 
 
-def _told(streams: tuple[Stream, ...], mask: torch.Tensor | None) -> Conditioning:
-    told = Conditioning()
-    told.start(streams, mask, None)
-    return told
+def _conditioning(streams: tuple[Stream, ...], mask: torch.Tensor | None) -> Conditioning:
+    conditioning = Conditioning()
+    conditioning.start(streams, mask, None)
+    return conditioning
 
 
 def schedule(made: Seeded, golden: Golden) -> Outputs:
@@ -129,12 +132,12 @@ def guidance(made: Seeded, golden: Golden) -> Outputs:
     names = ("uncond", "image", "full")
     branches = torch.stack([made.fill(f"dice.guidance.{n}", (2, 4, 8, 8)) for n in names])
     yield "guided_3_6", Guidance().combine(branches)
-    yield "added_time_ids", np.array([TIME_IDS] * 3)
+    yield "added_time_ids", np.array([ADDED_TIME_IDS] * 3)
 
 
 def tiny_unet(made: Seeded, golden: Golden) -> Outputs:
-    for plain in (False, True):
-        net, told = tiny_net(made, plain=plain)
+    for kind in (AdapterAttention, PlainAdapterAttention):
+        net, conditioning = tiny_net(made, kind)
         ids = torch.tensor([[12.5, 8, 16]] * 3, dtype=made.dtype)
         clip = made.fill("tiny.clip", (1, 1, 1024))
         audio = torch.cat(
@@ -158,25 +161,27 @@ def tiny_unet(made: Seeded, golden: Golden) -> Outputs:
         for name, where in (("output", mask), ("output_without_mask_fp32", None)):
             if "fp32" in name and made.dtype != torch.float32:
                 continue
-            told.start(streams, where, feature)
-            said = net(latents, torch.tensor(0.9, dtype=made.dtype), seen, ids).sample
-            yield name, said
+            conditioning.start(streams, where, feature)
+            predicted = net(latents, torch.tensor(0.9, dtype=made.dtype), seen, ids).sample
+            yield name, predicted
             if name == "output":
-                yield "guided", Guidance().combine(said)[None]
+                yield "guided", Guidance().combine(predicted)[None]
 
 
 def config_of(spec: str) -> dict[str, Any]:
-    """The configuration that a specification's note holds."""
+    """Return the configuration in a specification's note."""
     note = json.loads((SPECS / f"{spec}.json").read_text("utf-8"))["_note"]
     found: dict[str, Any] = json.loads(note.partition("config: ")[2])
     return found
 
 
-def tiny_net(made: Seeded, *, plain: bool = False) -> tuple[Any, Conditioning]:
-    """The tiny UNet with its recorded weights."""
-    net, told = build_unet(config_of("dice_unet_tiny"), plain=plain)
+def tiny_net(
+    made: Seeded, adapter: type[AdapterAttention] = AdapterAttention
+) -> tuple[Any, Conditioning]:
+    """Return the tiny UNet with its recorded weights."""
+    net, conditioning = build_unet(config_of("dice_unet_tiny"), adapter)
     net.load_state_dict(made.weights("dice_unet_tiny"))
-    return net.to(made.dtype).eval(), told
+    return net.to(made.dtype).eval(), conditioning
 
 
 def preprocess(made: Seeded, golden: Golden) -> Outputs:
@@ -185,25 +190,25 @@ def preprocess(made: Seeded, golden: Golden) -> Outputs:
         width, height = table[i]["image_wh"]
         values = made.image(f"preprocess.{i}", height, width)[0].permute(1, 2, 0).numpy()
         image = np.round((values + 1) * 127.5).astype(np.uint8)
-        found = portrayed(image, tuple(table[i]["box_xywh"]), area=table[i]["area"])
+        found = prepare_portrait(image, tuple(table[i]["box_xywh"]), mask_scale=table[i]["area"])
         yield f"face_mask_{i}", found.mask[0]
         yield f"reference_{i}", found.reference
         yield f"clip_{i}", found.clip
 
 
-def tiny_scene(made: Seeded, vae: Any, guider: PoseGuider) -> Scene:
-    """The recorded scene of seven frames."""
+def tiny_inputs(made: Seeded, vae: Any, guider: PoseGuider) -> ClipInputs:
+    """Return the recorded inputs of seven frames."""
     mask = torch.zeros(1, 3, 64, 64)
     mask[..., 12:50, 16:52] = 1
     voice = [made.fill(f"pipe.audio.{i}", (32, 1024)) for i in range(7)]
-    felt = [made.fill(name, (32, 1024)) for name in ("pipe.emotion", "pipe.emotion_uncond")]
-    return Scene(
-        latent=vae.encode(made.image("pipe.reference", 64, 64)).latent_dist.mode(),
-        clip=made.fill("pipe.clip", (1, 1024))[None],
+    emotion = [made.fill(name, (32, 1024)) for name in ("pipe.emotion", "pipe.emotion_uncond")]
+    return ClipInputs(
+        reference=vae.encode(made.image("pipe.reference", 64, 64)).latent_dist.mode(),
+        image_embedding=made.fill("pipe.clip", (1, 1024))[None],
         audio=torch.stack([*voice, made.fill("pipe.audio_uncond", (32, 1024))]),
-        emotion=torch.stack(felt),
-        heard=torch.arange(7),
-        felt=torch.zeros(7, dtype=torch.int64),
+        emotion=torch.stack(emotion),
+        audio_rows=torch.arange(7),
+        emotion_rows=torch.zeros(7, dtype=torch.int64),
         mask=mask[:, :1],
         pose=guider(mask),
     )
@@ -217,16 +222,15 @@ def tiny_pipeline(made: Seeded, golden: Golden) -> Outputs:
     guider = PoseGuider(32)
     guider.load_state_dict(made.weights("dice_pose_guider_tiny"))
     noise = made.fill("pipe.noise", (1, 12, 4, 8, 8))[0]
-    scene = tiny_scene(made, vae, guider)
-    yield "reference_latent_mean", scene.latent
+    inputs = tiny_inputs(made, vae, guider)
+    yield "reference_latent_mean", inputs.reference
     for at_once in (3, 1):
-        net, told = tiny_net(made)
-        plan = Plan(4, windows=Windows(5, 2, 5), branches_at_once=at_once)
-        start = first_latents(scene.latent, noise, 4, SCALING)
-        latents = sample(net, told, scene, start, plan)
+        net, conditioning = tiny_net(made)
+        sampling = Sampling(4, windows=Windows(5, 2, 5), branches_at_once=at_once)
+        latents = sample(net, conditioning, inputs, noise, sampling)
         yield "latents", latents[None]
         # The recorded pieces hold all frames; the first seven are compared.
-        frames = vae.decode(latents[:10] / SCALING, num_frames=10).sample[:7]
+        frames = vae.decode(latents[:10] / SCALING_FACTOR, num_frames=10).sample[:7]
         yield "frames", frames.transpose(0, 1)[None]
 
 

@@ -124,7 +124,12 @@ def svd_options(engine: str, **given: object) -> SvdSettings | None:
         return SvdSettings(**named)  # type: ignore[arg-type]
     own = [name for name in named if name not in _SHARED]
     if own:
-        said = {"patient": "--yes", "memory": "--max-memory"}
-        options = ", ".join(said.get(name, "--" + name.replace("_", "-")) for name in own)
+        names = {
+            "num_inference_steps": "--steps",
+            "shorter_side": "--side",
+            "allow_slow": "--yes",
+            "max_memory_gb": "--max-memory",
+        }
+        options = ", ".join(names.get(name, "--" + name.replace("_", "-")) for name in own)
         raise InputError(f"{options}: only for --engine svd.")
     return None

@@ -41,7 +41,7 @@ from mien.weights.store import Store
 if TYPE_CHECKING:
     import torch
 
-    from mien.engines.svd.nets import Nets
+    from mien.engines.svd.networks import SvdNetworks
     from mien.speech.emotion2vec import Emotion2vec
 
 Array = npt.NDArray[Any]
@@ -139,7 +139,7 @@ class ClipEncoder:
     """
 
     def __init__(
-        self, nets: Nets, emotion2vec: Emotion2vec, side: int, device: torch.device
+        self, nets: SvdNetworks, emotion2vec: Emotion2vec, side: int, device: torch.device
     ) -> None:
         if side < 64 or side % 64:
             raise InputError(f"The side must be a multiple of 64; got {side}.")
@@ -152,11 +152,11 @@ class ClipEncoder:
         Raises:
             WeightsError, MissingExtraError: when something is missing.
         """
-        from mien.engines.svd.load import fresh_nets
+        from mien.engines.svd.networks import untrained_networks
         from mien.pipelines.models import load_emotion2vec
 
-        nets = fresh_nets(store, prior=2)
-        for net in (nets.vae, nets.eye, nets.ear):
+        nets = untrained_networks(store, prior_size=2)
+        for net in (nets.vae, nets.image_encoder, nets.audio_encoder):
             net.eval().requires_grad_(False).to(device).float()
         return cls(nets, load_emotion2vec(store).to(device).eval(), side, device)
 
@@ -185,7 +185,7 @@ class ClipEncoder:
 
     def _crop(self, frames: list[RGBImage], landmarks: list[Array]) -> tuple[list[RGBImage], Array]:
         """Square crops around all of the clip's faces, and the mask of the face in them."""
-        from mien.engines.svd.picture import crop_box, mask_box
+        from mien.engines.svd.preprocess import crop_box, mask_box
 
         points = np.concatenate([one[:, :2] for one in landmarks])
         (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
@@ -205,8 +205,8 @@ class ClipEncoder:
         """Latents of all crops; CLIP's tokens of some, and their indices."""
         import torch
 
-        from mien.engines.svd.nets import SCALING
-        from mien.engines.svd.picture import portrayed
+        from mien.engines.svd.preprocess import prepare_portrait
+        from mien.engines.svd.sampler import SCALING_FACTOR
 
         latents = []
         with torch.no_grad():
@@ -214,17 +214,18 @@ class ClipEncoder:
                 some = np.stack(crops[start : start + _BATCH]).transpose(0, 3, 1, 2)
                 pictures = torch.from_numpy(some.astype(np.float32) / 127.5 - 1).to(self._device)
                 mode = self._nets.vae.encode(pictures).latent_dist.mode()
-                latents.append((mode * SCALING).cpu().numpy())
+                latents.append((mode * SCALING_FACTOR).cpu().numpy())
             which = np.unique(np.linspace(0, len(crops) - 1, _REFERENCES).round().astype(np.int64))
             box = (0.0, 0.0, float(self._side), float(self._side))
-            shown = np.stack([portrayed(crops[i], box, shortest=self._side).clip for i in which])
-            tokens = self._nets.eye(torch.from_numpy(shown).to(self._device)).image_embeds
+            portraits = [prepare_portrait(crops[i], box, shorter_side=self._side) for i in which]
+            shown = np.stack([portrait.clip for portrait in portraits])
+            tokens = self._nets.image_encoder(torch.from_numpy(shown).to(self._device)).image_embeds
         return np.concatenate(latents), tokens.cpu().numpy(), which
 
     def _encode_speech(self, samples: Samples) -> Array:
-        from mien.engines.svd.voice import hidden_states, whisper_encoder
+        from mien.engines.svd.preprocess import hidden_states, whisper_encoder
 
-        states = hidden_states(samples, whisper_encoder(self._nets.ear, self._device))
+        states = hidden_states(samples, whisper_encoder(self._nets.audio_encoder, self._device))
         return states.cpu().numpy()
 
 

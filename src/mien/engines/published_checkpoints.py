@@ -57,9 +57,9 @@ def _convert(
     elif item.name == LABELS:
         convert_labels(path, target, EDTalkConfig().expression, about)
     elif item.group == "svd":
-        from mien.engines.svd import specs
+        from mien.engines.svd import networks
 
-        convert(path, target, specs.FORMATS[item.name], about, config)
+        convert(path, target, networks.FORMATS[item.name], about, config)
     else:
         from mien.engines.edtalk import checkpoints
 

@@ -328,7 +328,7 @@ def sampled_frames(path: Path) -> tuple[list[RGBImage], list[Landmarks]]:
     Raises:
         FaceNotFoundError: when no frame shows a face.
     """
-    from mien.engines.svd.voice import FRAME_RATE
+    from mien.engines.svd.settings import FRAMES_PER_SECOND
 
     frames: list[RGBImage] = []
     found: list[Landmarks | None] = []
@@ -337,7 +337,7 @@ def sampled_frames(path: Path) -> tuple[list[RGBImage], list[Landmarks]]:
             faces = tracker(frame.image)
             if frame.time > LONGEST_SECONDS:
                 break
-            if float(frame.time) + 1e-3 >= len(frames) / FRAME_RATE:
+            if float(frame.time) + 1e-3 >= len(frames) / FRAMES_PER_SECOND:
                 frames.append(frame.image)
                 found.append(faces[0] if faces else None)
     known = next((one for one in found if one is not None), None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.engines.svd.settings import FRAMES_PER_SECOND, SvdSettings
 from mien.errors import InputError
 from mien.face.topology import Landmarks
 from mien.media.frame import Frame, RGBImage
@@ -19,9 +19,6 @@ from mien.pipelines.job import Job, Report
 from mien.pipelines.models import SvdModels
 from mien.speech.analysis import VoiceAnalysis
 from mien.weights.store import Store
-
-if TYPE_CHECKING:
-    from mien.engines.svd.settings import SvdSettings
 
 
 def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
@@ -52,23 +49,24 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
     resolver.check()
     image = read_still(job.source)
     face = people_in(image, job.source, job.choice)[0]
-    scope = models.engine.scope(image, voice.samples)
-    wanted = resolver.track(scope.made, scope.made_rate)
-    rate = Fraction(scope.rate).limit_denominator(1000)
-    blank = np.zeros((scope.height, scope.width, 3), np.uint8)
-    count = scope.made * (2 if settings.interpolate else 1)
+    plan = models.engine.plan(image, voice.samples)
+    wanted = resolver.track(plan.generated_frames, FRAMES_PER_SECOND)
+    rate = Fraction(FRAMES_PER_SECOND * plan.frame_rate_factor).limit_denominator(1000)
+    blank = np.zeros((plan.height, plan.width, 3), np.uint8)
+    count = plan.generated_frames * plan.frame_rate_factor
     info = VideoInfo.new(job.source, blank, rate, count)
     box = box_of(face.landmarks)
-    drawn = models.engine.frames(image, box, voice.samples, wanted, scope, job.step)
+    drawn = models.engine.frames(image, box, voice.samples, wanted, plan, job.step)
     # Not prefetched: an interrupt must reach the sampler, which works for minutes.
     written = replace(job, progress=None).write(_timed(drawn, rate), info)
+    options = ", ".join(plan.memory_options)
     return job.report(
         written,
         resolver,
         engine=models.engine.name,
         faces=1,
         weights=models.weights(),
-        warnings=(f"To fit the memory: {', '.join(scope.levers)}.",) if scope.levers else (),
+        warnings=(f"To fit the memory: {options}.",) if options else (),
     )
 
 

@@ -1,1 +1,1 @@
-"""DICE-Talk as published: Stable Video Diffusion with two more streams of cross attention."""
+"""DICE-Talk as published (arXiv 2504.18087): Stable Video Diffusion with audio and emotion."""

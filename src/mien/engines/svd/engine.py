@@ -1,4 +1,4 @@
-"""The engine: a portrait, a voice and priors to pictures at 25 frames a second."""
+"""The SVD engine: a portrait, a voice and emotion priors to images at 25 frames per second."""
 
 from __future__ import annotations
 
@@ -10,122 +10,112 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.svd.cost import Cost, cost, seconds, within
-from mien.engines.svd.load import load_nets
-from mien.engines.svd.nets import Nets
-from mien.engines.svd.picture import Box, portrayed, working_size
+from mien.engines.svd.cost import Cost, estimate_cost, estimate_seconds, fit_memory
+from mien.engines.svd.networks import SvdNetworks, load_networks
 from mien.engines.svd.pipeline import DiceTalkPipeline
-from mien.engines.svd.rife import MULTIPLE, doubled
-from mien.engines.svd.sampler import Plan
-from mien.engines.svd.settings import PRESETS, SvdSettings
-from mien.engines.svd.voice import FRAME_RATE, frame_count, hidden_states, whisper_encoder, windows
-from mien.engines.svd.windows import even_pad
+from mien.engines.svd.preprocess import Box, frame_count, prepare_portrait, working_size
+from mien.engines.svd.settings import FRAMES_PER_SECOND, SvdSettings, even_pad
 from mien.errors import InputError, MienError
 from mien.media.audio import Samples
 from mien.media.frame import RGBImage
 from mien.utils.device import out_of_memory, torch_device, working_dtype
 from mien.weights.store import Store
 
-_LONG: Final = 120.0
-"""Seconds from which a user is asked to agree."""
-
-Progress = Callable[[int, int], None]
-"""Called with the calls of the UNet done and to do."""
+_SLOW_SECONDS: Final = 120.0
+"""Estimated time from which the user must agree."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """What a clip will be.
+class ClipPlan:
+    """What will be generated, and its estimated cost.
 
     Attributes:
         width, height: pixels.
-        made: frames the UNet makes, 12.5 a second.
-        made_rate: of those.
-        rate: frames a second of the clip.
-        cost: an estimate.
-        settings: what it is made with, the levers among them.
-        levers: what was done to fit the memory.
+        generated_frames: frames the UNet generates, 12.5 per second.
+        cost: the estimate.
+        settings: the settings to use, with options that save memory.
+        memory_options: names of those options.
     """
 
     width: int
     height: int
-    made: int
-    made_rate: float
-    rate: float
+    generated_frames: int
     cost: Cost
     settings: SvdSettings
-    levers: tuple[str, ...]
+    memory_options: tuple[str, ...]
+
+    @property
+    def frame_rate_factor(self) -> int:
+        """Frames of the clip per generated frame."""
+        return 2 if self.settings.interpolate else 1
 
 
 class SvdEngine:
-    """Makes clips.
+    """Generates talking portraits.
 
     Args:
-        nets: the engine's nets, on the CPU.
-        settings: how it runs.
+        networks: the networks, on the CPU.
+        settings: how they run.
 
     Raises:
-        InputError: for settings that this machine cannot follow.
+        InputError: for settings that cannot be used on this machine.
     """
 
     name = "svd"
 
-    def __init__(self, nets: Nets, settings: SvdSettings | None = None) -> None:
+    def __init__(self, networks: SvdNetworks, settings: SvdSettings | None = None) -> None:
         self.settings = settings or SvdSettings()
         self.settings.check()
         self.device = torch_device(self.settings.device)
         self.dtype = working_dtype(self.settings.dtype, self.device)
         if self.settings.offload and self.device.type == "cpu":
-            raise InputError("Nets wait on the CPU (offload) while a GPU works; here is none.")
-        self.nets = nets
+            raise InputError("--offload needs a GPU; the device here is the CPU.")
+        self.networks = networks
 
     @classmethod
     def load(cls, store: Store, settings: SvdSettings | None = None) -> SvdEngine:
-        """Open converted weights.
+        """Load converted weights.
 
         Raises:
             WeightsError: when some are missing or damaged.
             MissingExtraError: without diffusers or transformers.
         """
         settings = settings or SvdSettings()
-        return cls(load_nets(store, interpolate=settings.interpolate), settings)
+        return cls(load_networks(store, interpolate=settings.interpolate), settings)
 
     @property
     def prior_size(self) -> int:
         """Numbers of an emotion prior."""
-        return self.nets.emotion.spec.prior
+        return self.networks.emotion_bank.spec.prior
 
-    def scope(self, image: RGBImage, samples: Samples) -> Scope:
-        """What the clip will be and cost; asks for patience where that is much.
+    def plan(self, image: RGBImage, samples: Samples) -> ClipPlan:
+        """Plan the clip of a portrait ``uint8 (h, w, 3)`` and a voice (16 kHz).
 
         Raises:
-            InputError: when it will take long and nobody agreed, or memory is too little.
+            InputError: when memory is too small, or when the clip is estimated to take long and
+                the settings do not allow that.
         """
-        settings = self.settings
-        width, height = working_size(image.shape[1], image.shape[0], settings.side)
-        made = frame_count(len(samples))
-        if settings.even:
-            pad = even_pad(made, settings.windows.length)
+        settings, networks = self.settings, self.networks
+        width, height = working_size(image.shape[1], image.shape[0], settings.shorter_side)
+        frames = frame_count(len(samples))
+        if settings.even_padding:
+            pad = even_pad(frames, settings.windows.length)
             settings = replace(settings, windows=replace(settings.windows, pad=pad))
-        settings, levers = within(self.nets, settings, width, height, made, self.device, self.dtype)
-        estimate = cost(self.nets, settings, width, height, made, self.dtype)
-        if not settings.patient:
-            self._ask(estimate, made)
-        rate = FRAME_RATE * (2 if settings.interpolate else 1)
-        return Scope(width, height, made, FRAME_RATE, rate, estimate, settings, levers)
-
-    def _ask(self, estimate: Cost, made: int) -> None:
-        if self.device.type != "cpu":
-            return
-        needed = seconds(estimate.operations, self.device, self.dtype)
-        if needed > _LONG:
-            raise InputError(
-                f"Without a GPU these {made / FRAME_RATE:.1f} s of video will take about "
-                f"{_spoken(needed)} ({estimate.operations / 1e12:.0f} TFLOP). Add --yes to go "
-                "ahead, use --preset fast or --side 256, a GPU, or --engine mesh."
-            )
+        settings, options = fit_memory(
+            networks, settings, width, height, frames, self.device, self.dtype
+        )
+        cost = estimate_cost(networks, settings, width, height, frames, self.dtype)
+        if self.device.type == "cpu" and not settings.allow_slow:
+            needed = estimate_seconds(cost.operations, self.device, self.dtype)
+            if needed > _SLOW_SECONDS:
+                raise InputError(
+                    f"A video of {frames / FRAMES_PER_SECOND:.1f} s is estimated to take "
+                    f"{_spell(needed)} on this machine ({cost.operations / 1e12:.0f} TFLOP without "
+                    "a GPU); pass --yes to run it anyway, or use --preset fast, --side 256 or "
+                    "--engine mesh."
+                )
+        return ClipPlan(width, height, frames, cost, settings, options)
 
     def frames(
         self,
@@ -133,106 +123,70 @@ class SvdEngine:
         box: Box,
         samples: Samples,
         priors: npt.NDArray[np.float32],
-        scope: Scope,
-        progress: Progress | None = None,
+        plan: ClipPlan,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[RGBImage]:
-        """The clip's pictures ``uint8 (H, W, 3)``, one after the other.
+        """Generate the clip's frames ``uint8 (H, W, 3)``, in order.
 
         Args:
             image: the portrait.
-            box: of the face in it, ``x, y, w, h``.
+            box: the face's ``x, y, w, h`` in it.
             samples: the voice, 16 kHz.
-            priors: one per made frame, ``(N, P)``.
-            scope: from :meth:`scope`.
-            progress: of the UNet.
+            priors: one per generated frame, ``(N, P)``.
+            plan: see :meth:`plan`.
+            progress: called with the UNet's calls so far and in total.
 
         Raises:
-            MienError: when memory is too little after all.
+            MienError: when memory runs out.
         """
-        settings = scope.settings
-        cpu = torch.device("cpu")
-        self.nets.told.clamp = settings.clamp
-        self.nets.place(cpu if settings.offload else self.device, self.dtype)
-        pipeline = DiceTalkPipeline(self.nets, self.device, cpu if settings.offload else None)
+        settings = plan.settings
+        sampling = settings.sampling()
+        calls = sampling.windows.per_step(plan.generated_frames)
+
+        def step_end(step: int, time: Tensor, state: dict[str, Tensor]) -> None:
+            if progress is not None:
+                progress((step + 1) * calls, sampling.num_inference_steps * calls)
+
+        self.networks.conditioning.clamp = settings.clamp_mask
+        self.networks.place(torch.device("cpu") if settings.offload else self.device, self.dtype)
+        pipeline = DiceTalkPipeline(self.networks, device=self.device, offload=settings.offload)
         try:
-            with pipeline.at_work("ear"):
-                heard = hidden_states(samples, whisper_encoder(self.nets.ear, self.device))
-            plan = _plan(settings)
-            calls = plan.windows.calls(scope.made, plan.steps)
-            each = calls // plan.steps
-
-            def stepped(step: int, time: Tensor, given: dict[str, Tensor]) -> None:
-                if progress is not None:
-                    progress((step + 1) * each, calls)
-
-            portrait = portrayed(image, box, shortest=settings.side)
-            voice = windows(heard.cpu(), scope.made)
+            portrait = prepare_portrait(image, box, shorter_side=settings.shorter_side)
+            voice = pipeline.encode_audio(samples, plan.generated_frames)
             prior = torch.from_numpy(np.ascontiguousarray(priors, np.float32))
-            pipeline.check_inputs(portrait, voice, prior, plan, settings.decode)
-            scene = pipeline.scene(
-                portrait, voice, prior, retrieval=settings.retrieval,
+            pipeline.check_inputs(portrait, voice, prior, sampling, settings.decode_chunk_size)
+            inputs = pipeline.encode(
+                portrait,
+                voice,
+                prior,
+                retrieval=settings.retrieval,
                 scales=(settings.audio_scale, settings.emotion_scale),
-            )  # fmt: skip
+            )
             generator = torch.Generator().manual_seed(settings.seed)
             latents = pipeline.denoise(
-                scene, plan, generator=generator, callback_on_step_end=stepped
+                inputs, sampling, generator=generator, callback_on_step_end=step_end
             )
-            yield from self._pictures(pipeline, latents, scene.frames, settings.decode)
+            chunks = pipeline.decode(latents, inputs.frames, settings.decode_chunk_size)
+            for chunk in pipeline.double(chunks):
+                yield from map(_to_bytes, chunk)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             raise MienError(
-                f"There is not enough memory on {self.device}. Use --max-memory with what is free "
-                "(it chooses levers), --preset fast, or a smaller --side."
+                f"Memory ran out on {self.device}. Pass --max-memory with the free gigabytes (it "
+                "chooses memory-saving options), --preset fast, or a smaller --side."
             ) from error
 
-    def _pictures(
-        self, pipeline: DiceTalkPipeline, latents: Tensor, count: int, decode: int
-    ) -> Iterator[RGBImage]:
-        """Decoded pictures, doubled where asked for; the last one twice, so that none is short."""
-        last: Tensor | None = None
-        for some in pipeline.frames(latents, count, decode):
-            if self.nets.between is None:
-                yield from map(_to_bytes, some)
-                continue
-            known = some if last is None else torch.cat([last, some])
-            made = self._between(pipeline, known)
-            yield from map(_to_bytes, made if last is None else made[1:])
-            last = some[-1:]
-        if last is not None:
-            yield _to_bytes(last[0])
 
-    def _between(self, pipeline: DiceTalkPipeline, frames: Tensor) -> Tensor:
-        net = self.nets.between
-        if net is None:
-            return frames
-        height, width = frames.shape[-2:]
-        grown = (-height % (2 * MULTIPLE), -width % (2 * MULTIPLE))
-        with torch.inference_mode(), pipeline.at_work("between"):
-            given = F.pad(frames, (0, grown[1], 0, grown[0]), mode="replicate")
-            made = doubled(net, given.to(pipeline.device, next(net.parameters()).dtype))
-        return made[..., :height, :width].float().clamp(0, 1)
-
-
-def _plan(settings: SvdSettings) -> Plan:
-    return Plan(
-        steps=settings.number_of_steps,
-        guidance=settings.guidance(),
-        windows=settings.windows,
-        branches_at_once=settings.branches_at_once,
-        reuse=PRESETS[settings.preset].reuse,
-    )
-
-
-def _to_bytes(picture: Tensor) -> RGBImage:
+def _to_bytes(image: Tensor) -> RGBImage:
     """``float (3, H, W)`` in 0..1 to ``uint8 (H, W, 3)``."""
-    out: RGBImage = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    out: RGBImage = (image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(out)
 
 
-def _spoken(duration: float) -> str:
-    if duration < 5400:
-        return f"{duration / 60:.0f} minutes"
-    if duration < 2 * 86400:
-        return f"{duration / 3600:.0f} hours"
-    return f"{duration / 86400:.0f} days"
+def _spell(seconds: float) -> str:
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    if seconds < 2 * 86400:
+        return f"{seconds / 3600:.0f} hours"
+    return f"{seconds / 86400:.0f} days"

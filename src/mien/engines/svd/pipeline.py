@@ -1,33 +1,43 @@
-"""A portrait, a voice and an emotion to frames: DICE-Talk in the manner of diffusers."""
+"""DICE-Talk as a pipeline in diffusers' manner: portrait, voice and emotion prior to frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.svd.nets import SCALING, Nets
-from mien.engines.svd.picture import Portrayed
-from mien.engines.svd.sampler import Plan, Scene, first_latents, sample
-from mien.engines.svd.voice import STATES, STEPS
+from mien.engines.svd.networks import SvdNetworks
+from mien.engines.svd.preprocess import (
+    HIDDEN_STATES,
+    STATES_PER_FRAME,
+    PreparedPortrait,
+    audio_windows,
+    hidden_states,
+    whisper_encoder,
+)
+from mien.engines.svd.rife import MULTIPLE, double_frame_rate
+from mien.engines.svd.sampler import SCALING_FACTOR, ClipInputs, StepEnd, euler_scheduler, sample
+from mien.engines.svd.settings import Sampling
 from mien.errors import InputError
+from mien.media.audio import Samples
 
-_LATENT: Final = 8
-"""Pixels of a latent's side."""
+_LATENT_PIXELS: Final = 8
+"""Pixels per latent, along one side."""
 
-StepEnd = Callable[[int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
-"""Called after a step with number, time and ``{"latents": ...}``; may return other latents."""
+_CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class TalkOutput:
-    """What the pipeline makes.
+    """Output of the pipeline.
 
     Attributes:
-        frames: ``float32 (N, 3, H, W)`` in 0..1, 12.5 a second.
+        frames: ``float32 (N, 3, H, W)`` in 0..1, 12.5 per second.
         latents: ``(F, 4, H / 8, W / 8)``, pad frames included.
     """
 
@@ -36,82 +46,90 @@ class TalkOutput:
 
 
 class DiceTalkPipeline:
-    """Runs the nets.
+    """Generates clips.
 
     Args:
-        nets: on one device, in one precision (:meth:`Nets.place`).
-        device: where they work; where they are by default.
-        offload: where nets wait while they do not work; None keeps them where they are.
+        networks: on one device, in one precision (:meth:`SvdNetworks.place`).
+        scheduler: supplies sigmas and times; the published one by default.
+        device: where networks run; by default where they are.
+        offload: keep idle networks on the CPU.
     """
 
     def __init__(
         self,
-        nets: Nets,
+        networks: SvdNetworks,
+        scheduler: Any = None,  # noqa: ANN401 - a scheduler of diffusers
         device: torch.device | None = None,
-        offload: torch.device | None = None,
+        *,
+        offload: bool = False,
     ) -> None:
-        self.nets = nets
-        self.device = device or next(nets.unet.parameters()).device
-        self.dtype = next(nets.unet.parameters()).dtype
+        self.networks = networks
+        self.scheduler = scheduler or euler_scheduler()
+        self.device = device or next(networks.unet.parameters()).device
+        self.dtype = _dtype(networks.unet)
         self._offload = offload
 
     def __call__(
         self,
-        portrait: Portrayed,
+        portrait: PreparedPortrait,
         voice: Tensor,
         prior: Tensor,
         *,
-        plan: Plan | None = None,
+        sampling: Sampling | None = None,
         retrieval: bool = False,
         scales: tuple[float, float] = (1.0, 1.0),
-        decode: int = 10,
+        decode_chunk_size: int = 10,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
         callback_on_step_end: StepEnd | None = None,
     ) -> TalkOutput:
-        """Make a clip.
+        """Generate a clip of N frames.
 
         Args:
-            portrait: see :func:`mien.engines.svd.picture.portrayed`.
-            voice: what every frame hears, ``(N, 10, 5, C)``
-                (:func:`mien.engines.svd.voice.windows`).
-            prior: of the emotion, ``(256,)``, or one per frame ``(N, 256)``.
-            plan: of the sampler.
-            retrieval: ask the bank's nearest entry instead of all of them.
+            portrait: see :func:`mien.engines.svd.preprocess.prepare_portrait`.
+            voice: hidden states per frame, ``(N, 10, 5, C)`` (:meth:`encode_audio`).
+            prior: emotion prior ``(256,)``, or one per frame ``(N, 256)``.
+            sampling: steps, guidance, windows; the published ones by default.
+            retrieval: attend to the bank's nearest entry instead of all entries.
             scales: of the audio and the emotion stream.
-            decode: frames decoded at once.
+            decode_chunk_size: frames decoded at once.
             generator: makes the noise repeatable.
-            noise: ``(F, 4, h, w)`` instead of drawing it.
-            callback_on_step_end: see :data:`StepEnd`.
+            noise: ``(F, 4, h, w)``, used instead of drawing it.
+            callback_on_step_end: see :data:`mien.engines.svd.sampler.StepEnd`.
 
         Raises:
-            InputError: for shapes that do not fit.
+            InputError: for shapes that do not match.
         """
-        plan = plan or Plan()
-        self.check_inputs(portrait, voice, prior, plan, decode, noise)
-        scene = self.scene(portrait, voice, prior, retrieval=retrieval, scales=scales)
+        sampling = sampling or Sampling()
+        self.check_inputs(portrait, voice, prior, sampling, decode_chunk_size, noise)
+        inputs = self.encode(portrait, voice, prior, retrieval=retrieval, scales=scales)
         latents = self.denoise(
-            scene, plan, generator=generator, noise=noise, callback_on_step_end=callback_on_step_end
+            inputs,
+            sampling,
+            generator=generator,
+            noise=noise,
+            callback_on_step_end=callback_on_step_end,
         )
-        frames = torch.cat(list(self.frames(latents, scene.frames, decode)))
+        frames = torch.cat(list(self.decode(latents, inputs.frames, decode_chunk_size)))
         return TalkOutput(frames, latents)
 
     def check_inputs(
         self,
-        portrait: Portrayed,
+        portrait: PreparedPortrait,
         voice: Tensor,
         prior: Tensor,
-        plan: Plan,
-        decode: int,
+        sampling: Sampling,
+        decode_chunk_size: int,
         noise: Tensor | None = None,
     ) -> None:
-        """Refuse what cannot be made into a clip.
+        """Refuse inputs that do not match the networks or each other.
 
         Raises:
-            InputError: saying what was expected and what came.
+            InputError: with what was expected and what was received.
         """
+        networks = self.networks
         height, width = portrait.reference.shape[1:]
-        multiple = self._multiple()
+        multiple = _LATENT_PIXELS * 2 ** (len(networks.unet.config.block_out_channels) - 1)
         if height % multiple or width % multiple:
             raise InputError(
                 f"The portrait's sides must be multiples of {multiple}; got {width} x {height}."
@@ -121,156 +139,173 @@ class DiceTalkPipeline:
                 f"Mask and portrait must have one size; got {portrait.mask.shape} and "
                 f"{portrait.reference.shape}."
             )
-        channels = self.nets.audio.proj1.in_features // (STEPS * STATES)
-        if voice.ndim != 4 or tuple(voice.shape[1:]) != (STEPS, STATES, channels):
-            raise InputError(
-                f"The voice must be (N, {STEPS}, {STATES}, {channels}); got {tuple(voice.shape)}."
-            )
+        channels = networks.audio_projection.proj1.in_features // (STATES_PER_FRAME * HIDDEN_STATES)
+        window = (STATES_PER_FRAME, HIDDEN_STATES, channels)
+        if voice.ndim != 4 or tuple(voice.shape[1:]) != window:
+            expected = ", ".join(map(str, window))
+            raise InputError(f"The voice must be (N, {expected}); got {tuple(voice.shape)}.")
         if len(voice) < 1:
-            raise InputError("The voice is empty: there is no frame to make.")
-        size = self.nets.emotion.spec.prior
+            raise InputError("The voice is empty: there is no frame to generate.")
+        size = networks.emotion_bank.spec.prior
         if tuple(prior.shape) not in ((size,), (len(voice), size)):
             raise InputError(
                 f"The prior must be ({size},) or ({len(voice)}, {size}); got {tuple(prior.shape)}."
             )
-        total = plan.windows.total(len(voice))
-        wanted = (total, 4, height // _LATENT, width // _LATENT)
+        total = sampling.windows.total(len(voice))
+        wanted = (total, 4, height // _LATENT_PIXELS, width // _LATENT_PIXELS)
         if noise is not None and tuple(noise.shape) != wanted:
             raise InputError(f"The noise must be {wanted}; got {tuple(noise.shape)}.")
-        if plan.steps < 1 or decode < 1:
+        if sampling.num_inference_steps < 1 or decode_chunk_size < 1:
             raise InputError("There must be at least one step, and one frame decoded at once.")
 
-    def _multiple(self) -> int:
-        return _LATENT * 2 ** (len(self.nets.unet.config.block_out_channels) - 1)
+    def encode_audio(self, samples: Samples, frames: int) -> Tensor:
+        """Encode a voice (16 kHz) as Whisper's hidden states per frame, ``(N, 10, 5, C)``."""
+        with self._on_device("audio_encoder"):
+            encode = whisper_encoder(self.networks.audio_encoder, self.device)
+            return audio_windows(hidden_states(samples, encode).cpu(), frames)
 
     @torch.inference_mode()
-    def scene(
+    def encode(
         self,
-        portrait: Portrayed,
+        portrait: PreparedPortrait,
         voice: Tensor,
         prior: Tensor,
         *,
         retrieval: bool = False,
         scales: tuple[float, float] = (1.0, 1.0),
-    ) -> Scene:
-        """Everything that stays the same while a clip is made, each net asked once."""
-        nets, device = self.nets, self.device
-        priors, felt = _distinct(prior, len(voice))
-        with self.at_work("eye", "vae", "audio", "emotion", "guider"):
-            seen = torch.from_numpy(portrait.clip)[None].to(device, _dtype(nets.eye))
-            token = nets.eye(seen).image_embeds[:, None]
-            reference = torch.from_numpy(portrait.reference)[None].to(device)
-            latent = nets.vae.encode(reference.to(_dtype(nets.vae.encoder))).latent_dist.mode()
-            audio = _tokens(nets.audio, voice.flatten(1).to(device, _dtype(nets.audio)))
-            emotion = self.emotion_table(priors, retrieval=retrieval)
+    ) -> ClipInputs:
+        """Compute everything that is constant within a clip; each network runs once."""
+        networks, device = self.networks, self.device
+        if prior.ndim == 1:
+            priors, rows = prior[None], torch.zeros(len(voice), dtype=torch.int64)
+        else:
+            priors, rows = torch.unique(prior, dim=0, return_inverse=True)
+        with self._on_device(
+            "image_encoder", "vae", "audio_projection", "emotion_bank", "pose_guider"
+        ):
+            clip = torch.from_numpy(portrait.clip)[None].to(device, _dtype(networks.image_encoder))
+            embedding = networks.image_encoder(clip).image_embeds[:, None]
+            image = torch.from_numpy(portrait.reference)[None].to(device)
+            image = image.to(_dtype(networks.vae.encoder))
+            reference = networks.vae.encode(image).latent_dist.mode()
+            states = voice.flatten(1).to(device, _dtype(networks.audio_projection))
+            silence = torch.zeros_like(states[:1])
+            audio = networks.audio_projection(torch.cat([states, silence]))
+            emotion = self.emotion_tokens(priors, retrieval=retrieval)
             mask = torch.from_numpy(portrait.mask)[None].to(device, self.dtype)
-            pose = nets.guider(mask.to(_dtype(nets.guider)))
-        return Scene(
-            latent=latent,
-            clip=token.to(self.dtype),
+            pose = networks.pose_guider(mask.to(_dtype(networks.pose_guider)))
+        return ClipInputs(
+            reference=reference,
+            image_embedding=embedding.to(self.dtype),
             audio=audio.to(self.dtype),
             emotion=emotion.to(self.dtype),
-            heard=torch.arange(len(voice), device=device),
-            felt=felt.to(device),
+            audio_rows=torch.arange(len(voice), device=device),
+            emotion_rows=rows.to(device),
             mask=mask[:, :1],
             pose=pose.to(self.dtype),
             scales=scales,
         )
 
-    def emotion_table(self, priors: Tensor, *, retrieval: bool = False) -> Tensor:
-        """Emotion tokens of priors ``(K, 256)``, then of none: ``(K + 1, T, C)``."""
-        bank = self.nets.emotion
-        asked = priors.to(self.device, _dtype(bank))
-        nothing = torch.zeros_like(asked[:1])
-        told = bank(torch.cat([asked, nothing]), retrieval=retrieval)
-        tokens: Tensor = told.tokens
-        if retrieval:  # dropping a prompt silences the retrieved entry too
-            mute = torch.ones(1, dtype=torch.bool, device=self.device)
+    def emotion_tokens(self, priors: Tensor, *, retrieval: bool = False) -> Tensor:
+        """Compute tokens of priors ``(K, 256)`` and of no prior: ``(K + 1, T, C)``."""
+        bank = self.networks.emotion_bank
+        priors = priors.to(self.device, _dtype(bank))
+        nothing = torch.zeros_like(priors[:1])
+        tokens: Tensor = bank(torch.cat([priors, nothing]), retrieval=retrieval).tokens
+        if retrieval:  # without a prompt the retrieved entry is zero, too
+            dropped = torch.ones(1, dtype=torch.bool, device=self.device)
             tokens = tokens.clone()
-            tokens[-1:] = bank(nothing, retrieval=True, dropped=mute).tokens
+            tokens[-1:] = bank(nothing, retrieval=True, dropped=dropped).tokens
         return tokens
 
     @torch.inference_mode()
     def denoise(
         self,
-        scene: Scene,
-        plan: Plan,
+        inputs: ClipInputs,
+        sampling: Sampling,
         *,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
         callback_on_step_end: StepEnd | None = None,
     ) -> Tensor:
-        """Latents of a clip ``(F, 4, h, w)``, pad frames included."""
-        shape = (plan.windows.total(scene.frames), *scene.latent.shape[1:])
+        """Sample the latents of a clip ``(F, 4, h, w)``, pad frames included."""
         if noise is None:
-            noise = torch.randn(shape, generator=generator)  # the same on every device
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
-        noise = noise.to(self.device, wide)
-        latents = first_latents(scene.latent.to(wide), noise, plan.steps, SCALING)
-
-        def done(step: int, time: Tensor, now: Tensor) -> Tensor | None:
-            if callback_on_step_end is None:
-                return None
-            answer = callback_on_step_end(step, time, {"latents": now})
-            return answer.get("latents") if answer else None
-
-        with self.at_work("unet"):
-            return sample(self.nets.unet, self.nets.told, scene, latents, plan, done)
+            shape = (sampling.windows.total(inputs.frames), *inputs.reference.shape[1:])
+            noise = torch.randn(shape, generator=generator)  # on the CPU: the same everywhere
+        noise = noise.to(
+            self.device, torch.float64 if self.dtype == torch.float64 else torch.float32
+        )
+        with self._on_device("unet"):
+            return sample(
+                self.networks.unet,
+                self.networks.conditioning,
+                inputs,
+                noise,
+                sampling,
+                self.scheduler,
+                callback_on_step_end,
+            )
 
     @torch.inference_mode()
-    def frames(self, latents: Tensor, count: int, decode: int = 10) -> Iterator[Tensor]:
-        """Pictures of the first ``count`` latents, ``(n, 3, H, W)`` in 0..1, some at once.
+    def decode(self, latents: Tensor, frames: int, decode_chunk_size: int = 10) -> Iterator[Tensor]:
+        """Decode the first ``frames`` latents in chunks, ``(n, 3, H, W)`` in 0..1.
 
-        Pieces that hold pad frames alone are not decoded; the last piece is as long as it would be.
+        Chunks of pad frames alone are not decoded; the last chunk keeps its length.
         """
-        vae = self.nets.vae
-        with self.at_work("vae"):
-            for start in range(0, count, decode):
-                some = (latents[start : start + decode] / SCALING).to(_dtype(vae.decoder))
-                drawn = vae.decode(some, num_frames=len(some)).sample[: count - start]
-                yield (drawn.float() / 2 + 0.5).clamp(0, 1)
+        vae = self.networks.vae
+        with self._on_device("vae"):
+            for start in range(0, frames, decode_chunk_size):
+                chunk = (latents[start : start + decode_chunk_size] / SCALING_FACTOR).to(
+                    _dtype(vae.decoder)
+                )
+                decoded = vae.decode(chunk, num_frames=len(chunk)).sample[: frames - start]
+                yield (decoded.float() / 2 + 0.5).clamp(0, 1)
 
-    def at_work(self, *names: str) -> _AtWork:
-        """A context in which nets are where they work."""
-        return _AtWork(self.nets, names, self.device, self._offload)
+    def double(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Double the frame rate of chunks ``(n, 3, H, W)``; the very last frame is repeated.
 
+        Without an interpolator the chunks pass unchanged.
+        """
+        last: Tensor | None = None
+        for chunk in chunks:
+            if self.networks.interpolator is None:
+                yield chunk
+                continue
+            doubled = self._interpolated(chunk if last is None else torch.cat([last, chunk]))
+            yield doubled if last is None else doubled[1:]
+            last = chunk[-1:]
+        if last is not None:
+            yield last
 
-class _AtWork:
-    """Nets on the device while they are needed; elsewhere before and after, if asked for."""
+    def _interpolated(self, frames: Tensor) -> Tensor:
+        interpolator = self.networks.interpolator
+        if interpolator is None:
+            return frames
+        height, width = frames.shape[-2:]
+        padding = (0, -width % (2 * MULTIPLE), 0, -height % (2 * MULTIPLE))
+        with torch.inference_mode(), self._on_device("interpolator"):
+            padded = F.pad(frames, padding, mode="replicate")
+            doubled = double_frame_rate(interpolator, padded.to(self.device, _dtype(interpolator)))
+        return doubled[..., :height, :width].float().clamp(0, 1)
 
-    def __init__(
-        self, nets: Nets, names: tuple[str, ...], device: torch.device, home: torch.device | None
-    ) -> None:
-        self._nets = [nets.modules()[name] for name in names]
-        self._device, self._home = device, home
-
-    def __enter__(self) -> None:
-        if self._home is not None:
-            for net in self._nets:
-                net.to(self._device)
-
-    def __exit__(self, *_: object) -> None:
-        if self._home is not None:
-            for net in self._nets:
-                net.to(self._home)
-            if self._device.type == "cuda":
+    @contextmanager
+    def _on_device(self, *names: str) -> Iterator[None]:
+        """Move networks to the device and, if offloading, back to the CPU."""
+        if not self._offload:
+            yield
+            return
+        modules = self.networks.modules()
+        for name in names:
+            modules[name].to(self.device)
+        try:
+            yield
+        finally:
+            for name in names:
+                modules[name].to(_CPU)
+            if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
 
-def _tokens(net: Any, voice: Tensor) -> Tensor:  # noqa: ANN401
-    """Audio tokens of all frames, and of silence as the last entry."""
-    tokens: Tensor = net(torch.cat([voice, torch.zeros_like(voice[:1])]))
-    return tokens
-
-
-def _distinct(prior: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Distinct priors ``(K, 256)`` and which one every frame feels ``(N,)``."""
-    if prior.ndim == 1:
-        return prior[None], torch.zeros(frames, dtype=torch.int64)
-    rows, index = torch.unique(prior, dim=0, return_inverse=True)
-    return rows, index
-
-
-def _dtype(net: Any) -> torch.dtype:  # noqa: ANN401
-    found: torch.dtype = next(net.parameters()).dtype
+def _dtype(module: Any) -> torch.dtype:  # noqa: ANN401
+    found: torch.dtype = next(module.parameters()).dtype
     return found

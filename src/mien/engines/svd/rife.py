@@ -1,4 +1,4 @@
-"""Frames between frames: a RIFE-compatible flow net (dicetalk.md section 6)."""
+"""A RIFE-compatible flow network that interpolates frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTH: Final = 90
 _SCALES: Final = (4, 2, 1)
 
 MULTIPLE: Final = 16
-"""Sides must be multiples of this."""
+"""Height and width must be multiples of this."""
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -29,7 +29,7 @@ def _head(outputs: int) -> nn.Sequential:
 
 
 class _Block(nn.Module):
-    """Refines flow and mask at one scale; names are the published ones."""
+    """Refine flow and mask at one scale; attribute names are the published ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Block(nn.Module):
         self.conv2 = _head(1)
 
     def forward(self, images: Tensor, flow: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-        """Change of flow ``(B, 4, H, W)`` and of mask ``(B, 1, H, W)``."""
+        """Compute the change of flow ``(B, 4, H, W)`` and of mask ``(B, 1, H, W)``."""
         small = F.interpolate(images, scale_factor=1 / scale, mode="bilinear")
         guess = F.interpolate(flow, scale_factor=1 / scale, mode="bilinear") / scale
         x = self.conv0(torch.cat([small, guess], 1))
@@ -53,8 +53,8 @@ class _Block(nn.Module):
         return change, mask
 
 
-class Between(NamedTuple):
-    """``flow (B, 4, H, W)`` in pixels, ``mask`` and ``middle`` picture ``(B, 3, H, W)``."""
+class Interpolation(NamedTuple):
+    """``flow (B, 4, H, W)`` in pixels, blend ``mask (B, 1, H, W)``, ``middle (B, 3, H, W)``."""
 
     flow: Tensor
     mask: Tensor
@@ -62,7 +62,7 @@ class Between(NamedTuple):
 
 
 class FlowNet(nn.Module):
-    """Two pictures to the one between them."""
+    """Interpolate between two images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,10 +70,10 @@ class FlowNet(nn.Module):
         self.block1 = _Block()
         self.block2 = _Block()
 
-    def forward(self, first: Tensor, second: Tensor) -> Between:
-        """The picture in the middle of ``(B, 3, H, W)`` in 0..1, sides multiples of 16.
+    def forward(self, first: Tensor, second: Tensor) -> Interpolation:
+        """Compute the middle of ``(B, 3, H, W)`` in 0..1; sides are multiples of 16.
 
-        Every block runs both ways round; the two runs are one batch.
+        Every block runs in both directions; the two runs are one batch.
         """
         batch, _, height, width = first.shape
         flow = first.new_zeros(batch, 4, height, width)
@@ -81,18 +81,18 @@ class FlowNet(nn.Module):
         a, b = first, second
         for block, scale in zip((self.block0, self.block1, self.block2), _SCALES, strict=True):
             forth, back = torch.cat([a, b, mask], 1), torch.cat([b, a, -mask], 1)
-            turned = torch.cat([flow[:, 2:], flow[:, :2]], 1)
-            change, more = block(torch.cat([forth, back]), torch.cat([flow, turned]), scale)
+            reversed_flow = torch.cat([flow[:, 2:], flow[:, :2]], 1)
+            change, more = block(torch.cat([forth, back]), torch.cat([flow, reversed_flow]), scale)
             reverse = change[batch:]
             flow = flow + (change[:batch] + torch.cat([reverse[:, 2:], reverse[:, :2]], 1)) / 2
             mask = mask + (more[:batch] - more[batch:]) / 2
-            a, b = warped(first, flow[:, :2]), warped(second, flow[:, 2:])
+            a, b = _warp(first, flow[:, :2]), _warp(second, flow[:, 2:])
         share = mask.sigmoid()
-        return Between(flow, share, a * share + b * (1 - share))
+        return Interpolation(flow, share, a * share + b * (1 - share))
 
 
-def warped(image: Tensor, flow: Tensor) -> Tensor:
-    """``image`` seen at every pixel plus ``flow (B, 2, H, W)``, in pixels; edges go on."""
+def _warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Sample ``image`` at every pixel plus ``flow (B, 2, H, W)`` in pixels, edges replicated."""
     height, width = image.shape[-2:]
     x = torch.linspace(-1, 1, width, dtype=image.dtype, device=image.device)
     y = torch.linspace(-1, 1, height, dtype=image.dtype, device=image.device)
@@ -102,11 +102,11 @@ def warped(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, grid, "bilinear", "border", align_corners=True)
 
 
-def doubled(net: FlowNet, frames: Tensor) -> Tensor:
-    """Twice the frames less one: ``(N, 3, H, W)`` to ``(2 N - 1, 3, H, W)``, in one batch."""
+def double_frame_rate(net: FlowNet, frames: Tensor) -> Tensor:
+    """Insert a frame between all pairs of ``(N, 3, H, W)``: ``(2 N - 1, 3, H, W)``."""
     if len(frames) < 2:
         return frames
-    between = net(frames[:-1], frames[1:]).middle
+    middle = net(frames[:-1], frames[1:]).middle
     out = frames.new_empty((2 * len(frames) - 1, *frames.shape[1:]))
-    out[::2], out[1::2] = frames, between
+    out[::2], out[1::2] = frames, middle
     return out

@@ -1,47 +1,50 @@
-"""From noise to latents: windows, three branches, Euler steps (dicetalk.md section 5)."""
+"""Sample latents: shifting windows, three guidance branches, Euler steps (arXiv 2504.18087)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from mien.engines.svd.conditioning import Conditioning, Stream
-from mien.engines.svd.deep_cache import DeepFeatures
-from mien.engines.svd.guidance import BRANCHES, FULL, PICTURED, UNCONDITIONED, Guidance
-from mien.engines.svd.schedule import euler_scheduler
-from mien.engines.svd.windows import Windows
+from mien.engines.svd.attention import Conditioning, Stream
+from mien.engines.svd.settings import BRANCHES, FULL, UNCONDITIONED, Sampling
+from mien.engines.svd.unet import DeepCache
 
-TIME_IDS: Final = (12.5, 8.0, 16.0)
-"""Frames a second, motion, second motion: what the published system tells the UNet."""
+ADDED_TIME_IDS: Final = (12.5, 8.0, 16.0)
+"""Frames per second and two motion values: the UNet's published micro-conditioning."""
 
-Step = Callable[[int, Tensor, Tensor], Tensor | None]
-"""Called after a step with its number, its time and the latents; may return other latents."""
+SCALING_FACTOR: Final = 0.18215
+"""Of the VAE's latents."""
+
+StepEnd = Callable[[int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
+"""Called after a step with its number, its time and ``{"latents": (F, 4, h, w)}``; may return
+other latents in the same form.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What a clip of N frames is made from.
+class ClipInputs:
+    """Encoded inputs of a clip of N frames.
 
     Attributes:
-        latent: the picture's, not scaled, ``(1, 4, h, w)``.
-        clip: CLIP's token ``(1, 1, C)``.
+        reference: latent of the image, not scaled, ``(1, 4, h, w)``.
+        image_embedding: CLIP's embedding ``(1, 1, C)``.
         audio, emotion: tables of tokens ``(K, T, C)``; the last entry is the unconditional one.
-        heard, felt: entry of every frame, ``int64 (N,)``.
+        audio_rows, emotion_rows: the entry of every frame, ``int64 (N,)``.
         mask: ``(1, 1, H, W)``.
-        pose: the guider's feature ``(1, C, h, w)``.
-        scales: of the two streams.
+        pose: the pose guider's feature ``(1, C, h, w)``.
+        scales: of the audio and the emotion stream.
     """
 
-    latent: Tensor
-    clip: Tensor
+    reference: Tensor
+    image_embedding: Tensor
     audio: Tensor
     emotion: Tensor
-    heard: Tensor
-    felt: Tensor
+    audio_rows: Tensor
+    emotion_rows: Tensor
     mask: Tensor | None
     pose: Tensor | None
     scales: tuple[float, float] = (1.0, 1.0)
@@ -49,130 +52,148 @@ class Scene:
     @property
     def frames(self) -> int:
         """N."""
-        return len(self.heard)
+        return len(self.audio_rows)
 
-    def streams(self, branches: list[int], frames: Tensor) -> tuple[Stream, Stream]:
-        """What branches hear and feel in a window; pad frames nothing."""
+    def streams(self, branches: list[int], frames: Tensor) -> tuple[Stream, ...]:
+        """Return the streams of a window's branches; pad frames are unconditional."""
         out = []
         for table, rows, scale in (
-            (self.audio, self.heard, self.scales[0]),
-            (self.emotion, self.felt, self.scales[1]),
+            (self.audio, self.audio_rows, self.scales[0]),
+            (self.emotion, self.emotion_rows, self.scales[1]),
         ):
             nothing = torch.full_like(frames, len(table) - 1)
             inside = rows[frames.clamp(max=self.frames - 1)]
             given = torch.where(frames < self.frames, inside, nothing)
             chosen = [given if branch == FULL else nothing for branch in branches]
             out.append(Stream(table, torch.stack(chosen), scale))
-        return out[0], out[1]
+        return tuple(out)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the sampler goes about it.
+def euler_scheduler() -> Any:  # noqa: ANN401 - diffusers' own type, imported lazily
+    """Return the published scheduler: v-prediction, Karras sigmas 700 .. 0.002, continuous time."""
+    from diffusers import EulerDiscreteScheduler
 
-    Attributes:
-        steps, guidance, windows: see their types.
-        branches_at_once: 3 or 1.
-        reuse: every how many steps the UNet's deep part is computed.
+    return EulerDiscreteScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        interpolation_type="linear",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        steps_offset=1,
+    )
+
+
+def initial_latents(reference: Tensor, noise: Tensor, scheduler: Any) -> Tensor:  # noqa: ANN401
+    """Return latents ``(F, 4, h, w)`` at the strongest noise: the reference plus ``noise``.
+
+    Args:
+        reference: latent of the image, not scaled, ``(1, 4, h, w)``.
+        noise: ``(F, 4, h, w)``.
+        scheduler: with its timesteps set.
     """
-
-    steps: int = 25
-    guidance: Guidance = field(default_factory=Guidance)
-    windows: Windows = field(default_factory=Windows)
-    branches_at_once: int = BRANCHES
-    reuse: int = 1
-
-
-def first_latents(latent: Tensor, noise: Tensor, steps: int, scaling: float) -> Tensor:
-    """Where the sampler begins, ``(F, 4, h, w)``: the picture under the strongest noise."""
-    scheduler = euler_scheduler()
-    scheduler.set_timesteps(steps)
-    start: Tensor = latent * scaling + noise * scheduler.sigmas[0].to(noise)
-    return start
+    latents: Tensor = reference * SCALING_FACTOR + noise * scheduler.sigmas[0].to(noise)
+    return latents
 
 
 def sample(
     unet: Any,  # noqa: ANN401
-    told: Conditioning,
-    scene: Scene,
-    latents: Tensor,
-    plan: Plan,
-    step_done: Step | None = None,
+    conditioning: Conditioning,
+    inputs: ClipInputs,
+    noise: Tensor,
+    sampling: Sampling,
+    scheduler: Any = None,  # noqa: ANN401
+    callback_on_step_end: StepEnd | None = None,
 ) -> Tensor:
-    """Denoise ``latents (F, 4, h, w)``, F with the pad frames.
+    """Denoise a clip.
 
-    The result is in the same precision as ``latents``; the UNet runs in its own.
+    Args:
+        unet: predicts v.
+        conditioning: the UNet's.
+        inputs: of the clip.
+        noise: ``(F, 4, h, w)``, F with the pad frames.
+        sampling: steps, guidance, windows.
+        scheduler: supplies sigmas and times of Euler steps; the published one by default.
+        callback_on_step_end: see :data:`StepEnd`.
+
+    Returns:
+        Latents ``(F, 4, h, w)`` in the precision of ``noise``; the UNet runs in its own.
     """
-    scheduler = euler_scheduler()
-    scheduler.set_timesteps(plan.steps)
+    steps, windows = sampling.num_inference_steps, sampling.windows
+    scheduler = scheduler or euler_scheduler()
+    scheduler.set_timesteps(steps)
+    latents = initial_latents(inputs.reference.to(noise), noise, scheduler)
     sigmas = scheduler.sigmas.to(latents.device)
-    told.start(scene.streams([FULL], torch.zeros(1, dtype=torch.int64, device=latents.device)),
-               scene.mask, scene.pose)  # fmt: skip
-    deep = DeepFeatures(unet, plan.reuse)
-    caller = _Caller(unet, told, scene, plan, deep)
-    for step in range(plan.steps):
+    conditioning.start((), inputs.mask, inputs.pose)
+    predict = _Predictor(unet, conditioning, inputs, sampling)
+    for step in range(steps):
         sigma, after = sigmas[step], sigmas[step + 1]
         time = scheduler.timesteps[step].to(latents.device)
         total = torch.zeros_like(latents)
-        seen = latents.new_zeros(len(latents), 1, 1, 1)
-        deep.start(step)
-        for frames in plan.windows.indices(scene.frames, step):
+        count = latents.new_zeros(len(latents), 1, 1, 1)
+        for frames in windows.indices(inputs.frames, step):
             index = torch.from_numpy(frames).to(latents.device)
             noisy = latents[index]
-            said = caller.predict(noisy / (sigma**2 + 1).sqrt(), time, index, step)
-            moved = euler_step(noisy, said, sigma, after)
-            # A window longer than the clip meets frames twice.
+            predicted = predict(noisy / (sigma**2 + 1).sqrt(), time, index, step)
+            moved = euler_step(noisy, predicted, sigma, after)
+            # A window longer than the clip contains frames twice.
             total.index_add_(0, index, moved)
-            seen.index_add_(0, index, torch.ones_like(moved[:, :1, :1, :1]))
-        latents = total / seen
-        if step_done is not None:
-            latents = _or(step_done(step, time, latents), latents)
+            count.index_add_(0, index, torch.ones_like(moved[:, :1, :1, :1]))
+        latents = total / count
+        if callback_on_step_end is not None:
+            answer = callback_on_step_end(step, time, {"latents": latents}) or {}
+            latents = answer.get("latents", latents)
     return latents
 
 
-def euler_step(noisy: Tensor, said: Tensor, sigma: Tensor, after: Tensor) -> Tensor:
-    """One step of v-prediction from noise level ``sigma`` to ``after``."""
-    clean = said * (-sigma / (sigma**2 + 1).sqrt()) + noisy / (sigma**2 + 1)
+def euler_step(noisy: Tensor, predicted: Tensor, sigma: Tensor, after: Tensor) -> Tensor:
+    """Take one step of v-prediction from noise level ``sigma`` to ``after``."""
+    clean = predicted * (-sigma / (sigma**2 + 1).sqrt()) + noisy / (sigma**2 + 1)
     return noisy + (noisy - clean) / sigma * (after - sigma)
 
 
-@dataclass(slots=True)
-class _Caller:
-    """Asks the UNet for a window's prediction."""
+class _Predictor:
+    """The guided prediction for a window of scaled latents ``(L, 4, h, w)``."""
 
-    unet: Any
-    told: Conditioning
-    scene: Scene
-    plan: Plan
-    deep: DeepFeatures
+    def __init__(
+        self,
+        unet: Any,  # noqa: ANN401
+        conditioning: Conditioning,
+        inputs: ClipInputs,
+        sampling: Sampling,
+    ) -> None:
+        self._conditioning, self._inputs, self._sampling = conditioning, inputs, sampling
+        self._cache = DeepCache(unet, sampling.cache_interval)
+        self._dtype: torch.dtype = next(unet.parameters()).dtype
 
-    def predict(self, scaled: Tensor, time: Tensor, frames: Tensor, step: int) -> Tensor:
-        """Guided prediction for scaled latents ``(L, 4, h, w)``."""
-        guidance = self.plan.guidance
-        if not guidance.covers(step, self.plan.steps):
-            return self._call([FULL], scaled, time, frames)[0]
-        if self.plan.branches_at_once == BRANCHES:
-            branches = [UNCONDITIONED, PICTURED, FULL]
-            return guidance.combine(self._call(branches, scaled, time, frames))
-        each = [self._call([b], scaled, time, frames) for b in range(BRANCHES)]
-        return guidance.combine(torch.cat(each))
+    def __call__(self, scaled: Tensor, time: Tensor, frames: Tensor, step: int) -> Tensor:
+        sampling = self._sampling
+        if not sampling.guidance.covers(step, sampling.num_inference_steps):
+            return self._branches([FULL], scaled, time, frames, step)[0]
+        branches = list(range(BRANCHES))
+        calls = [branches] if sampling.branches_at_once == BRANCHES else [[b] for b in branches]
+        predicted = [self._branches(call, scaled, time, frames, step) for call in calls]
+        return sampling.guidance.combine(torch.cat(predicted))
 
-    def _call(self, branches: list[int], scaled: Tensor, time: Tensor, frames: Tensor) -> Tensor:
-        scene, dtype = self.scene, next(self.unet.parameters()).dtype
+    def _branches(
+        self, branches: list[int], scaled: Tensor, time: Tensor, frames: Tensor, step: int
+    ) -> Tensor:
+        inputs, dtype = self._inputs, self._dtype
         shown = [float(branch != UNCONDITIONED) for branch in branches]
         given = scaled.new_tensor(shown)[:, None, None, None, None]
-        picture = scene.latent[None] * given
-        picture = picture.expand(-1, len(frames), -1, -1, -1)
-        both = torch.cat([scaled[None].expand(len(branches), -1, -1, -1, -1), picture], 2)
-        clip = scene.clip * given[:, 0, 0]
-        ids = scaled.new_tensor([TIME_IDS] * len(branches))
-        self.told.streams = scene.streams(branches, frames)
-        said = self.deep.call(
+        reference = (inputs.reference[None] * given).expand(-1, len(frames), -1, -1, -1)
+        both = torch.cat([scaled[None].expand(len(branches), -1, -1, -1, -1), reference], 2)
+        image_embedding = inputs.image_embedding * given[:, 0, 0]
+        time_ids = scaled.new_tensor([ADDED_TIME_IDS] * len(branches))
+        self._conditioning.streams = inputs.streams(branches, frames)
+        predicted = self._cache.predict(
             both.to(dtype), time.to(dtype if dtype == torch.float64 else torch.float32),
-            clip.to(dtype), ids.to(dtype), branches, frames,
+            image_embedding.to(dtype), time_ids.to(dtype),
+            step=step, branches=branches, frames=frames,
         )  # fmt: skip
-        return said.to(scaled.dtype)
-
-
-def _or(given: Tensor | None, kept: Tensor) -> Tensor:
-    return kept if given is None else given
+        return predicted.to(scaled.dtype)

@@ -1,130 +1,225 @@
-"""How the SVD engine runs; needs no PyTorch to be read."""
+"""Settings of the SVD engine; importing them needs no PyTorch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mien.engines.svd.guidance import Guidance
-from mien.engines.svd.windows import Windows
+import numpy as np
+import numpy.typing as npt
+
 from mien.errors import InputError
 
-PUBLISHED_STEPS: Final = 25
-PUBLISHED_SIDE: Final = 512
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FRAMES_PER_SECOND: Final = 12.5
+"""Rate at which the UNet generates frames; the interpolator doubles it."""
+
+UNCONDITIONED, IMAGE_ONLY, FULL = range(3)
+"""Guidance branches: no conditioning; image latent and CLIP embedding; audio and emotion too."""
+
+BRANCHES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
-    """What is given up for speed.
+class Guidance:
+    """Classifier-free guidance over three branches.
 
     Attributes:
-        about: one line.
-        steps: of the sampler.
-        guided: share of the steps (first, last) in which all three branches are asked.
-        reuse: every how many steps the UNet's deep part is computed; 1 always.
+        image: weight of the reference image.
+        speech: weight of voice and emotion.
+        start, end: the interval of steps (shares, 0..1) with guidance; outside it only the full
+            branch is computed.
+    """
+
+    image: float = 3.0
+    speech: float = 6.0
+    start: float = 0.0
+    end: float = 1.0
+
+    def covers(self, step: int, steps: int) -> bool:
+        """Return whether a step is guided."""
+        return self.start <= step / steps < self.end
+
+    def combine(self, branches: Tensor) -> Tensor:
+        """Combine ``(3, ...)`` to ``(...)``: ``u + image (d - u) + speech (c - d)``."""
+        u, d, c = branches[UNCONDITIONED], branches[IMAGE_ONLY], branches[FULL]
+        return u + self.image * (d - u) + self.speech * (c - d)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of frames that shift from step to step, so that long clips have no seams.
+
+    Attributes:
+        length: frames per UNet call.
+        shift: frames by which the windows move from step to step.
+        pad: frames added after the last one and dropped at the end.
+    """
+
+    length: int = 25
+    shift: int = 7
+    pad: int = 25
+
+    def total(self, frames: int) -> int:
+        """Return how many frames are generated for a clip of ``frames``."""
+        return frames + self.pad
+
+    def starts(self, frames: int, step: int) -> list[int]:
+        """Return the first frame of every window at a step; may be negative."""
+        moved = self.shift * step % self.length
+        return [start - moved for start in range(0, self.total(frames), self.length)]
+
+    def indices(self, frames: int, step: int) -> npt.NDArray[np.int64]:
+        """Return the frames of every window ``(windows, length)``, wrapped around the end."""
+        starts = np.array(self.starts(frames, step))
+        return (starts[:, None] + np.arange(self.length)) % self.total(frames)
+
+    def per_step(self, frames: int) -> int:
+        """Return the number of windows of a step."""
+        return -(-self.total(frames) // self.length)
+
+
+def even_pad(frames: int, length: int) -> int:
+    """Return the smallest padding with which no frame is generated twice."""
+    return -frames % length
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How latents are sampled.
+
+    Attributes:
+        num_inference_steps: denoising steps.
+        guidance, windows: see their classes.
+        branches_at_once: guidance branches per UNet call, 3 or 1.
+        cache_interval: the UNet's deep levels are computed every so many steps (DeepCache).
+    """
+
+    num_inference_steps: int = 25
+    guidance: Guidance = field(default_factory=Guidance)
+    windows: Windows = field(default_factory=Windows)
+    branches_at_once: int = BRANCHES
+    cache_interval: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedPreset:
+    """What to give up for speed.
+
+    Attributes:
+        about: one line for users.
+        num_inference_steps: denoising steps.
+        guided: the interval of steps (shares, 0..1) with guidance.
+        cache_interval: as in :class:`Sampling`.
     """
 
     about: str
-    steps: int = PUBLISHED_STEPS
+    num_inference_steps: int = 25
     guided: tuple[float, float] = (0.0, 1.0)
-    reuse: int = 1
+    cache_interval: int = 1
 
 
-PRESETS: Final[dict[str, Preset]] = {
-    "exact": Preset("the published result"),
-    "fewer": Preset("15 steps", steps=15),
-    "fast": Preset(
+SPEED_PRESETS: Final[dict[str, SpeedPreset]] = {
+    "exact": SpeedPreset("the published result"),
+    "fewer": SpeedPreset("15 steps", num_inference_steps=15),
+    "fast": SpeedPreset(
         "12 steps, guidance in the middle ones, deep features every second one",
-        steps=12,
+        num_inference_steps=12,
         guided=(0.1, 0.75),
-        reuse=2,
+        cache_interval=2,
     ),
 }
-"""Names of presets; ``docs/published.md`` says what they cost."""
+"""Presets by name; ``docs/diffusion.md`` says what they cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class SvdSettings:
-    """How the engine runs.
+    """Settings of the SVD engine.
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
         dtype: precision of UNet and decoder: ``auto``, ``fp32``, ``bf16``, ``fp16``.
-        preset: one of :data:`PRESETS`.
-        steps: of the sampler; the preset's when None.
-        image_guidance, speech_guidance: weights of the guidance (picture; voice and emotion).
-        audio_scale, emotion_scale: scales of the two streams of attention.
-        side: shorter side that is made, pixels.
-        retrieval: ask the emotion bank's nearest entry instead of all of them.
-        clamp: keep the face mask in 0..1 in the attention's grids; the published one rings over.
-        even: pad with as few frames as leave none to be made twice, instead of 25.
-        interpolate: double 12.5 to 25 frames a second.
-        branches_at_once: 3, or 1 for a third of the memory.
-        decode: frames decoded at once.
-        offload: keep nets off the device while they do not work.
-        embedder: file of ``mien train dice-embedder``, for ``--like`` (mode V).
-        patient: go ahead although it will take long on this device.
-        memory: most gigabytes of the device to use; levers are chosen for it. None: no limit.
-        windows: how a clip is cut.
-        seed: of the noise. Seeds are not those of the published code, which draws more.
+        preset: one of :data:`SPEED_PRESETS`.
+        num_inference_steps: denoising steps; None uses the preset's.
+        image_guidance, speech_guidance: guidance weights of the image, and of voice and emotion.
+        audio_scale, emotion_scale: scales of the two attention streams.
+        shorter_side: shorter side of the generated video, pixels.
+        retrieval: attend to the emotion bank's nearest entry instead of all entries.
+        clamp_mask: clamp the resampled face mask to 0..1; the published one overshoots.
+        even_padding: pad with as few frames as leave none generated twice, instead of 25.
+        interpolate: double 12.5 to 25 frames per second.
+        branches_at_once: guidance branches per UNet call: 3, or 1 for a third of the memory.
+        decode_chunk_size: frames decoded at once.
+        offload: keep idle networks on the CPU.
+        embedder: file written by ``mien train dice-embedder``, for ``--like`` (mode V).
+        allow_slow: run even if it is estimated to take long.
+        max_memory_gb: limit of the device's memory, gigabytes; memory-saving options are chosen to
+            fit it. None: no limit.
+        windows: how a clip is divided.
+        seed: of the noise. The published code draws more numbers, so its seeds differ.
     """
 
     device: str = "auto"
     dtype: str = "auto"
     preset: str = "exact"
-    steps: int | None = None
+    num_inference_steps: int | None = None
     image_guidance: float = 3.0
     speech_guidance: float = 6.0
     audio_scale: float = 1.0
     emotion_scale: float = 1.0
-    side: int = PUBLISHED_SIDE
+    shorter_side: int = 512
     retrieval: bool = False
-    clamp: bool = False
-    even: bool = False
+    clamp_mask: bool = False
+    even_padding: bool = False
     interpolate: bool = True
-    branches_at_once: int = 3
-    decode: int = 10
+    branches_at_once: int = BRANCHES
+    decode_chunk_size: int = 10
     offload: bool = False
     embedder: str | Path | None = None
-    patient: bool = False
-    memory: float | None = None
+    allow_slow: bool = False
+    max_memory_gb: float | None = None
     seed: int = 0
     windows: Windows = field(default_factory=Windows)
 
-    def guidance(self) -> Guidance:
-        """Weights of the guidance, and the steps in which it is asked for."""
-        low, high = PRESETS[self.preset].guided
-        return Guidance(self.image_guidance, self.speech_guidance, low, high)
+    def sampling(self) -> Sampling:
+        """Return how latents are sampled: the preset with these settings."""
+        preset = SPEED_PRESETS[self.preset]
+        steps = self.num_inference_steps
+        return Sampling(
+            preset.num_inference_steps if steps is None else steps,
+            Guidance(self.image_guidance, self.speech_guidance, *preset.guided),
+            self.windows,
+            self.branches_at_once,
+            preset.cache_interval,
+        )
 
     def check(self) -> None:
-        """Refuse what cannot be done.
+        """Refuse values that cannot be used.
 
         Raises:
             InputError: naming the setting.
         """
-        if self.preset not in PRESETS:
-            raise InputError(f"There is no preset {self.preset!r}. Valid: {', '.join(PRESETS)}.")
+        if self.preset not in SPEED_PRESETS:
+            valid = ", ".join(SPEED_PRESETS)
+            raise InputError(f"There is no preset {self.preset!r}. Valid: {valid}.")
         for name, value, low, high in (
-            ("number of steps", self.number_of_steps, 1, 200),
-            ("shorter side", self.side, 64, 2048),
-            ("number of frames decoded at once", self.decode, 1, 250),
-            ("weight of the picture", self.image_guidance, 0, 50),
-            ("weight of the speech", self.speech_guidance, 0, 50),
+            ("number of steps", self.sampling().num_inference_steps, 1, 200),
+            ("shorter side", self.shorter_side, 64, 2048),
+            ("number of frames decoded at once", self.decode_chunk_size, 1, 250),
+            ("image guidance", self.image_guidance, 0, 50),
+            ("speech guidance", self.speech_guidance, 0, 50),
             ("scale of the audio stream", self.audio_scale, 0, 5),
             ("scale of the emotion stream", self.emotion_scale, 0, 5),
             ("seed", self.seed, 0, 2**63 - 1),
         ):
             if not low <= value <= high:
                 raise InputError(f"The {name} must be {low} to {high}; got {value}.")
-        if self.branches_at_once not in (1, 3):
+        if self.branches_at_once not in (1, BRANCHES):
             raise InputError(
-                f"Branches are drawn 3 at once or 1 after the other; got {self.branches_at_once}."
+                f"Guidance branches run 3 at once or 1 at a time; got {self.branches_at_once}."
             )
-        if self.memory is not None and self.memory <= 0:
-            raise InputError(f"The memory must be a number of gigabytes; got {self.memory}.")
-
-    @property
-    def number_of_steps(self) -> int:
-        """Steps of the sampler."""
-        return PRESETS[self.preset].steps if self.steps is None else self.steps
+        if self.max_memory_gb is not None and self.max_memory_gb <= 0:
+            raise InputError(f"The memory must be more than 0 gigabytes; got {self.max_memory_gb}.")

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from mien.dicetalk.bank import Discriminator
-from mien.engines.svd.load import fresh_nets, load_nets
-from mien.engines.svd.nets import Nets
+from mien.engines.svd.networks import SvdNetworks, load_networks, untrained_networks
 from mien.errors import MissingExtraError
-from mien.media.output import whole_file
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 from mien.training.svd.config import DiffusionConfig
 from mien.training.svd.objective import LOSSES, Draw, Trainee
 from mien.training.svd.windows import Window, WindowSampler, prior_size
 from mien.utils.device import training_device
+from mien.weights.convert import save
 from mien.weights.store import Store
 
 _MEASURE: Final = 1
@@ -34,7 +33,7 @@ FILES: Final = {"unet": "adapters", "audio": "audio", "emotion": "bank", "guider
 
 def train_diffusion(
     config: DiffusionConfig,
-    nets: Nets,
+    nets: SvdNetworks,
     folder: Path,
     *,
     resume: bool = False,
@@ -45,7 +44,7 @@ def train_diffusion(
 
     Args:
         config: settings.
-        nets: of the engine, on the CPU (``load_nets``); those that learn are changed.
+        nets: of the engine, on the CPU (``load_networks``); those that learn are changed.
         folder: where to.
         resume: go on from the checkpoint, bit by bit on a CPU.
         say: gets lines worth reading.
@@ -85,7 +84,7 @@ def train_diffusion(
     return run.measure()
 
 
-def nets_for(config: DiffusionConfig, store: Store | None = None) -> Nets:
+def nets_for(config: DiffusionConfig, store: Store | None = None) -> SvdNetworks:
     """The nets that a run begins with, out of a store.
 
     Raises:
@@ -94,10 +93,10 @@ def nets_for(config: DiffusionConfig, store: Store | None = None) -> Nets:
     """
     store = store or Store()
     if config.start == "published":
-        return load_nets(store, interpolate=False)
+        return load_networks(store, interpolate=False)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return fresh_nets(store, prior_size(Path(config.priors)))
+        return untrained_networks(store, prior_size(Path(config.priors)))
 
 
 def _line(losses: Mapping[str, float]) -> str:
@@ -129,7 +128,7 @@ class _Learned(nn.Module):
 class _Run:
     """Nets and optimiser. Randomness depends on seed and step alone: resuming is exact."""
 
-    def __init__(self, config: DiffusionConfig, nets: Nets) -> None:
+    def __init__(self, config: DiffusionConfig, nets: SvdNetworks) -> None:
         try:
             from accelerate import Accelerator, DistributedDataParallelKwargs
         except ImportError as error:
@@ -147,11 +146,13 @@ class _Run:
         torch.manual_seed(config.seed)
         if config.checkpointing:
             nets.unet.enable_gradient_checkpointing()
-        if nets.emotion.classifier is None:  # the authors' file may lack it
-            wide = nets.unet.config.block_out_channels[-1]
-            nets.emotion.classifier = Discriminator(replace(nets.emotion.spec, feature=wide))
+        bank = nets.emotion_bank
+        if bank.classifier is None:  # the authors' file may lack it
+            bank.spec = replace(bank.spec, feature=nets.unet.config.block_out_channels[-1])
+            bank.classifier = Discriminator(bank.spec)
+        self._configs = nets.trained_configs()
         self._trainee = Trainee(nets, temporal=config.temporal)
-        self._sampler = WindowSampler(config, nets.emotion.spec.prior)
+        self._sampler = WindowSampler(config, bank.spec.prior)
         # On a GPU autocast reads frozen weights in half precision; a CPU's norms do not.
         if config.precision == "no" or self.device.type == "cpu":
             self._trainee.float()
@@ -165,7 +166,7 @@ class _Run:
         self._average = _Average(learned).to(self.device)
         self._learned = _Learned(learned)
         self._unused = nn.Module()
-        self._unused.register_buffer("count", torch.zeros(nets.emotion.spec.entries))
+        self._unused.register_buffer("count", torch.zeros(bank.spec.entries))
         self.done = 0
 
     def state(self) -> dict[str, Any]:
@@ -257,16 +258,14 @@ class _Run:
             count[entry] = 0
 
     def write(self, folder: Path) -> None:
-        """The averaged weights under their published names."""
-        from safetensors.torch import save_file
-
+        """Write the averaged weights under their published names."""
         parts: dict[str, dict[str, Tensor]] = {file: {} for file in FILES.values()}
         for name, value in self._average.values().items():
             part, _, own = name.partition(".")
-            parts[FILES[part]][own] = value.cpu().contiguous()
+            parts[FILES[part]][own] = value
         for file, tensors in parts.items():
-            with whole_file(folder / f"{file}.safetensors") as path:
-                save_file(tensors, path)
+            about = {"name": f"svd/{file}"}
+            save(tensors, folder / f"{file}.safetensors", self._configs[f"svd/{file}"], about)
 
 
 def _moved(window: Window, device: torch.device) -> Window:

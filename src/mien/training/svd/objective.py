@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.svd_clips import UNKNOWN
-from mien.engines.svd.conditioning import Stream
-from mien.engines.svd.nets import Nets
-from mien.engines.svd.sampler import TIME_IDS
+from mien.engines.svd.attention import Stream
+from mien.engines.svd.networks import SvdNetworks
+from mien.engines.svd.sampler import ADDED_TIME_IDS
 from mien.training.svd.windows import Window
 
 
@@ -46,11 +46,15 @@ class Trainee(nn.Module):
         temporal: whether the UNet's own temporal layers are trained too.
     """
 
-    def __init__(self, nets: Nets, *, temporal: bool) -> None:
+    def __init__(self, nets: SvdNetworks, *, temporal: bool) -> None:
         super().__init__()
         self.unet: Any = nets.unet
-        self.audio, self.emotion, self.guider = nets.audio, nets.emotion, nets.guider
-        self._told = nets.told
+        self.audio, self.emotion, self.guider = (
+            nets.audio_projection,
+            nets.emotion_bank,
+            nets.pose_guider,
+        )
+        self._told = nets.conditioning
         self._told.caching = False
         self._feature: list[Tensor] = []
         self.unet.requires_grad_(False)
@@ -83,7 +87,7 @@ class Trainee(nn.Module):
         scale = (draw.sigma**2 + 1) ** 0.5
         picture = shown * window.reference.expand(frames, -1, -1, -1)
         time = 0.25 * torch.log(torch.tensor(draw.sigma, device=noisy.device))
-        ids = noisy.new_tensor([TIME_IDS])
+        ids = noisy.new_tensor([ADDED_TIME_IDS])
         said = self.unet(
             torch.cat([noisy / scale, picture], 1)[None], time, shown * window.clip, ids
         ).sample[0]

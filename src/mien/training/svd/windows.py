@@ -13,8 +13,8 @@ from torch import Tensor
 from mien.datasets.mead import LEVELS, NEUTRAL
 from mien.datasets.svd_clips import ARRAYS, UNKNOWN, CachedClip, find_clips, load_arrays
 from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
-from mien.engines.svd.nets import SCALING
-from mien.engines.svd.voice import windows
+from mien.engines.svd.preprocess import audio_windows
+from mien.engines.svd.sampler import SCALING_FACTOR
 from mien.errors import InputError
 from mien.training.svd.config import DiffusionConfig
 from mien.weights.convert import read_prior
@@ -77,11 +77,11 @@ class WindowSampler:
         start = int(rng.integers(max(1, len(latents) - length + 1)))
         index = np.minimum(np.arange(start, start + length), len(latents) - 1)
         which = int(rng.integers(len(parts["reference_frames"])))
-        heard = windows(torch.from_numpy(parts["whisper"].astype(np.float32)), len(latents))
+        heard = audio_windows(torch.from_numpy(parts["whisper"].astype(np.float32)), len(latents))
         mask = torch.from_numpy(parts["mask"].astype(np.float32) / 255)
         return Window(
             latents=_tensor(latents[index]),
-            reference=_tensor(latents[parts["reference_frames"][which]])[None] / SCALING,
+            reference=_tensor(latents[parts["reference_frames"][which]])[None] / SCALING_FACTOR,
             clip=_tensor(parts["clip_tokens"][which])[None, None],
             voice=heard[index],
             mask=mask[None, None].expand(1, 3, -1, -1),
