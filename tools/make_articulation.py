@@ -1,6 +1,6 @@
 """Fit landmark displacements to the articulation code: ``src/mien/assets/articulation.npz``.
 
-python tools/make_articulation.py build/teacher MANIFEST
+python tools/make_articulation.py DATA/talking/landmarks DATA/talking/manifest.csv
 
 The first argument is what ``tools/label_clips.py`` wrote, the second the table of the clips. Only
 real clips are used.

@@ -1,6 +1,6 @@
 """Export finished trainings as the voice nets and presets in ``src/mien/assets``.
 
-mien train listener --config configs/listener.toml -o runs/listener
+mien train listener --config configs/listener.toml --data DATA -o runs/listener
 python tools/make_voice_assets.py listener runs/listener [runs/listener-2 ...]
 mien train connector --config configs/connector.toml -o runs/connector
 python tools/make_voice_assets.py connector runs/connector
