@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 # Parallel test processes, and the lowest accepted coverage in percent.
 JOBS ?= 2
-COVERAGE ?= 90
+COVERAGE ?= 91
 
 GOLDEN ?= tests/reference
 SEED ?= 0
