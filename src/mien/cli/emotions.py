@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
-if TYPE_CHECKING:
-    from mien.emotion.expression_track import Preset
+_MIN_STRENGTH: Final = 0.05
+"""Weaker action units are not listed."""
 
-_LEAST: Final = 0.05
+_UNITS_SHOWN: Final = 6
 _SPEECH: Final = "speech and this project's estimate"
+
+
+class _Entry(NamedTuple):
+    valence: float
+    arousal: float
+    action_units: dict[str, float]
+    source: str
+    shown: str
 
 
 def emotions(
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
-    """List the emotions that have a name, and the action units they are made of."""
-    from mien.face.facs import ACTION_UNITS, MEANINGS, RECIPES
+    """List the emotions that have a name, and their action units."""
+    from mien.face.facs import MEANINGS
 
+    entries = _entries()
     if as_json:
-        data: dict[str, dict[str, Any]] = {
-            name: {"action_units": dict(recipe.units), "source": recipe.source}
-            for name, recipe in RECIPES.items()
-        }
-        for name, preset in _extended():
-            entries = zip(ACTION_UNITS, preset.expression.tolist(), strict=True)
-            data[name] = {
-                "action_units": {unit: round(v, 3) for unit, v in entries if abs(v) >= _LEAST},
-                "source": _SPEECH,
+        data = {
+            name: {
+                "action_units": entry.action_units,
+                "source": entry.source,
+                "valence": entry.valence,
+                "arousal": entry.arousal,
             }
-        for name, entry in data.items():
-            entry["valence"], entry["arousal"] = _place(name)
+            for name, entry in entries.items()
+        }
         json.dump(data, sys.stdout)
         typer.echo()
         return
@@ -44,36 +50,33 @@ def emotions(
     table = Table(box=None, pad_edge=False)
     for title in ("emotion", "valence", "arousal", "action units at intensity 1", "source"):
         table.add_column(title)
-    for name, recipe in RECIPES.items():
-        units = "  ".join(f"{unit}={strength:g}" for unit, strength in recipe.units.items())
-        table.add_row(name, *(f"{v:+.2f}" for v in _place(name)), units, recipe.source)
-    for name, preset in _extended():
-        strongest = sorted(
-            zip(ACTION_UNITS, preset.expression.tolist(), strict=True),
-            key=lambda item: -abs(item[1]),
-        )
-        units = "  ".join(f"{unit}={v:.2f}" for unit, v in strongest[:6] if abs(v) >= _LEAST)
-        table.add_row(name, *(f"{v:+.2f}" for v in _place(name)), units, _SPEECH)
+    for name, entry in entries.items():
+        affect = (f"{entry.valence:+.2f}", f"{entry.arousal:+.2f}")
+        table.add_row(name, *affect, entry.shown, entry.source)
     console.print(table)
-    console.print("auto: what the clip's own voice feels, over time.")
-    console.print("\nAction units for --au (L or R behind a number: one side only):")
+    console.print("auto: the emotion of the clip's own voice, over time.")
+    console.print("\nAction units for --au (with L or R: one side only):")
     console.print("  ".join(f"{unit} {meaning};" for unit, meaning in MEANINGS.items()))
 
 
-def _extended() -> list[tuple[str, Preset]]:
-    """The emotions made of speech that have no recipe."""
+def _entries() -> dict[str, _Entry]:
+    """Return every named emotion: those with a recipe, then those derived from speech."""
     from mien.emotion.expression_track import PRESETS, presets
-
-    return [(name, presets()[name]) for name in PRESETS]
-
-
-def _place(name: str) -> tuple[float, float]:
-    """Valence and arousal of an emotion."""
-    from mien.emotion.expression_track import presets
+    from mien.face.facs import ACTION_UNITS, RECIPES
     from mien.speech.listener import AFFECT
 
-    if name in AFFECT:
+    out = {}
+    for name, recipe in RECIPES.items():
         valence, arousal, _ = AFFECT[name]
-        return valence, arousal
-    preset = presets()[name]
-    return round(preset.valence, 2), round(preset.arousal, 2)
+        shown = "  ".join(f"{unit}={strength:g}" for unit, strength in recipe.units.items())
+        out[name] = _Entry(valence, arousal, dict(recipe.units), recipe.source, shown)
+    for name in PRESETS:
+        preset = presets()[name]
+        pairs = zip(ACTION_UNITS, preset.expression.tolist(), strict=True)
+        units = {unit: strength for unit, strength in pairs if abs(strength) >= _MIN_STRENGTH}
+        strongest = sorted(units.items(), key=lambda item: -abs(item[1]))[:_UNITS_SHOWN]
+        shown = "  ".join(f"{unit}={strength:.2f}" for unit, strength in strongest)
+        rounded = {unit: round(strength, 3) for unit, strength in units.items()}
+        affect = round(preset.valence, 2), round(preset.arousal, 2)
+        out[name] = _Entry(*affect, rounded, _SPEECH, shown)
+    return out
