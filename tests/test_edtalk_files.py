@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 import mien as package
-from mien.cmet.transfer import WINDOW
+from mien.cmet.semantic import WINDOW
 from mien.emotion.request import Emotion, Request, Timeline
 from mien.emotion.resolve_edtalk import EDTalkResolver, SemanticTarget, label_voices
 from mien.engines.edtalk.settings import EDTalkSettings
@@ -296,7 +296,7 @@ def test_the_connector_sees_25_frames_a_second(rate: int, demo_face: Path) -> No
 
 
 def test_at_25_frames_a_second_it_is_the_published_transfer(demo_face: Path) -> None:
-    from mien.cmet.transfer import transfer
+    from mien.cmet.semantic import transfer
 
     engine = _Plain()
 

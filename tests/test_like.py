@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.api import edit, talk
-from mien.cmet.mesh import Expresser
-from mien.cmet.sharpen import clarify
+from mien.cmet.mesh import MeshConnector, sharpen
 from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, gain, presets
 from mien.emotion.references import FaceReference, OwnVoice, VoiceReference
 from mien.emotion.request import Emotion, Request, Timeline, build_request
@@ -91,7 +90,7 @@ def test_presets_differ_from_each_other() -> None:
 def test_presets_were_made_by_these_nets() -> None:
     from importlib.resources import files
 
-    expresser = Expresser()
+    expresser = MeshConnector()
     with (files("mien") / "assets" / "presets.npz").open("rb") as file:
         stored = dict(np.load(file, allow_pickle=False))
     for vector, shown in zip(stored["vectors"], stored["heard"], strict=True):
@@ -284,7 +283,7 @@ def test_a_speech_is_decoded_once_for_a_portrait(
 
 
 def test_what_is_clear_becomes_clearer_and_nothing_stays_nothing() -> None:
-    assert not clarify(np.zeros(len(ACTION_UNITS), np.float32)).any()
+    assert not sharpen(np.zeros(len(ACTION_UNITS), np.float32)).any()
     rng = np.random.default_rng(0)
     for name in ("happy", "angry", "fear"):
         recipe = RECIPES[name].expression()
@@ -293,12 +292,12 @@ def test_what_is_clear_becomes_clearer_and_nothing_stays_nothing() -> None:
         def near(face: np.ndarray, to: np.ndarray = recipe) -> float:
             return float(face @ to / np.linalg.norm(face) / np.linalg.norm(to))
 
-        assert near(clarify(noisy)) > near(noisy)
+        assert near(sharpen(noisy)) > near(noisy)
     tiny = 0.01 * RECIPES["sad"].expression()
-    assert not clarify(tiny).any()
+    assert not sharpen(tiny).any()
     odd = np.zeros(len(ACTION_UNITS), np.float32)
     odd[INDEX["18"]] = 1.3
-    assert np.allclose(clarify(odd), odd), "near no prototype: as it is"
+    assert np.allclose(sharpen(odd), odd), "near no prototype: as it is"
 
 
 def run(*args: object) -> subprocess.CompletedProcess[str]:

@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 
 from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.losses import directional, focal
-from mien.cmet.mesh import Expresser
-from mien.cmet.transfer import transfer
+from mien.cmet.mesh import MeshConnector
+from mien.cmet.semantic import transfer
 from mien.errors import InputError, WeightsError
 from mien.face.readers import OPENFACE_UNITS
 from mien.training.connector.config import ConnectorConfig
@@ -122,7 +122,7 @@ def test_resuming_continues_exactly(run: Path, tmp_path: Path) -> None:
 def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path) -> None:
     net = load_connector(run / "connector.pt")
     export_connector(net, PAIRS, tmp_path)
-    expresser = Expresser(tmp_path)
+    expresser = MeshConnector(tmp_path)
     vector = PAIRS.vector(np.array([5]), np.array([0]), 0)
     face = PAIRS.faces[0]
 
@@ -147,7 +147,7 @@ def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> Non
 
     net = load_connector(run / "connector.pt")
     export_connector(net, PAIRS, tmp_path)
-    expresser = Expresser(tmp_path)
+    expresser = MeshConnector(tmp_path)
     typical = PAIRS.typical()
     for name in ("happy", "angry"):
         index = np.flatnonzero(PAIRS.train & (PAIRS.emotion == name))
@@ -160,7 +160,7 @@ def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> Non
 
 def test_missing_nets_are_said(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"connector\.onnx"):
-        Expresser(tmp_path)
+        MeshConnector(tmp_path)
 
 
 def test_save_and_load_and_batches() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mien.cmet.connector import Connected, Connector, ConnectorSpec
+from mien.cmet.connector import Connector, ConnectorOutput, ConnectorSpec
 from mien.cmet.losses import contrastive, directional, focal
-from mien.cmet.transfer import transfer
+from mien.cmet.semantic import transfer
 from mien.engines.edtalk.audio2lip import (
     Audio2Lip,
     mel_filters,
@@ -199,7 +199,7 @@ def training(made: Seeded, golden: Golden) -> Outputs:
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-5)
     deltas = []
 
-    def watched(*parts: torch.Tensor) -> Connected:
+    def watched(*parts: torch.Tensor) -> ConnectorOutput:
         deltas.append((out := net(*parts)).delta)
         return out
 

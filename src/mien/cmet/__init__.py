@@ -1,1 +1,1 @@
-"""C-MET: from how a voice sounds to how a face changes (arXiv 2604.07786)."""
+"""C-MET (arXiv 2604.07786): from the emotion in a voice to a change of facial expression."""

@@ -1,8 +1,8 @@
-"""The cross-modal connector: (emotion semantic vector, expression) to expression difference.
+"""The cross-modal connector: from semantic vector and expression to an expression difference.
 
-Section 3 of arXiv 2604.07786. The expression size is a parameter: 10 coefficients of EDTalk, 17
-action units of the mesh engine, 30 of PD-FGC. Attribute names are those of the published
-checkpoint, so that its keys load as they are.
+Section 3 of C-MET (arXiv 2604.07786). The size of the expression code is a parameter: 10
+coefficients of EDTalk, 17 action units of the mesh engine, 30 coefficients of PD-FGC. Attribute
+names are those of the published checkpoint, so that its keys load unchanged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-WINDOW = 5
-"""Frames that are seen and changed at once."""
-
 
 @dataclass(frozen=True, slots=True)
 class ConnectorSpec:
@@ -29,8 +26,8 @@ class ConnectorSpec:
         width: size of a token, a power of two of at least 64.
         layers, heads, feed_forward: of the transformer.
         dropout: in the transformer and after the positions.
-        direct: add a straight line from semantic vector and expression to the difference, which
-            the transformer bends. Not in the paper; with few hundred pairs it generalises better.
+        direct: add a linear path from semantic vector and expression to the difference. Not in
+            the paper; with a few hundred pairs it generalises better.
     """
 
     expression: int = 10
@@ -43,14 +40,14 @@ class ConnectorSpec:
     direct: bool = False
 
     def to_dict(self) -> dict[str, int | float | bool]:
-        """The sizes in plain values."""
+        """Return the sizes as a dictionary."""
         return asdict(self)
 
 
-class Connected(NamedTuple):
+class ConnectorOutput(NamedTuple):
     """Output of a connector for a batch of ``B`` windows.
 
-    ``delta (B, T, D)``; tokens before positions are added: ``reference (B, T, width)``,
+    ``delta (B, T, D)``; tokens before position encoding: ``reference (B, T, width)``,
     ``speech (B, 1, width)``, ``expression (B, T, width)``.
     """
 
@@ -61,7 +58,7 @@ class Connected(NamedTuple):
 
 
 class _ConvBlock(nn.Module):
-    """Convolution, batch norm, optional residual, activation."""
+    """Convolution, batch norm, optional residual connection, activation."""
 
     def __init__(
         self,
@@ -88,7 +85,7 @@ class _ConvBlock(nn.Module):
 
 
 def _tokeniser(size: int, width: int) -> nn.Sequential:
-    """Thirteen blocks (at width 1024) that make one token of an expression code of ``size``."""
+    """Build the blocks (13 at width 1024) that turn an expression code into one token."""
     halved = -(-size // 2)
     left = -(-halved // 2)
     blocks = [
@@ -99,7 +96,7 @@ def _tokeniser(size: int, width: int) -> nn.Sequential:
         _ConvBlock(8, 16, 3, 2, 1),
         _ConvBlock(16, 16, 3, 1, 1, residual=True),
         _ConvBlock(16, 16, 3, 1, 1, residual=True),
-        # The published code of 10 leaves 3 places, of which a kernel of 2 sees the first two.
+        # A code of 10 leaves 3 positions; the published kernel of 2 covers the first two.
         _ConvBlock(16, 32, 2 if size == 10 else left, 2, 0),
     ]
     channels = 32
@@ -110,7 +107,7 @@ def _tokeniser(size: int, width: int) -> nn.Sequential:
 
 
 class _Positions(nn.Module):
-    """Sines and cosines, interleaved (Vaswani et al. 2017)."""
+    """Sinusoidal position encoding, interleaved (Vaswani et al. 2017)."""
 
     pe: Tensor
 
@@ -181,11 +178,11 @@ class _Head(nn.Module):
 
 
 class Connector(nn.Module):
-    """Expression difference that a change of voice asks for.
+    """Predicts the expression difference that goes with a change of voice.
 
-    ``forward(reference (B, T, D), speech (B, 1, S), expression (B, T, D)) -> Connected``:
-    ``reference`` is the difference of the window before (zeros at the start), ``speech`` the
-    emotion semantic vector, ``expression`` the code now.
+    ``forward(reference (B, T, D), speech (B, 1, S), expression (B, T, D)) -> ConnectorOutput``:
+    ``reference`` is the difference of the previous window (zeros at the start), ``speech`` the
+    emotion semantic vector, ``expression`` the current code.
     """
 
     def __init__(self, spec: ConnectorSpec) -> None:
@@ -204,25 +201,25 @@ class Connector(nn.Module):
                 for weights in layer.parameters():
                     nn.init.zeros_(weights)
 
-    def forward(self, reference: Tensor, speech: Tensor, expression: Tensor) -> Connected:
-        """Difference and tokens of a batch of windows."""
-        out = self.bend(reference, speech, expression)
+    def forward(self, reference: Tensor, speech: Tensor, expression: Tensor) -> ConnectorOutput:
+        """Predict the difference and tokens of a batch of windows."""
+        out = self.published(reference, speech, expression)
         if not self.spec.direct:
             return out
-        return out._replace(delta=out.delta + self.line(speech, expression))
+        return out._replace(delta=out.delta + self.direct_path(speech, expression))
 
-    def line(self, speech: Tensor, expression: Tensor) -> Tensor:
-        """The direct path alone, ``(B, T, D)``."""
+    def direct_path(self, speech: Tensor, expression: Tensor) -> Tensor:
+        """Return the output of the linear path alone, ``(B, T, D)``."""
         out: Tensor = self.direct_speech(speech) + self.direct_expression(expression)
         return out
 
-    def bend(self, reference: Tensor, speech: Tensor, expression: Tensor) -> Connected:
-        """The published network: all there is without the direct path."""
+    def published(self, reference: Tensor, speech: Tensor, expression: Tensor) -> ConnectorOutput:
+        """Run the published network, without the linear path."""
         before = self._tokens(self.ref_encoder, reference)
         now = self._tokens(self.exp_encoder, expression)
         voice = self.speaker_encoder(speech)
         fused = self.fusion_transformer_encoder(before, voice, now)
-        return Connected(self.projector(fused), before, voice, now)
+        return ConnectorOutput(self.projector(fused), before, voice, now)
 
     def _tokens(self, encoder: nn.Module, code: Tensor) -> Tensor:
         batch, length, size = code.shape

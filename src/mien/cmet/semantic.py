@@ -1,16 +1,16 @@
-"""The emotion semantic vector: how a voice differs from a neutral one (section 3.1 of the paper).
+"""Emotion semantic vectors, and their transfer to expressions along a clip (sections 3.1, 3.2).
 
-The paper's vector is the difference of two speech embeddings. Ours has the listener's embedding
-difference and, beside it, the difference in valence, arousal and dominance. The embedding alone
-separates the emotions it was trained on but says little about how they relate; those three numbers
-do, and carry what lets a connector place an emotion whose face it never saw (see docs/cmet.md).
+The paper's vector is the difference between two speech embeddings. mien adds the difference in
+valence, arousal and dominance: the embedding separates the emotions it was trained on but says
+little about how they relate, which is what a connector needs to place an emotion whose face was
+not in its training data (see docs/cmet.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,26 @@ from mien.speech.listener import Listener, affect_of
 Vector = npt.NDArray[np.float32]
 """``float32 (E + 3,)``."""
 
+Codes = npt.NDArray[np.floating[Any]]
+"""Expression codes or differences, ``(T, D)``."""
+
+Connect = Callable[[Codes, Codes, Codes], Codes]
+"""``(reference (5, D), speech (S,), expression (5, D)) -> difference (5, D)``."""
+
+WINDOW: Final = 5
+"""Frames that a connector processes at once."""
+
 EMBEDDING_GAIN: Final = 1.2
 AFFECT_GAIN: Final = 12.0
-"""Affect weighs more: it is what carries over to emotions whose faces were never seen."""
+"""Weights in the vector; affect dominates because it generalises to unseen emotions."""
 
 _TEMPERATURE: Final = 1.5
-"""Softens the listener's certainty: the mean of several likely emotions is the better guess."""
+"""Softens the listener's probabilities, so that affect averages over several likely emotions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How somebody sounds, averaged over recordings.
+    """The sound of a voice, averaged over recordings.
 
     Attributes:
         embedding: mean of unit embeddings, ``float32 (E,)``.
@@ -53,10 +62,35 @@ def voice_of(
 
 
 def semantic_vector(emotional: Voice, neutral: Voice) -> Vector:
-    """What has to be added to a neutral voice, ``float32 (E + 3,)``."""
+    """Compute the weighted difference from a neutral voice, ``float32 (E + 3,)``."""
     return np.concatenate(
         [
             EMBEDDING_GAIN * (emotional.embedding - neutral.embedding),
             AFFECT_GAIN * (emotional.affect - neutral.affect),
         ]
     ).astype(np.float32)
+
+
+def transfer(connect: Connect, vector: Codes, expression: Codes) -> Codes:
+    """Predict expression differences along a clip.
+
+    Windows of five frames follow each other; the difference of one is the reference of the next
+    (zeros before the first), as published. Unlike in the published code no frame is dropped or
+    mirrored: the last window is padded by repeating the last frame, and the result is cut.
+
+    Args:
+        connect: the connector.
+        vector: emotion semantic vector ``(S,)``.
+        expression: codes ``(T, D)``, T >= 1.
+
+    Returns:
+        ``(T, D)``.
+    """
+    length = len(expression)
+    padded = np.concatenate([expression, np.repeat(expression[-1:], -length % WINDOW, axis=0)])
+    reference = np.zeros_like(padded[:WINDOW])
+    parts = []
+    for start in range(0, len(padded), WINDOW):
+        reference = connect(reference, vector, padded[start : start + WINDOW])
+        parts.append(reference)
+    return np.concatenate(parts)[:length]

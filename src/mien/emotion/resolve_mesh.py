@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.cmet.mesh import Expresser
+from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import Voice, semantic_vector, voice_of
 from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, presets
 from mien.emotion.references import (
@@ -164,8 +164,8 @@ class MeshResolver:
         return Listener()
 
     @cached_property
-    def _expresser(self) -> Expresser:
-        return Expresser()
+    def _expresser(self) -> MeshConnector:
+        return MeshConnector()
 
     def _track(self, reference: Reference) -> ExpressionTrack:
         if reference not in self._tracks:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.cmet.transfer import WINDOW, Connect
+from mien.cmet.semantic import WINDOW, Connect
 from mien.emotion.resolve_edtalk import SemanticTarget
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.cmet.transfer import Codes, Connect
+from mien.cmet.semantic import Codes, Connect
 from mien.emotion.request import Request
 from mien.emotion.resolve_edtalk import EDTalkResolver
 from mien.emotion.resolve_svd import Embed, Prior, SvdResolver

@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.cmet.connector import WINDOW
-from mien.cmet.semantic import Voice, semantic_vector
+from mien.cmet.semantic import WINDOW, Voice, semantic_vector
 from mien.datasets.manifest import Utterance
 from mien.errors import InputError
 from mien.face.readers import CODE_UNITS_PER_INTENSITY, OPENFACE_COLUMNS, OPENFACE_UNITS

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.cmet.connector import WINDOW, Connector, ConnectorSpec
+from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.losses import LossWeights
+from mien.cmet.semantic import WINDOW
 from mien.datasets.edtalk_features import Array, Recording, read_features
 from mien.datasets.mead import EMOTIONS, NEUTRAL, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.errors import InputError

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien.cmet.connector import WINDOW, Connector, ConnectorSpec
-from mien.cmet.semantic import Voice, semantic_vector
-from mien.cmet.sharpen import clarify
+from mien.cmet.connector import Connector, ConnectorSpec
+from mien.cmet.mesh import sharpen
+from mien.cmet.semantic import WINDOW, Voice, semantic_vector
 from mien.emotion.expression_track import PRESETS
 from mien.face.facs import RECIPES, expression
 from mien.face.readers import OPENFACE_UNITS
@@ -113,7 +113,7 @@ def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
         )
     names, vectors, affect = preset_vectors(pairs, neutral_voice)
     codes = [(predict(v, neutral_face) - common) @ decoder for v in vectors]
-    heard = np.stack([clarify(code.astype(np.float32)) for code in codes])
+    heard = np.stack([sharpen(code.astype(np.float32)) for code in codes])
     faces = heard.copy()
     for face, name in zip(faces, names, strict=True):
         if name in _ESTIMATES:

@@ -151,11 +151,11 @@ class _Run:
         if config.direct:
             # The line is a start from neutral; backwards the pair's residual is the opposite one.
             with torch.no_grad():
-                line = self.net.line(batch["speech"], batch["first"])
+                line = self.net.direct_path(batch["speech"], batch["first"])
             batch["target"] = batch["target"] - line
             batch["reference"] = torch.where(batch["reference"] == 0, 0, batch["reference"] - line)
         losses = both_ways(
-            self.net.bend,
+            self.net.published,
             **batch,
             weights=config.loss,
             published_pairing=config.published_pairing,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from mien.cmet.connector import Connector
-from mien.cmet.transfer import Codes, transfer
+from mien.cmet.semantic import Codes, transfer
 from mien.training.connector.data import Array, Pairs
 
 SETTLE: Final = 10
@@ -58,7 +58,7 @@ def cases(pairs: Pairs, clips: int = 1, *, train: bool = False) -> list[Case]:
 
 
 def connect_with(net: Connector) -> Callable[[Codes, Codes, Codes], Codes]:
-    """A connector as :func:`mien.cmet.transfer.transfer` wants it."""
+    """A connector as :func:`mien.cmet.semantic.transfer` wants it."""
 
     @torch.no_grad()
     def connect(reference: Codes, vector: Codes, code: Codes) -> Codes:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mien.cmet.connector import Connected
+from mien.cmet.connector import ConnectorOutput
 from mien.cmet.losses import LossWeights, contrastive, directional, focal
 
 
@@ -22,7 +22,7 @@ class Losses(NamedTuple):
 
 
 def both_ways(
-    connector: Callable[[Tensor, Tensor, Tensor], Connected],
+    connector: Callable[[Tensor, Tensor, Tensor], ConnectorOutput],
     *,
     reference: Tensor,
     speech: Tensor,
