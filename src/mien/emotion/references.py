@@ -115,6 +115,15 @@ def reference_to(paths: Sequence[Path], neutral: Sequence[Path] = ()) -> Referen
     return FaceReference(silent[0])
 
 
+def use_voice(references: Iterable[Reference], voice: Path) -> bool:
+    """Whether references need a clip's own voice, as ``auto`` or as one of their files."""
+    return any(
+        isinstance(reference, OwnVoice)
+        or (isinstance(reference, VoiceReference) and voice in reference.files)
+        for reference in references
+    )
+
+
 def check_references(references: Iterable[Reference], own_voice: VoiceAnalysis | None) -> None:
     """Check that all files of references are there, without decoding them.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion.references import FaceReference, OwnVoice, VoiceReference, check_references
+from mien.emotion.references import FaceReference, VoiceReference, check_references, use_voice
 from mien.emotion.request import (
     Emotion,
     Request,
@@ -104,9 +104,8 @@ class EDTalkResolver:
         self._faces: dict[Path, Vector] = {}
         self._moments: dict[int, Vector] = {}
         names = {name for emotion in emotions_of(request) for name, _ in emotion.labels}
-        files = {path for reference in references_of(request) for path in reference.files}
-        follows = any(isinstance(reference, OwnVoice) for reference in references_of(request))
-        if follows or (_NEUTRAL in names and _NEUTRAL not in labels) or own_voice.path in files:
+        from_neutral = _NEUTRAL in names and _NEUTRAL not in labels
+        if from_neutral or use_voice(references_of(request), own_voice.path):
             own_voice.require("samples")
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,7 @@ from mien.emotion.references import (
     Reference,
     VoiceReference,
     check_references,
+    use_voice,
 )
 from mien.emotion.request import (
     Emotion,
@@ -33,8 +34,7 @@ from mien.emotion.request import (
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.facs import INDEX, RECIPES, Expression, expression
 from mien.media.still import is_still, read_still
-from mien.speech.analysis import VoiceAnalysis
-from mien.speech.listener import Listener, VoiceEmotion
+from mien.speech.analysis import VoiceAnalysis, VoiceEmotions
 
 _SMOOTH_SECONDS: Final = 1.0
 """Spread of the weights with which moments of a voice are averaged: emotions change slowly."""
@@ -88,8 +88,7 @@ class MeshResolver:
     ) -> None:
         self._request, self._own_voice = request, own_voice
         self._tracks: dict[Reference, ExpressionTrack] = {}
-        self._voices: dict[Path, VoiceEmotion] = {}
-        self._warnings: tuple[str, ...] = ()
+        self._voices = VoiceEmotions(own_voice)
         self._gain: GainCurve | None = None
         self._scaled_by: VoiceAnalysis | None = None
         if own_voice is None:
@@ -97,7 +96,7 @@ class MeshResolver:
         if scale_all or (_is_derived(request) and own_voice.has_sound):
             self._scaled_by = own_voice
             own_voice.require("prosody")
-        if own_voice.path in _voice_files(request, own_voice.path):
+        if use_voice(references_of(request), own_voice.path):
             own_voice.require("emotion")
 
     def check(self) -> None:
@@ -114,7 +113,7 @@ class MeshResolver:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Reasons why voices that were resolved are uncertain."""
-        return self._warnings
+        return self._voices.warnings
 
     def at(self, time: float) -> EmotionTarget:
         """Return what is wanted at ``time`` seconds; continuous in time."""
@@ -160,11 +159,7 @@ class MeshResolver:
         return EmotionTarget(shown, min(1.0, emotion.intensity * (presence + referred)))
 
     @cached_property
-    def _listener(self) -> Listener:
-        return Listener()
-
-    @cached_property
-    def _expresser(self) -> MeshConnector:
+    def _connector(self) -> MeshConnector:
         return MeshConnector()
 
     def _track(self, reference: Reference) -> ExpressionTrack:
@@ -183,13 +178,13 @@ class MeshResolver:
         voice = self._mean_voice(reference.paths)
         if voice is None:
             return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
-        return ExpressionTrack.steady(self._expresser.expression(semantic_vector(voice, neutral)))
+        return ExpressionTrack.steady(self._connector.expression(semantic_vector(voice, neutral)))
 
     def _own_voice_track(self, reference: OwnVoice) -> ExpressionTrack:
         if self._own_voice is None:
             raise InputError("auto follows a clip's own voice; here there is no clip.")
-        neutral, voice = self._neutral(reference.neutral), self._own_voice.emotion
-        self._warnings += voice.warnings
+        neutral = self._neutral(reference.neutral)
+        voice = self._voices.of(self._own_voice.path)
         spoken = [
             (moment.time, moment.embedding)
             for moment in voice.curve
@@ -202,8 +197,8 @@ class MeshResolver:
         times = np.arange(0.0, end, _STEP_SECONDS)
         faces = np.stack(
             [
-                self._expresser.expression(
-                    semantic_vector(voice_of(self._listener, one[None]), neutral)
+                self._connector.expression(
+                    semantic_vector(voice_of(self._voices.listener, one[None]), neutral)
                 )
                 for one in _smooth(at, embeddings, at)
             ]
@@ -214,7 +209,7 @@ class MeshResolver:
 
     def _neutral(self, files: Sequence[Path]) -> Voice:
         if not files:
-            return self._expresser.neutral_voice
+            return self._connector.neutral_voice
         voice = self._mean_voice(files)
         if voice is None:
             raise InputError(f"Nobody speaks in {files[0]}; leave --neutral out to do without.")
@@ -222,21 +217,9 @@ class MeshResolver:
 
     def _mean_voice(self, files: Sequence[Path]) -> Voice | None:
         """The mean of voices; None where nobody speaks in any of them."""
-        voices = [self._analyse(path) for path in files]
+        voices = [self._voices.of(path) for path in files]
         spoken = [voice.embedding for voice in voices if voice.has_speech]
-        return voice_of(self._listener, np.stack(spoken)) if spoken else None
-
-    def _analyse(self, path: Path) -> VoiceEmotion:
-        if path not in self._voices:
-            own = self._own_voice
-            voice = (
-                own.emotion
-                if own is not None and own.path == path
-                else self._listener.analyse(path)
-            )
-            self._warnings += tuple(f"{path}: {warning}" for warning in voice.warnings)
-            self._voices[path] = voice
-        return self._voices[path]
+        return voice_of(self._voices.listener, np.stack(spoken)) if spoken else None
 
 
 def _is_derived(request: Request) -> bool:
@@ -245,15 +228,6 @@ def _is_derived(request: Request) -> bool:
         emotion.references or any(name in PRESETS for name, _ in emotion.labels)
         for emotion in emotions_of(request)
     )
-
-
-def _voice_files(request: Request, own_voice: Path) -> Iterator[Path]:
-    """Files whose voice a request refers to."""
-    for reference in references_of(request):
-        if isinstance(reference, OwnVoice):
-            yield own_voice
-        if not isinstance(reference, FaceReference):
-            yield from reference.files
 
 
 def _smooth(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion.references import FaceReference, OwnVoice, Reference, check_references
+from mien.emotion.references import FaceReference, OwnVoice, Reference, check_references, use_voice
 from mien.emotion.request import (
     Emotion,
     Request,
@@ -22,8 +21,8 @@ from mien.emotion.request import (
 )
 from mien.errors import InputError
 from mien.media.audio import Samples
-from mien.speech.analysis import VoiceAnalysis
-from mien.speech.listener import VOICE_EMOTIONS, Listener, VoiceEmotion
+from mien.speech.analysis import VoiceAnalysis, VoiceEmotions
+from mien.speech.listener import VOICE_EMOTIONS
 from mien.utils.numeric import interpolate_rows
 
 Prior = npt.NDArray[np.float32]
@@ -59,17 +58,15 @@ class SvdResolver:
         self._request, self._own_voice = request, own_voice
         self._priors, self._embed = priors, embed
         self._offsets: dict[Path, Prior] = {}
-        self._voices: dict[Path, VoiceEmotion] = {}
+        self._voices = VoiceEmotions(own_voice)
         self._curves: tuple[npt.NDArray[np.float64], Prior] | None = None
-        self._warnings: tuple[str, ...] = ()
-        files = {path for r in references_of(request) for path in r.files}
-        if own_voice.path in files or any(isinstance(r, OwnVoice) for r in references_of(request)):
+        if use_voice(references_of(request), own_voice.path):
             own_voice.require("emotion" if embed is None else "samples")
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Reasons why voices that were resolved are uncertain."""
-        return self._warnings
+        return self._voices.warnings
 
     def check(self) -> None:
         """Check the request, then resolve everything it refers to, before any work.
@@ -136,12 +133,12 @@ class SvdResolver:
         if self._embed is not None:
             offsets = [self._embedded(path, self._embed) for path in paths]
             return np.mean(offsets, 0).astype(np.float32)
-        return self._mixed(np.mean([self._analyse(path).emotion for path in paths], 0))
+        return self._mixed(np.mean([self._voices.of(path).emotion for path in paths], 0))
 
     def _own_voice_at(self, time: float) -> Prior:
         """Offset of the speech's own voice, interpolated linearly between its seconds."""
         if self._curves is None:
-            voice = self._analyse(self._own_voice.path)
+            voice = self._voices.of(self._own_voice.path)
             spoken = [moment for moment in voice.curve if moment.embedding is not None]
             offsets = [self._mixed(moment.emotion) for moment in spoken]
             if not spoken:  # silence is neutral
@@ -156,19 +153,6 @@ class SvdResolver:
             if name in self._priors:
                 out += np.float32(share) * self._offset(name)
         return out
-
-    @cached_property
-    def _listener(self) -> Listener:
-        return Listener()
-
-    def _analyse(self, path: Path) -> VoiceEmotion:
-        if path not in self._voices:
-            own = path == self._own_voice.path
-            voice = self._own_voice.emotion if own else self._listener.analyse(path)
-            prefix = "" if own else f"{path}: "
-            self._warnings += tuple(prefix + warning for warning in voice.warnings)
-            self._voices[path] = voice
-        return self._voices[path]
 
     def _embedded(self, path: Path, embed: Embed) -> Prior:
         if path not in self._offsets:

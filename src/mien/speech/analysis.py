@@ -169,6 +169,33 @@ def _computed(part: _T | None) -> _T:
     return part
 
 
+class VoiceEmotions:
+    """Emotions of voices by file, each analysed once.
+
+    Attributes:
+        warnings: reasons why those analysed so far are uncertain.
+    """
+
+    def __init__(self, own_voice: VoiceAnalysis | None = None) -> None:
+        self.warnings: tuple[str, ...] = ()
+        self._own_voice = own_voice
+        self._known: dict[Path, VoiceEmotion] = {}
+
+    @cached_property
+    def listener(self) -> Listener:
+        """The bundled listener."""
+        return Listener()
+
+    def of(self, path: Path) -> VoiceEmotion:
+        """Return the emotion of a file's voice."""
+        if path not in self._known:
+            own = self._own_voice if self._own_voice and self._own_voice.path == path else None
+            voice = self.listener.analyse(path) if own is None else own.emotion
+            self.warnings += tuple(f"{path}: {warning}" for warning in voice.warnings)
+            self._known[path] = voice
+        return self._known[path]
+
+
 class _ProsodyStream:
     def __init__(self) -> None:
         self._level: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32)]
