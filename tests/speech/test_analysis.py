@@ -24,7 +24,7 @@ def voice(tmp_path: Path) -> Path:
     return write_sound(tmp_path / "voice.wav", sound)
 
 
-@pytest.mark.parametrize("memory", [1 << 26, 1])
+@pytest.mark.parametrize("memory", [1 << 24, 1])
 def test_one_pass_gives_the_results_of_the_parts(
     memory: int, voice: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

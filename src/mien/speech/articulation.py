@@ -67,8 +67,8 @@ _STRESS_SECONDS: Final = (0.15, 1.5)
 """Spread of a syllable, and of the phrase whose level it is compared with."""
 
 _STRESS_RANGE: Final = 0.35
-_MEMORY: Final = 1 << 26
-"""Bytes of features that stay in memory (half an hour); longer voices go to a temporary file."""
+_MEMORY: Final = 1 << 24
+"""Bytes of features that stay in memory (eight minutes); longer voices go to a temporary file."""
 
 
 class Rows(Protocol):
@@ -79,7 +79,7 @@ class Rows(Protocol):
 
 
 class RowStore:
-    """Features of a voice of any length, kept in a temporary file beyond half an hour.
+    """Features of a voice of any length, kept in a temporary file beyond eight minutes.
 
     The articulator needs the loudest and quietest parts of the whole voice before its first code.
     """
