@@ -12,10 +12,8 @@ import pytest
 
 from mien.api import talk
 from mien.dicetalk.prior_sampling import PriorSampler, emotion_gaussians
-from mien.engines.mesh.idle_motion import Idle
-from mien.engines.mesh.portrait import Portrait
-from mien.engines.mesh.speaking import speech_fields, speech_motion
-from mien.engines.mesh.turning import Turn
+from mien.engines.mesh.idle_motion import IdleMotion
+from mien.engines.mesh.portrait import Portrait, Turn, speech_fields, speech_motion
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES
 from mien.face.follow import Face
@@ -188,18 +186,18 @@ def test_a_turn_goes_where_it_says() -> None:
 
 
 def test_idling_is_a_function_of_seed_and_time() -> None:
-    one, two, other = Idle(3), Idle(3), Idle(4)
+    one, two, other = IdleMotion(3), IdleMotion(3), IdleMotion(4)
     times = np.arange(0, 30, 0.04)
     a, b, c = ([idle.at(t) for t in times] for idle in (one, two, other))
     assert a == b
     assert a != c
-    sparse = Idle(3)
+    sparse = IdleMotion(3)
     assert [sparse.at(t) for t in times[::7]] == a[::7]
 
 
 def test_people_blink_and_hardly_turn() -> None:
-    moments = [Idle(1).at(0.0)]
-    idle = Idle(1)
+    moments = [IdleMotion(1).at(0.0)]
+    idle = IdleMotion(1)
     moments = [idle.at(t) for t in np.arange(0, 120, 0.02)]
     blink = np.array([m.blink for m in moments])
     begun = ((blink[1:] > 0) & (blink[:-1] == 0)).sum()
@@ -211,7 +209,7 @@ def test_people_blink_and_hardly_turn() -> None:
     assert np.abs(np.diff(turns, axis=0)).max() < 0.01, "nothing jerks"
     assert np.abs([m.gaze for m in moments]).max() < 0.1
     assert moments[0].yaw == 0, "a clip begins as the picture is"
-    asleep = Idle(1, 0.0)
+    asleep = IdleMotion(1, 0.0)
     assert all(asleep.at(t).blink == asleep.at(t).yaw == 0 for t in range(20))
 
 

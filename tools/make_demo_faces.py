@@ -16,8 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.engines.mesh.layout import extend, layout
-from mien.engines.mesh.warp import Region, motion_field, warp
+from mien.engines.mesh.warp import Region, extend, motion_field, warp
 from mien.face.pose import head_pose
 from mien.face.topology import OVAL, canonical_face
 from mien.face.tracker import FaceTracker
@@ -120,7 +119,7 @@ def onto(image: np.ndarray, points: np.ndarray, target: np.ndarray) -> np.ndarra
     region = Region(0, 0, SIZE, SIZE, 1.0)
     depth = np.full(len(vertices), float(target[:, 2].mean()))
     depth[:478] = target[:, 2]
-    return warp(image, motion_field(layout(), vertices, moves, depth, region), region)
+    return warp(image, motion_field(vertices, moves, depth, region), region)
 
 
 def face_mask(points: np.ndarray, grow: float, blur: float) -> np.ndarray:

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
-from mien.engines.mesh.baseline import Baseline, removal
-from mien.engines.mesh.layout import extend, layout
-from mien.engines.mesh.warp import Region, motion_field, warp
+from mien.engines.mesh.engine import NeutralEstimate, removal
+from mien.engines.mesh.warp import Region, extend, motion_field, warp, warp_mesh
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
@@ -126,7 +125,7 @@ def test_the_field_of_a_shift_is_that_shift(landmarks: np.ndarray) -> None:
     points, moves = extend(landmarks.astype(float), np.zeros((478, 2)))
     moves[:] = (3.0, -2.0)
     region = Region(0, 0, 256, 256, 1.0)
-    field = motion_field(layout(), points, moves, np.zeros(len(points)), region)
+    field = motion_field(points, moves, np.zeros(len(points)), region)
     inside = field[90:150, 100:150]
     assert np.allclose(inside, (-3, 2), atol=1e-3)
 
@@ -145,7 +144,7 @@ def test_teeth_keep_their_place_under_a_wider_mouth() -> None:
         for row in rows:
             motion[list(row), 0] = np.linspace(-8, 8, 11)
     _, moves = extend(points, motion)
-    at = layout().mouth_middles
+    at = warp_mesh().mouth_middles
     assert np.abs(moves[at + 3 : at + 6]).max() < 0.8
     assert np.abs(moves[at, 0]) > 2
 
@@ -252,7 +251,7 @@ def test_a_smile_is_taken_away_and_shape_is_not() -> None:
 
 
 def test_baseline_is_the_median_and_bounded(picture: np.ndarray, landmarks: np.ndarray) -> None:
-    baseline = Baseline(capacity=5)
+    baseline = NeutralEstimate(capacity=5)
     assert not baseline.expression.any()
     motion = MeshEngine().encode(picture, Face(1, landmarks))
     for _ in range(20):

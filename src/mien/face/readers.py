@@ -46,8 +46,8 @@ def read_expression(head: npt.NDArray[np.float64]) -> Expression:
 
     The map was fitted to labelled faces and follows differences between expressions, but part of a
     person's own shape leaks into it: compare readings of one person (see
-    :mod:`mien.engines.mesh.baseline`), not of several. Units that landmarks do not show (6, 9, 25)
-    read 0.
+    :func:`mien.engines.mesh.engine.removal`), not of several. Units that landmarks do not show (6,
+    9, 25) read 0.
 
     Args:
         head: landmarks ``(478, 3)`` in the head frame, eye distances.

@@ -9,7 +9,7 @@ import numpy as np
 
 from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
 from mien.engines.mesh import MeshEngine, MeshSettings
-from mien.engines.mesh.baseline import removal
+from mien.engines.mesh.engine import removal
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.topology import Landmarks

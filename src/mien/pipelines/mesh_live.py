@@ -12,7 +12,7 @@ import numpy as np
 from mien.emotion.request import Request, build_request
 from mien.emotion.resolve_mesh import MeshResolver
 from mien.engines.mesh import MeshEngine
-from mien.engines.mesh.baseline import Baseline
+from mien.engines.mesh.engine import NeutralEstimate
 from mien.errors import InputError
 from mien.face.facs import Expression
 from mien.face.follow import FaceFollower
@@ -57,7 +57,7 @@ class Editor:
         self._tracker = FaceTracker()
         self._follower = FaceFollower(self._tracker)
         self._selector = FaceSelector(choice)
-        self._baselines: dict[int, Baseline] = {}
+        self._baselines: dict[int, NeutralEstimate] = {}
         self._shown: dict[int, Expression] = {}
         self._step = 1 / Fraction(rate).limit_denominator(100_000)
         self._time: Fraction | None = None
@@ -99,7 +99,7 @@ class Editor:
         self._time = now
         elapsed = float(now - last) if last is not None else 0.0
         for face in self._selector.pick(self._follower.update(image, now)):
-            baseline = self._baselines.setdefault(face.id, Baseline())
+            baseline = self._baselines.setdefault(face.id, NeutralEstimate())
             baseline.observe(self._engine.encode(image, face))
             wanted = expression_change(self._resolver.at(float(now)), baseline.expression)
             shown = self._shown.get(face.id, wanted)

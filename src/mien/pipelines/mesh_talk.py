@@ -17,9 +17,8 @@ import numpy as np
 from mien.dicetalk.prior_sampling import PriorSampler
 from mien.emotion.resolve_mesh import MeshResolver
 from mien.engines.mesh import MeshEngine, MeshSettings
-from mien.engines.mesh.idle_motion import Idle, Moment
-from mien.engines.mesh.portrait import Portrait
-from mien.engines.mesh.turning import Turn
+from mien.engines.mesh.idle_motion import HeadState, IdleMotion
+from mien.engines.mesh.portrait import Portrait, Turn
 from mien.errors import InputError
 from mien.face.facs import Expression
 from mien.face.follow import Face
@@ -145,7 +144,7 @@ class _Speakers:
         neutral = NeutralExpressions(MeshEngine(MeshSettings(still=True)))
         self._neutral = [neutral.of(face) for face in faces]
         seeds = [settings.seed * 1000 + i for i, _ in enumerate(faces)]
-        self._idle = [Idle(seed, settings.liveliness) for seed in seeds]
+        self._idle = [IdleMotion(seed, settings.liveliness) for seed in seeds]
         self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
         self._codes, self._stress = voice.articulation.codes, voice.articulation.stress
 
@@ -165,7 +164,7 @@ class _Speakers:
                 for future in pending:
                     future.cancel()
 
-    def _state_at(self, time: float) -> tuple[list[Moment], list[Expression]]:
+    def _state_at(self, time: float) -> tuple[list[HeadState], list[Expression]]:
         """Return what every head and face does; called in the order of time, in one thread."""
         at = min(int(time * FEATURES_PER_SECOND), len(self._stress) - 1)
         stress = float(self._stress[at]) if at >= 0 else 0.0
@@ -177,7 +176,7 @@ class _Speakers:
         return [idle.at(time, stress) for idle in self._idle], changes
 
     def _draw(
-        self, index: int, time: Fraction, heads: list[Moment], changes: list[Expression]
+        self, index: int, time: Fraction, heads: list[HeadState], changes: list[Expression]
     ) -> Frame:
         code = code_at(self._codes, [float(time)])[0]
         image = self._image

@@ -1,4 +1,4 @@
-"""Eyes under moving lids: the eyeball keeps its place, its hidden parts are completed."""
+"""Draw the eyes under moving lids: the eyeball stays in place, its hidden parts are filled in."""
 
 from __future__ import annotations
 
@@ -10,47 +10,46 @@ import numpy.typing as npt
 
 from mien.face.topology import EYES, Eye
 from mien.media.frame import RGBImage
+from mien.utils.numeric import smoothstep
 
 Points = npt.NDArray[np.float64]
 
 _MARGIN: Final = 0.10
-"""Free border around the eye's box, eye distances."""
+"""Border around the box of the eye, eye distances."""
 
-_LEAST_LID: Final = 0.25
-_LEAST_GLANCE: Final = 0.05
-"""Pixels of motion under which an eye is left alone."""
+_MIN_LID_MOTION: Final = 0.25
+_MIN_GAZE: Final = 0.05
+"""Pixels of motion of lids and irises below which an eye is not drawn."""
 
 _IRIS_REACH: Final = 1.9
-"""Radii of the iris within which the eye goes along with a glance."""
+"""Distance, iris radii, within which the eyeball moves with the iris."""
 
 _SHUT: Final = (0.008, 0.03)
-"""Height of the opening, eye distances, over which the eyeball comes to be seen."""
+"""Heights of the opening, eye distances, between which the eyeball fades in."""
 
 _LASHES: Final = 0.04
 """Thickness of closed lashes, eye distances."""
 
 _LASH_TONE: Final = 0.4
-"""Their brightness by the skin's."""
+"""Brightness of lashes relative to the skin."""
 
 _LASH_BAND: Final = 0.045
-"""Height under the old lid line that its lashes and shadow reach, eye distances."""
+"""How far lashes and shadow reach below the original lid line, eye distances."""
 
 
 def _opening(points: Points, eye: Eye) -> Points:
-    """Outline ``(16, 2)`` of the eye opening."""
-    order = [eye.corners[0], *eye.upper_lid, eye.corners[1], *reversed(eye.lower_lid)]
-    out: Points = points[order]
-    return out
+    """Return the outline ``(16, 2)`` of the eye opening."""
+    return points[[eye.corners[0], *eye.upper_lid, eye.corners[1], *reversed(eye.lower_lid)]]
 
 
 def _opening_height(outline: Points) -> float:
-    """Largest height of an eye opening ``(16, 2)``, pixels."""
+    """Return the largest height of an eye opening ``(16, 2)``, pixels."""
     upper, lower = outline[1:8, 1], outline[15:8:-1, 1]
     return float((lower - upper).max())
 
 
 def _lid_line(lid: Points, columns: npt.NDArray[np.int_]) -> npt.NDArray[np.float32]:
-    """Height ``(1, W)`` of a lid, corners included, over picture columns."""
+    """Return the y coordinate ``(1, W)`` of a lid, corners included, at the image columns."""
     order = np.argsort(lid[:, 0])
     return np.interp(columns, lid[order, 0], lid[order, 1]).astype(np.float32)[None]
 
@@ -58,7 +57,7 @@ def _lid_line(lid: Points, columns: npt.NDArray[np.int_]) -> npt.NDArray[np.floa
 def _soft_mask(
     outline: Points, origin: tuple[int, int], shape: tuple[int, int], blur: float
 ) -> npt.NDArray[np.float32]:
-    """Filled polygon, 0..1, edges softened by ``blur`` pixels."""
+    """Return a filled polygon, 0..1, with edges blurred by ``blur`` pixels."""
     mask = np.zeros(shape, np.float32)
     cv2.fillPoly(mask, [np.round((outline - origin) * 16).astype(np.int32)], 1.0, cv2.LINE_AA, 4)
     return cv2.GaussianBlur(mask, (0, 0), blur) if blur > 0.3 else mask
@@ -70,50 +69,50 @@ def draw_eyes(
     landmarks: Points,
     motion: Points,
     scale: float,
-    look: tuple[float, float] = (0.0, 0.0),
+    gaze: tuple[float, float] = (0.0, 0.0),
 ) -> None:
-    """Put the unmoved eyeballs into ``warped``, in place.
+    """Draw the unmoved eyeballs into ``warped``, in place.
 
-    Inside the new eye opening the source's own pixels show, unmoved. What the old lid covered is
-    filled by the part of the eye that mirrors it across the middle of the iris, shaded like the
-    region under a lid.
+    The new eye opening shows the pixels of the source, unmoved. What the lid covered is filled in
+    from the visible iris and white, shaded like the region under a lid.
 
     Args:
-        warped: the picture being edited, ``uint8 (H, W, 3)``; written to.
-        source: the unedited picture.
+        warped: the image to draw on, ``uint8 (H, W, 3)``.
+        source: the unedited image.
         landmarks: ``(478, 2)`` pixels in ``source``.
         motion: ``(478, 2)`` pixels.
         scale: pixels per eye distance.
-        look: travel of the irises to the right and down, pixels.
+        gaze: displacement of the irises to the right and down, pixels.
     """
-    looking = max(map(abs, look)) >= _LEAST_GLANCE
+    moved = max(map(abs, gaze)) >= _MIN_GAZE
     for eye in EYES.values():
         lids = [*eye.upper_lid, *eye.lower_lid]
-        if np.abs(motion[lids]).max() < _LEAST_LID and not looking:
+        if np.abs(motion[lids]).max() < _MIN_LID_MOTION and not moved:
             continue
-        seen = _glanced(source, landmarks, eye, look) if looking else source
-        _draw_eye(warped, seen, landmarks, motion, scale, eye)
+        image = _with_gaze(source, landmarks, eye, gaze) if moved else source
+        _draw_eye(warped, image, landmarks, motion, scale, eye)
 
 
-def _glanced(source: RGBImage, landmarks: Points, eye: Eye, look: tuple[float, float]) -> RGBImage:
-    """The picture with one iris moved; the white at the corners of the eye stays."""
+def _with_gaze(
+    source: RGBImage, landmarks: Points, eye: Eye, gaze: tuple[float, float]
+) -> RGBImage:
+    """Return the image with one iris moved; the white at the corners of the eye stays."""
     iris = landmarks[list(eye.iris)]
     centre = iris[1:].mean(0)
     radius = float(np.linalg.norm(iris[1:] - centre, axis=1).mean())
-    reach = _IRIS_REACH * radius + max(map(abs, look))
+    reach = _IRIS_REACH * radius + max(map(abs, gaze))
     x0, y0 = np.maximum(np.floor(centre - reach).astype(int), 0)
     x1, y1 = np.minimum(np.ceil(centre + reach).astype(int), source.shape[1::-1])
     if x1 - x0 < 3 or y1 - y0 < 3:
         return source
     x, y = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
-    away = np.hypot(x - centre[0] - look[0], y - centre[1] - look[1]) / radius
-    share = np.clip((_IRIS_REACH - away) / (_IRIS_REACH - 1), 0, 1)
-    share = share * share * (3 - 2 * share)
+    away = np.hypot(x - centre[0] - gaze[0], y - centre[1] - gaze[1]) / radius
+    share = smoothstep(np.clip((_IRIS_REACH - away) / (_IRIS_REACH - 1), 0, 1))
     out = source.copy()
     out[y0:y1, x0:x1] = cv2.remap(
         source,
-        (x - share * look[0]).astype(np.float32),
-        (y - share * look[1]).astype(np.float32),
+        (x - share * gaze[0]).astype(np.float32),
+        (y - share * gaze[1]).astype(np.float32),
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -140,40 +139,35 @@ def _draw_eye(
     y = np.broadcast_to(np.arange(y0, y1, dtype=np.float32)[:, None], shape)
     columns = np.arange(x0, x1)
     upper, lower = _lid_line(old[:9], columns), _lid_line(old[[0, *range(15, 7, -1)]], columns)
-    # Lashes and their shadow hang over the edge of the eye: that band is completed as well.
+    # Lashes and their shadow overhang the edge of the eye: that band is filled in as well.
     band = min(_LASH_BAND * scale, 0.3 * float((lower - upper).max()))
     raised = float(np.maximum(-motion[list(eye.upper_lid), 1].min(), 0))
     if raised > 0.25 and float((lower - upper).max()) > 3:
-        ball = _complete(
+        ball = _filled_in(
             source, ball, x, y, landmarks[list(eye.iris)], upper + band, lower, band, raised / scale
         )
         under_lid = np.clip((y - _lid_line(new[:9], columns)) / max(1.6 * band, 1.0), 0, 1)
         ball *= (0.70 + 0.30 * under_lid)[..., None] ** min(1.0, raised / (0.02 * scale))
-    # A closed eye shows none of its ball, not even a bright line.
+    # A closed eye shows nothing of the eyeball, not even a bright line.
     shown = float(np.clip((_opening_height(new) / scale - _SHUT[0]) / (_SHUT[1] - _SHUT[0]), 0, 1))
     mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None] * np.float32(shown)
-    patch = warped[y0:y1, x0:x1].astype(np.float32)
-    patch += (ball - patch) * mask
+    window = warped[y0:y1, x0:x1].astype(np.float32)
+    window += (ball - window) * mask
     if shown < 1:
-        _draw_lashes(patch, new, (x0, y0), scale, 1 - shown)
-    warped[y0:y1, x0:x1] = np.clip(patch + 0.5, 0, 255).astype(np.uint8)
+        _draw_lashes(window, new, (x0, y0), scale, 1 - shown)
+    warped[y0:y1, x0:x1] = np.clip(window + 0.5, 0, 255).astype(np.uint8)
 
 
 def _draw_lashes(
-    patch: npt.NDArray[np.float32],
+    window: npt.NDArray[np.float32],
     opening: Points,
     origin: tuple[int, int],
     scale: float,
     strength: float,
 ) -> None:
-    """Where lids meet there are lashes: a dark line over the slit, in place.
+    """Draw the lashes of a closed eye into ``window`` ``(h, w, 3)``, in place: a dark line.
 
-    Args:
-        patch: window of the picture, ``float32 (h, w, 3)``.
-        opening: outline of the closed eye ``(16, 2)``, pixels of the picture.
-        origin: of the window.
-        scale: pixels per eye distance.
-        strength: 0..1.
+    ``opening``: outline of the eye ``(16, 2)``, pixels of the image; ``origin``: of the window.
     """
     upper, lower = opening[:9], opening[[0, *range(15, 8, -1), 8]]
     # Widest in the middle, nothing at the corners.
@@ -182,12 +176,12 @@ def _draw_lashes(
     bottom = np.maximum(upper[:, 1], lower[:, 1]) + 0.35 * thick
     middle = (upper[:, 0] + lower[:, 0]) / 2
     outline = np.concatenate([np.stack([middle, top], 1), np.stack([middle, bottom], 1)[::-1]])
-    mask = _soft_mask(outline, origin, patch.shape[:2], max(0.5, 0.2 * _LASHES * scale))
-    skin = np.median(patch.reshape(-1, 3), 0)
-    patch += (skin * _LASH_TONE - patch) * (strength * np.minimum(1.5 * mask, 1))[..., None]
+    mask = _soft_mask(outline, origin, window.shape[:2], max(0.5, 0.2 * _LASHES * scale))
+    skin = np.median(window.reshape(-1, 3), 0)
+    window += (skin * _LASH_TONE - window) * (strength * np.minimum(1.5 * mask, 1))[..., None]
 
 
-def _complete(
+def _filled_in(
     source: RGBImage,
     ball: npt.NDArray[np.float32],
     x: npt.NDArray[np.float32],
@@ -198,21 +192,15 @@ def _complete(
     band: float,
     raised: float,
 ) -> npt.NDArray[np.float32]:
-    """Eyeball with the part above ``top`` made up.
+    """Return the eyeball with the part above ``top`` filled in.
 
-    Hidden iris is taken from visible iris at the same distance from the pupil's middle, hidden
-    white from a smooth run between the visible white of both sides.
+    Hidden iris is copied from visible iris at the same distance from the pupil, hidden white is
+    interpolated between the visible white of both sides.
 
-    Args:
-        source: the unedited picture.
-        ball: its window, ``float32 (h, w, 3)``.
-        x: picture columns of the window, ``(h, w)``.
-        y: picture rows of the window, ``(h, w)``.
-        iris: middle and four border points, ``(5, 2)``.
-        top: ``(1, w)`` height down from which the eye is seen.
-        bottom: ``(1, w)`` height down to which it is seen.
-        band: softness of the seam, pixels.
-        raised: how far the lid rises, eye distances.
+    ``ball``: window of the source, ``float32 (h, w, 3)``; ``x``, ``y``: its columns and rows in the
+    image, ``(h, w)``; ``iris``: centre and four border points, ``(5, 2)``; ``top``, ``bottom``:
+    y coordinates between which the eye is visible, ``(1, w)``; ``band``: width of the transition,
+    pixels; ``raised``: how far the lid rises, eye distances.
     """
     center = iris[1:].mean(0)
     radius = float(np.linalg.norm(iris[1:] - center, axis=1).mean())
@@ -235,14 +223,14 @@ def _complete(
 def _white(
     source: RGBImage, x: npt.NDArray[np.float32], center: Points, radius: float
 ) -> npt.NDArray[np.float32]:
-    """Colour of the white of the eye, from what is seen left and right of the iris."""
+    """Return the colour of the white of the eye, from samples left and right of the iris."""
     row = int(np.clip(round(float(center[1])), 1, source.shape[0] - 2))
     colors = []
     for side in (-1, 1):
         at = np.round(center[0] + side * radius * np.array([1.25, 1.4, 1.55])).astype(int)
         at = np.clip(at, 0, source.shape[1] - 1)
-        patch = source[row - 1 : row + 2][:, at].reshape(-1, 3).astype(np.float32)
-        colors.append(np.median(patch, 0))
+        samples = source[row - 1 : row + 2][:, at].reshape(-1, 3).astype(np.float32)
+        colors.append(np.median(samples, 0))
     t = np.clip((x - center[0]) / (2.5 * radius) + 0.5, 0, 1)[..., None]
     out: npt.NDArray[np.float32] = (colors[0] + (colors[1] - colors[0]) * t).astype(np.float32)
     return out

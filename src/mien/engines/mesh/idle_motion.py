@@ -1,7 +1,7 @@
-"""What a living face does by itself: blinks, glances, small turns of the head, breath.
+"""Idle motion: blinks, glances, small head turns and breathing.
 
-Everything is a function of time and of a seed, so that a clip of any length costs the same memory
-and the same seed gives the same clip.
+Everything is a function of time and a seed: memory does not grow with the clip, and the same seed
+gives the same clip.
 """
 
 from __future__ import annotations
@@ -13,45 +13,56 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mien.utils.numeric import smoothstep
+
 Array = npt.NDArray[np.float64]
 
 _WAVES: Final = 7
 _SLOWEST, _FASTEST = 0.07, 0.6
-"""Hz: band of the head's wandering."""
+"""Hz: frequency band of the head motion."""
 
-_TURN: Final = (0.045, 0.022, 0.020)
+_HEAD_MOTION: Final = (0.045, 0.022, 0.020)
 """Typical yaw, pitch and roll, radians."""
 
 _NOD: Final = 0.030
-"""Pitch, radians, with which a stressed syllable nods."""
+"""Pitch of the nod on a stressed syllable, radians."""
 
 _BREATH: Final = (0.24, 0.006)
-"""Breaths per second, and how far they lift the head, eye distances."""
+"""Breaths per second, and how far they raise the head, eye distances."""
 
 _BLINK_EVERY: Final = 3.6
-_SOONEST: Final = 0.9
-_DOWN, _SHUT, _UP = 0.08, 0.04, 0.16
-"""Seconds a blink takes to close, stays closed, takes to open."""
+_MIN_BLINK_GAP: Final = 0.9
+"""Mean and minimum seconds between blinks."""
+
+_CLOSING, _SHUT, _OPENING = 0.08, 0.04, 0.16
+"""Seconds that the lids of a blink close, stay closed and open."""
 
 _TWICE: Final = 0.12
-"""Share of blinks that come in pairs."""
+"""Probability that a blink is double."""
 
 _GLANCE_EVERY: Final = 1.9
+_MIN_GLANCE_GAP: Final = 0.4
+"""Mean and minimum seconds between glances."""
+
 _GLANCE: Final = (0.028, 0.012)
-"""Spread of glances sideways and up or down, eye distances of iris travel."""
+"""Standard deviation of the iris displacement across and down, eye distances."""
 
 _SACCADE: Final = 0.04
+"""Seconds that the irises take to move."""
+
+_EASE_IN: Final = 1.2
+"""Seconds over which head motion sets in: a clip begins with the portrait itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """What the head and eyes do at one time.
+class HeadState:
+    """State of head and eyes at one time.
 
     Attributes:
         yaw, pitch, roll: radians.
-        rise: eye distances, upwards.
+        rise: upward shift, eye distances.
         blink: 0 (open) .. 1 (closed).
-        gaze: travel of the iris to the picture's right and down, eye distances.
+        gaze: displacement of the irises to the right and down, eye distances.
     """
 
     yaw: float
@@ -63,12 +74,12 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Idle:
-    """A person's small motions.
+class IdleMotion:
+    """The idle motion of one person.
 
     Attributes:
-        seed: which.
-        liveliness: factor on all of them; 0 holds the head still and the eyes open.
+        seed: of the random motion.
+        liveliness: factor on all motion; 0 keeps the head still and the eyes open.
     """
 
     seed: int = 0
@@ -84,25 +95,24 @@ class Idle:
         size = (_SLOWEST / hertz) ** 0.6
         size /= np.sqrt((size**2).sum(1, keepdims=True) / 2)
         self._waves = np.stack([hertz, phase, size])
-        self._blinks = _Events([self.seed, 2], _BLINK_EVERY, _SOONEST)
-        self._glances = _Events([self.seed, 3], _GLANCE_EVERY, 0.4)
+        self._blinks = _Events([self.seed, 2], _BLINK_EVERY, _MIN_BLINK_GAP)
+        self._glances = _Events([self.seed, 3], _GLANCE_EVERY, _MIN_GLANCE_GAP)
 
-    def at(self, time: float, stress: float = 0.0) -> Moment:
-        """What happens at ``time`` seconds; times must not go back.
+    def at(self, time: float, stress: float = 0.0) -> HeadState:
+        """Compute the state at ``time``; times must not decrease.
 
         Args:
             time: seconds.
-            stress: how much louder than usual the voice is, 0..1: the head nods.
+            stress: loudness of the voice above its usual level, 0..1; the head nods with it.
         """
         hertz, phase, size = self._waves
-        # Begins at rest: a clip's first picture is the portrait's own.
-        begin = min(1.0, time / 1.2)
-        wander = (size * np.sin(2 * np.pi * hertz * time + phase)).sum(1) * np.array(_TURN)
-        yaw, pitch, roll = (begin * self.liveliness * wander).tolist()
+        ease = min(1.0, time / _EASE_IN)
+        wander = (size * np.sin(2 * np.pi * hertz * time + phase)).sum(1) * np.array(_HEAD_MOTION)
+        yaw, pitch, roll = (ease * self.liveliness * wander).tolist()
         rate, lift = _BREATH
         rise = self.liveliness * lift * float(np.sin(2 * np.pi * rate * time))
-        pitch += begin * self.liveliness * _NOD * stress
-        return Moment(yaw, pitch, roll, rise, self._blink(time), self._gaze(time))
+        pitch += ease * self.liveliness * _NOD * stress
+        return HeadState(yaw, pitch, roll, rise, self._blink(time), self._gaze(time))
 
     def _blink(self, time: float) -> float:
         if self.liveliness <= 0:
@@ -110,7 +120,7 @@ class Idle:
         last = self._blinks.last(time)
         closed = _lid(time - last.time)
         if last.chance < _TWICE:
-            closed = max(closed, _lid(time - last.time - _DOWN - _SHUT - _UP - 0.06))
+            closed = max(closed, _lid(time - last.time - _CLOSING - _SHUT - _OPENING - 0.06))
         return closed
 
     def _gaze(self, time: float) -> tuple[float, float]:
@@ -131,38 +141,38 @@ class _Event:
 
 
 class _Events:
-    """Moments at random, one after another, as they are asked for."""
+    """A random sequence of events, drawn on demand."""
 
-    def __init__(self, seed: list[int], every: float, soonest: float) -> None:
-        self._make = self._draw(np.random.default_rng(seed), every, soonest)
+    def __init__(self, seed: list[int], every: float, min_gap: float) -> None:
+        self._make = self._draw(np.random.default_rng(seed), every, min_gap)
         self.before = _Event(-1e9, 1.0, (0.0, 0.0))
         self._now, self._next = self.before, next(self._make)
 
     def last(self, time: float) -> _Event:
-        """The event that began last at or before ``time``."""
+        """Return the last event at or before ``time``."""
         while self._next.time <= time:
             self.before, self._now, self._next = self._now, self._next, next(self._make)
         return self._now
 
     @staticmethod
-    def _draw(rng: np.random.Generator, every: float, soonest: float) -> Iterator[_Event]:
+    def _draw(rng: np.random.Generator, every: float, min_gap: float) -> Iterator[_Event]:
         time = 0.0
         while True:
-            time += soonest + float(rng.gamma(2.0, (every - soonest) / 2))
+            time += min_gap + float(rng.gamma(2.0, (every - min_gap) / 2))
             x, y = np.clip(rng.normal(size=2), -2, 2).tolist()
-            # The eyes come back to the camera every other time.
+            # Half of the glances return to the camera.
             away = float(rng.random() < 0.5)
             yield _Event(time, float(rng.random()), (away * x, away * y))
 
 
 def _lid(since: float) -> float:
-    """How far a lid is down ``since`` seconds after a blink began, 0..1."""
-    if since < 0 or since > _DOWN + _SHUT + _UP:
+    """Return how far the lid is closed ``since`` seconds after the start of a blink, 0..1."""
+    if since < 0 or since > _CLOSING + _SHUT + _OPENING:
         return 0.0
-    if since < _DOWN:
-        share = since / _DOWN
-    elif since < _DOWN + _SHUT:
+    if since < _CLOSING:
+        share = since / _CLOSING
+    elif since < _CLOSING + _SHUT:
         return 1.0
     else:
-        share = 1 - (since - _DOWN - _SHUT) / _UP
-    return share * share * (3 - 2 * share)
+        share = 1 - (since - _CLOSING - _SHUT) / _OPENING
+    return float(smoothstep(share))

@@ -1,4 +1,4 @@
-"""The inside of a mouth that was closed: cavity, teeth and tongue, painted in the head's frame."""
+"""Paint the inside of a mouth: cavity, teeth and tongue, placed in the head frame."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import numpy.typing as npt
 from mien.face.pose import HeadPose
 from mien.face.topology import INNER_LOWER, INNER_UPPER, LOWER_LIP_MIDDLE, UPPER_LIP_MIDDLE
 from mien.media.frame import RGBImage
+from mien.utils.numeric import smoothstep
 
 Points = npt.NDArray[np.float64]
 Layer = npt.NDArray[np.float32]
 
 _OWN_MOUTH: Final = (0.03, 0.05)
-"""Range of the lip gap, eye distances, over which the person's own open mouth takes over."""
+"""Lip gaps in the source, eye distances, between which its own open mouth takes over."""
 
 _OWN_TEETH: Final = 0.10
-"""Lip gap up to which the person's own teeth hardly show, and painted ones go beside them."""
+"""Lip gap up to which the person's own teeth hardly show and painted ones are added."""
 
 _APPEARS: Final = (0.008, 0.035)
-"""The painted inside fades in over this range of the new gap, eye distances."""
+"""Lip gaps after the edit, eye distances, between which the painted inside fades in."""
 
-_FINE: Final = (3, 2)
-"""Cells per pixel of a small and of a large mouth."""
+_OVERSAMPLING: Final = (3, 2)
+"""Cells per pixel for a small and a large mouth."""
 
 _LARGE: Final = 70
 """Width of the painted window, pixels, from which a mouth is large."""
@@ -37,15 +38,15 @@ _TOOTH: Final = np.array([226, 216, 200], np.float32)
 _SKIN_POINTS: Final = (50, 280, 4, 205, 425)
 _TYPICAL_SKIN: Final = 165.0
 _COLORFUL_SKIN: Final = 35.0
-"""Spread of the skin's channels from which a picture counts as fully coloured."""
+"""Range of the skin's channels from which an image counts as fully coloured."""
 
 _TOOTH_WIDTHS: Final = (0.068, 0.054, 0.058, 0.050, 0.050)
-"""Widths from the middle tooth outwards as seen from the front, eye distances; one side."""
+"""Widths of one side's teeth from the middle outwards, seen from the front, eye distances."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Canvas:
-    """An oversampled window of the picture."""
+    """An oversampled window of the image."""
 
     x: int
     y: int
@@ -53,24 +54,24 @@ class _Canvas:
     height: int
 
     @property
-    def fine(self) -> int:
+    def cells(self) -> int:
         """Cells per pixel."""
-        return _FINE[self.width >= _LARGE]
+        return _OVERSAMPLING[self.width >= _LARGE]
 
     def to_cells(self, points: Points) -> npt.NDArray[np.int32]:
-        """Picture pixels to canvas cells with 4 fractional bits."""
-        cells = (points[..., :2] - [self.x, self.y] + 0.5) * self.fine - 0.5
+        """Convert image pixels to canvas cells with 4 fractional bits."""
+        cells = (points[..., :2] - [self.x, self.y] + 0.5) * self.cells - 0.5
         return np.round(cells * 16).astype(np.int32)
 
     def fill(self, points: Points) -> Layer:
-        """Filled polygon, 0..1."""
-        mask = np.zeros((self.height * self.fine, self.width * self.fine), np.float32)
+        """Return a filled polygon, 0..1."""
+        mask = np.zeros((self.height * self.cells, self.width * self.cells), np.float32)
         cv2.fillPoly(mask, [self.to_cells(points)], 1.0, cv2.LINE_AA, 4)
         return mask
 
 
 def _curve(row: Points, count: int = 41) -> Points:
-    """Smooth curve through the points of a lip."""
+    """Return a smooth curve through the points of a lip (Catmull-Rom)."""
     at = np.linspace(0, len(row) - 1, count)
     i = np.clip(at.astype(int), 0, len(row) - 2)
     t = (at - i)[:, None]
@@ -90,12 +91,12 @@ def draw_mouth(
 ) -> None:
     """Paint what an edit uncovers inside the mouth, in place.
 
-    A mouth that was closed gets a whole inside; one that was open keeps its own teeth where they
-    were, unmoved, and only the newly uncovered rest is painted.
+    A mouth that was closed gets a complete inside; one that was open keeps its own teeth, unmoved,
+    and only the newly uncovered part is painted.
 
     Args:
-        image: the warped picture, ``uint8 (H, W, 3)``.
-        source: the unedited picture.
+        image: the warped image, ``uint8 (H, W, 3)``.
+        source: the unedited image.
         pose: head pose of the unedited face.
         points: landmarks ``(478, 3)`` before the edit, pixels.
         moves: ``(478, 3)`` pixels.
@@ -123,10 +124,10 @@ def draw_mouth(
     mask = canvas.fill(outline)
     inside = (
         _in_light(inside, image, new)
-        * _lip_shadow(mask, min(0.05, 0.3 * gap) * scale * canvas.fine)[..., None]
+        * _lip_shadow(mask, min(0.05, 0.3 * gap) * scale * canvas.cells)[..., None]
     )
     size = (canvas.width, canvas.height)
-    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * canvas.fine))
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, 0.010 * scale * canvas.cells))
     alpha = cv2.resize(soft, size, interpolation=cv2.INTER_AREA)[..., None] * shown
     color = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     if own > 0:
@@ -134,19 +135,19 @@ def draw_mouth(
         edge = max(0.5, 0.012 * scale)
         kept = np.clip(cv2.GaussianBlur(kept, (0, 0), edge) * 2 - 1, 0, 1)[..., None] * own
         color += (source[y0:y1, x0:x1].astype(np.float32) - color) * kept
-    patch = image[y0:y1, x0:x1].astype(np.float32)
-    image[y0:y1, x0:x1] = np.clip(patch + (color - patch) * alpha + 0.5, 0, 255).astype(np.uint8)
+    window = image[y0:y1, x0:x1].astype(np.float32)
+    image[y0:y1, x0:x1] = np.clip(window + (color - window) * alpha + 0.5, 0, 255).astype(np.uint8)
 
 
 def _outline(points: Points) -> Points:
-    """Closed curve ``(82, 3)`` around the mouth opening."""
+    """Return the closed curve ``(82, 3)`` around the mouth opening."""
     return np.concatenate(
         [_curve(points[list(INNER_UPPER)]), _curve(points[list(INNER_LOWER)])[::-1]]
     )
 
 
 def _in_light(colors: Layer, image: RGBImage, points: Points) -> Layer:
-    """``colors`` as they look in the light on this face; grey in a black-and-white picture."""
+    """Adapt ``colors`` to the light on this face; grey in a black-and-white image."""
     at = np.clip(np.round(points[list(_SKIN_POINTS), :2]).astype(int), 0, None)
     skin = image[np.minimum(at[:, 1], image.shape[0] - 1), np.minimum(at[:, 0], image.shape[1] - 1)]
     color = np.median(skin.astype(np.float32), 0)
@@ -158,18 +159,18 @@ def _in_light(colors: Layer, image: RGBImage, points: Points) -> Layer:
 
 
 def _lip_shadow(mask: Layer, reach: float) -> Layer:
-    """Darkening of the inside towards the lips, 0..1; ``reach`` in cells."""
+    """Return the brightness of the inside towards the lips, 0..1; ``reach`` in cells."""
     distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     near = np.clip(distance / max(reach, 1.0), 0, 1)
-    return (0.50 + 0.50 * near * near * (3 - 2 * near)).astype(np.float32)
+    return (0.50 + 0.50 * smoothstep(near)).astype(np.float32)
 
 
 def _paint(canvas: _Canvas, pose: HeadPose, line: Points, drop: float, teeth: bool) -> Layer:
-    """Colours ``float32`` of the inside: cavity, tongue, lower teeth, upper teeth."""
-    shape = (canvas.height * canvas.fine, canvas.width * canvas.fine)
+    """Return the colours ``float32`` of the inside: cavity, tongue, lower and upper teeth."""
+    shape = (canvas.height * canvas.cells, canvas.width * canvas.cells)
     out: Layer = np.empty((*shape, 3), np.float32)
     out[:] = _CAVITY
-    cells = pose.scale * canvas.fine
+    cells = pose.scale * canvas.cells
     tongue_y = line[1] + drop + 0.01
     angle = np.linspace(0, 2 * np.pi, 40)
     half = min(0.12, 0.4 * drop)
@@ -203,10 +204,10 @@ def _teeth(
 ) -> None:
     """Paint one row of teeth over ``out``, in place.
 
-    ``edge``: height of the biting edge in the head frame; ``height``: towards the gums, positive
-    for upper teeth; ``width``: factor on tooth widths; ``bright``: 0..1.
+    ``edge``: y of the biting edge in the head frame; ``height``: towards the gums, positive for
+    upper teeth; ``width``: factor on the tooth widths; ``bright``: 0..1.
     """
-    cells = pose.scale * canvas.fine
+    cells = pose.scale * canvas.cells
     row = np.zeros(out.shape[:2], np.float32)
     shade = np.zeros(out.shape[:2], np.float32)
     up = np.sign(height)
@@ -222,13 +223,7 @@ def _teeth(
             w = (right - left) / 2 * 0.975
             t = np.linspace(0, np.pi, 9)
             bite_x = middle - w * np.sign(np.cos(t)) * np.abs(np.cos(t)) ** 0.35
-            bite_y = (
-                edge
-                - up * reach * 0.8
-                - up * curve_y * 0
-                + up * 0.016 * (np.sin(t) ** 0.5 - 1)
-                + curve_y
-            )
+            bite_y = edge - up * reach * 0.8 + up * 0.016 * (np.sin(t) ** 0.5 - 1) + curve_y
             x = np.concatenate([bite_x, [middle + w * 0.9, middle - w * 0.9]])
             y = np.concatenate([bite_y, [edge - height, edge - height]])
             tooth = np.stack([side * x + line[0], y, np.full(x.size, arc_z)], 1)

@@ -1,9 +1,8 @@
-"""The rig: how each action unit moves the face mesh, in the head's own frame."""
+"""The rig: how each action unit moves the face mesh, in the head frame."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
 from typing import Final
 
 import numpy as np
@@ -12,50 +11,54 @@ import numpy.typing as npt
 from mien.errors import WeightsError
 from mien.face.facs import ACTION_UNITS, INDEX, Expression
 from mien.face.topology import EYES, Eye
+from mien.weights.bundled import open_arrays
 
 Points = npt.NDArray[np.float64]
 
-OPEN_EYE: Final = 0.06
+_OPEN_EYE: Final = 0.06
 """Lid gap, eye distances, from which an eye counts as open."""
 
 _LOWEST_BROW: Final = 0.35
+"""Height of the brow over the lid that remains at least, relative to the height at rest."""
+
 _BROW_SHARE: Final = (0.22, 0.58)
-"""How much the two rows of skin above the lid follow the brow; the rest they follow the lid."""
+"""Weight of the brow in the motion of the two rows above the lid; the rest is the lid's."""
 
 _LID_UNITS: Final = ("5", "7", "43")
 _SMALLEST_EYE: Final = 0.45
-"""Narrowed eyes keep this share of their opening: only 43 closes them."""
+"""Fraction of the opening that narrowed eyes keep: only 43 closes them."""
 
 
 @lru_cache(maxsize=1)
-def fields() -> npt.NDArray[np.float64]:
-    """Fields ``float64 (D, 478, 3)``: displacement at strength 1, eye distances (loaded once)."""
-    with (files("mien") / "assets" / "rig.npz").open("rb") as file:
-        data = np.load(file, allow_pickle=False)
-        names, out = data["names"].tolist(), data["fields"].astype(np.float64)
-    if tuple(names) != ACTION_UNITS:
-        raise WeightsError(
-            f"assets/rig.npz is of another version: it moves {names}; reinstall mien"
-        )
+def fields() -> Points:
+    """Load the displacement at strength 1 of every unit, ``float64 (D, 478, 3)``, eye distances.
+
+    Raises:
+        WeightsError: when the file is missing, damaged or of another version.
+    """
+    stored = open_arrays("rig.npz")
+    if tuple(stored["names"].tolist()) != ACTION_UNITS:
+        raise WeightsError("rig.npz does not fit this version; install mien again.")
+    out: Points = stored["fields"].astype(np.float64)
     out.setflags(write=False)
     return out
 
 
 def _lid_gap(head: Points, eye: Eye) -> Points:
-    """Opening ``(7,)`` of an eye along its lids."""
+    """Return the opening ``(7,)`` of an eye along its lids."""
     gap: Points = np.abs(head[list(eye.lower_lid), 1] - head[list(eye.upper_lid), 1])
     return gap
 
 
 def _lids(head: Points, delta: Expression, side: str) -> Points:
-    """Motion of one eye's lids, fitted to this person's own opening.
+    """Compute the motion of one eye's lids, adapted to its opening.
 
-    Raising and tightening fade out while the eye is closed (blinks stay blinks); tightening never
-    closes it; 43 closes exactly the opening there is.
+    Raising and tightening fade out while the eye is closed, so that blinks stay blinks; tightening
+    never closes it; 43 closes exactly the present opening.
     """
     eye = EYES[side]
     gap = _lid_gap(head, eye)
-    openness = float(np.clip((gap.max() - 0.02) / (OPEN_EYE - 0.02), 0, 1))
+    openness = float(np.clip((gap.max() - 0.02) / (_OPEN_EYE - 0.02), 0, 1))
     motion = np.zeros_like(head)
     for unit in ("5", "7"):
         motion += fields()[INDEX[unit + side]] * float(delta[INDEX[unit + side]]) * openness
@@ -76,10 +79,7 @@ def _lids(head: Points, delta: Expression, side: str) -> Points:
 
 
 def _fold_lid(head: Points, motion: Points, eye: Eye) -> None:
-    """Let the skin between brow and lid follow both, in place: it gathers but never turns over.
-
-    The brow comes down at most to ``_LOWEST_BROW`` of its height over the lid.
-    """
+    """Interpolate the skin between brow and lid, in place, so that it never folds over."""
     brow, lid = list(eye.brow_lower), list(eye.upper_lid)
     by_x = np.argsort(head[lid, 0])
     lid_x = head[lid, 0][by_x]
@@ -101,7 +101,7 @@ def _fold_lid(head: Points, motion: Points, eye: Eye) -> None:
 
 
 def displacement(head: Points, delta: Expression) -> Points:
-    """How the face moves when its expression changes by ``delta``.
+    """Compute how the face moves when its expression changes by ``delta``.
 
     Args:
         head: landmarks ``(478, 3)`` in the head frame, eye distances.

@@ -1,4 +1,4 @@
-"""Creases that come with an expression: brow furrow, forehead lines, nasolabial folds."""
+"""Draw the creases that accompany an expression: brow furrow, forehead and nasolabial folds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Crease:
-    """One line on the right half of the face; the left half has its mirror image.
+    """A line on the right half of the face; the left half gets its mirror image.
 
     Attributes:
-        units: action units that make it, with their share; strengths add up.
-        path: knots of the line; each is a weighted mean of landmarks.
+        units: action units that cause it, with weights; their strengths add up.
+        path: knots of the line, each a weighted mean of landmarks.
         depth: darkening at strength 1.
         width: eye distances.
         start: strength below which the skin does not fold.
@@ -62,16 +62,16 @@ CREASES: Final = (
     Crease((("15", 1.0),), (_between(61, 57, 0.4), _between(61, 43, 0.7), _between(61, 43, 1.3)),
            0.08, 0.022),
 )  # fmt: skip
-"""All creases."""
-
 _REDDENING: Final = (0.92, 1.04, 1.08)
-"""Shaded skin turns red: share of the darkening per channel."""
+"""Factor on the darkening per channel: shaded skin turns red."""
 
-_UNSEEN: Final = 0.002
+_MIN_CHANGE: Final = 0.002
+"""Relative change of brightness below which nothing is drawn."""
 
 _SMOOTH_SKIN: Final = 0.35
 _ROUGH_SKIN: Final = 1.15
 _TYPICAL_TEXTURE: Final = 0.045
+"""Strength of creases on smooth and rough skin, and the fine contrast of typical skin."""
 
 
 def _strength(crease: Crease, delta: Expression, side: str) -> float:
@@ -94,7 +94,7 @@ def _path(crease: Crease, points: Points, side: str) -> Points:
 
 
 def skin_texture(image: RGBImage, points: Points, scale: float) -> float:
-    """How strongly this skin folds: 0.35 (smooth, soft light) .. 1.15 (rough, hard light).
+    """Estimate how strongly skin folds: 0.35 (smooth, soft light) .. 1.15 (rough, hard light).
 
     Measured as the fine contrast of forehead and cheeks relative to their brightness.
     """
@@ -118,14 +118,14 @@ def draw_wrinkles(
     region: Region,
     strength: float,
 ) -> None:
-    """Darken the creases of an expression difference, in place.
+    """Darken the creases of an expression change, in place.
 
     Args:
-        image: the warped picture, ``uint8 (H, W, 3)``.
+        image: the warped image, ``uint8 (H, W, 3)``.
         points: landmarks ``(478, 2)`` after the edit, pixels.
         delta: ``float32 (D,)`` action units.
         scale: pixels per eye distance.
-        region: what may be drawn on.
+        region: the part to draw on.
         strength: 0..2.
     """
     lines = [
@@ -148,7 +148,7 @@ def draw_wrinkles(
         sigma = max(0.6, width * cell)
         core, flank = (cv2.GaussianBlur(drawn, (0, 0), sigma * s) for s in (0.8, 2.2))
         gain += 1.3 * flank - 2.2 * core  # a dark line between two bright ridges
-    x, y, width, height = cv2.boundingRect((np.abs(gain) > _UNSEEN).astype(np.uint8))
+    x, y, width, height = cv2.boundingRect((np.abs(gain) > _MIN_CHANGE).astype(np.uint8))
     if not width:
         return
     depth = np.clip(gain[y : y + height, x : x + width] * factor, -0.5, 0.3)
@@ -157,13 +157,13 @@ def draw_wrinkles(
         region.to_pixels((x, y)),
         region.to_pixels((x + width, y + height)),
     )
-    patch = image[top:bottom, left:right]
+    window = image[top:bottom, left:right]
     whole = cv2.resize(tint, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-    patch[:] = cv2.multiply(patch, whole, dtype=cv2.CV_8U)
+    window[:] = cv2.multiply(window, whole, dtype=cv2.CV_8U)
 
 
 def _stroke(drawn: npt.NDArray[np.float32], path: Points, depth: float, width: float) -> None:
-    """Draw one line that fades out at both ends, in place."""
+    """Draw a line that fades out at both ends, in place."""
     thick = max(1, round(width * 0.9))
     cells = np.round(path * 16).astype(int)
     for i in range(len(cells) - 1):
