@@ -211,3 +211,8 @@ def test_version_and_module() -> None:
     from mien import __version__
 
     assert mien("--version").stdout.strip() == f"mien {__version__}"
+
+
+def test_help_shows_the_extra_literally() -> None:
+    assert "mien[train]" in mien("--help").stdout
+    assert "mien[train]" in mien("train", "--help").stdout

@@ -7,45 +7,28 @@ from typing import Annotated
 
 import typer
 
+from mien.cli import options as opt
 from mien.cli.console import progress_bar, show_report
-from mien.cli.options import (
-    AsJson,
-    Compile,
-    Debug,
-    Device,
-    Dtype,
-    EmotionSpec,
-    Intensity,
-    Like,
-    Neutral,
-    Output,
-    Overwrite,
-    Restorer,
-    TimelineFile,
-    Units,
-    WhichFace,
-    edtalk_options,
-)
 
 
 def edit(
     input: Annotated[Path, typer.Argument(help="Video or picture to edit.", metavar="IN")],
-    output: Output,
-    emotion: EmotionSpec = None,
-    au: Units = None,
-    like: Like = None,
-    neutral: Neutral = None,
-    timeline: TimelineFile = None,
-    intensity: Intensity = 1.0,
-    face: WhichFace = "largest",
+    output: opt.Output,
+    emotion: opt.EmotionSpec = None,
+    au: opt.Units = None,
+    like: opt.Like = None,
+    neutral: opt.Neutral = None,
+    timeline: opt.TimelineFile = None,
+    intensity: opt.Intensity = 1.0,
+    face: opt.WhichFace = "largest",
     engine: Annotated[str, typer.Option("--engine", help="Renderer: mesh or edtalk.")] = "mesh",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    compile: Compile = False,
-    restorer: Restorer = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    compile: opt.Compile = False,
+    restorer: opt.Restorer = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Change what a face feels in a video or picture."""
     from mien.api import edit as run
@@ -62,7 +45,7 @@ def edit(
             intensity=intensity,
             face=face,
             engine=engine,
-            options=edtalk_options(engine, device, dtype, compile, restorer),
+            options=opt.edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
         )

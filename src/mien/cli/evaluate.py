@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -93,7 +94,7 @@ def score(
     networks = Networks(classifier, names, inception, video, sync_video, sync_audio)
     found = read_pairs(table)
     with progress_bar("Scoring") as progress:
-        scores = run(found, videos, networks, progress).to_dict()
+        scores = asdict(run(found, videos, networks, progress))
     for name, value in scores.items():
         if value is not None:
             typer.echo(f"{name}: {value:.4g}")

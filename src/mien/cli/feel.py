@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.options import Debug
+
 if TYPE_CHECKING:
     from mien.speech.feeling import Feeling
 
@@ -31,7 +33,7 @@ def feel(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per file and line.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Recognise the emotion of a voice: probabilities, valence, arousal, intensity, a curve."""
     from mien.api import feel as run

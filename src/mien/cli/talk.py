@@ -7,36 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli import options as opt
 from mien.cli.console import progress_bar, show_report
-from mien.cli.options import (
-    AsJson,
-    Compile,
-    Debug,
-    Device,
-    Dtype,
-    Embedder,
-    EmotionSpec,
-    ImageGuidance,
-    Intensity,
-    Like,
-    MaxMemory,
-    Neutral,
-    Offload,
-    Output,
-    Overwrite,
-    Preset,
-    Restorer,
-    Retrieval,
-    Side,
-    SpeechGuidance,
-    Steps,
-    TimelineFile,
-    Units,
-    WhichFace,
-    Yes,
-    edtalk_options,
-    svd_options,
-)
 
 if TYPE_CHECKING:
     from mien.pipelines.mesh_talk import TalkSettings
@@ -47,14 +19,14 @@ def talk(
     speech: Annotated[
         Path, typer.Argument(help="Sound or video file with the voice.", metavar="SPEECH")
     ],
-    output: Output,
-    emotion: EmotionSpec = None,
-    au: Units = None,
-    like: Like = None,
-    neutral: Neutral = None,
-    timeline: TimelineFile = None,
-    intensity: Intensity = 1.0,
-    face: WhichFace = "largest",
+    output: opt.Output,
+    emotion: opt.EmotionSpec = None,
+    au: opt.Units = None,
+    like: opt.Like = None,
+    neutral: opt.Neutral = None,
+    timeline: opt.TimelineFile = None,
+    intensity: opt.Intensity = 1.0,
+    face: opt.WhichFace = "largest",
     fps: Annotated[int | None, typer.Option("--fps", help="25 (default), 30, 50 or 60.")] = None,
     max_side: Annotated[
         int | None, typer.Option("--max-side", help="Longest side of the output in pixels.")
@@ -71,23 +43,23 @@ def talk(
     engine: Annotated[
         str, typer.Option("--engine", help="Renderer: mesh, edtalk or svd.")
     ] = "mesh",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    compile: Compile = False,
-    restorer: Restorer = None,
-    preset: Preset = None,
-    steps: Steps = None,
-    side: Side = None,
-    image_guidance: ImageGuidance = None,
-    speech_guidance: SpeechGuidance = None,
-    retrieval: Retrieval = False,
-    embedder: Embedder = None,
-    max_memory: MaxMemory = None,
-    offload: Offload = False,
-    yes: Yes = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    compile: opt.Compile = False,
+    restorer: opt.Restorer = None,
+    preset: opt.Preset = None,
+    steps: opt.Steps = None,
+    side: opt.Side = None,
+    image_guidance: opt.ImageGuidance = None,
+    speech_guidance: opt.SpeechGuidance = None,
+    retrieval: opt.Retrieval = False,
+    embedder: opt.Embedder = None,
+    max_memory: opt.MaxMemory = None,
+    offload: opt.Offload = False,
+    yes: opt.Yes = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Make a portrait speak, or dub the person in a video.
 
@@ -95,7 +67,7 @@ def talk(
     """
     from mien.api import talk as run
 
-    diffusion = svd_options(
+    diffusion = opt.svd_options(
         engine,
         device=device,
         dtype=dtype,
@@ -133,7 +105,7 @@ def talk(
                 variety=variety,
                 seed=None if diffusion else seed,
             ),
-            options=diffusion or edtalk_options(engine, device, dtype, compile, restorer),
+            options=diffusion or opt.edtalk_options(engine, device, dtype, compile, restorer),
             overwrite=overwrite,
             progress=progress,
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -31,14 +30,13 @@ from mien.media.audio import has_sound, read_speech
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
 from mien.media.read import VideoReader
+from mien.pipelines.job import Progress
 
 _CROP_SIDE: Final = 256
 _CLIP_FRAMES: Final = 16
 """Frames that a video network takes at once."""
 
 _TIMES_FILE: Final = "seconds.json"
-
-Progress = Callable[[int, int | None], None]
 
 
 def render(
@@ -116,10 +114,6 @@ class Scores:
     fvd: float | None
     sync_distance: float | None
     sync_confidence: float | None
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return the scores as plain values."""
-        return asdict(self)
 
 
 class _Scorer:
