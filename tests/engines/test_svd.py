@@ -19,7 +19,7 @@ pytest.importorskip("transformers")
 from mien.engines.svd.attention import Conditioning, Stream, grid_of
 from mien.engines.svd.cost import Cost, estimate_cost, estimate_seconds, fit_memory
 from mien.engines.svd.engine import SvdEngine
-from mien.engines.svd.networks import SvdNetworks, load_networks
+from mien.engines.svd.networks import FORMATS, SvdNetworks, load_networks
 from mien.engines.svd.pipeline import DiceTalkPipeline
 from mien.engines.svd.preprocess import (
     audio_windows,
@@ -34,7 +34,8 @@ from mien.engines.svd.rife import FlowNet, double_frame_rate
 from mien.engines.svd.sampler import SCALING_FACTOR
 from mien.engines.svd.settings import Guidance, Sampling, SvdSettings, Windows, even_pad
 from mien.engines.svd.unet import SVD_XT, DeepCache, build_unet
-from mien.errors import InputError, MienError
+from mien.errors import InputError, MienError, WeightsError
+from mien.weights.manifest import AUDIO_ENCODER, IMAGE_ENCODER, VAE
 from mien.weights.store import Store
 
 from ..svd import PRIOR, UNET_SIZES, PlainAdapterAttention, tiny_svd_store
@@ -371,3 +372,15 @@ def test_the_published_sizes_are_whole() -> None:
     count = {name: int(np.prod(shape)) for name, shape in shapes.items()}
     adapters = sum(count[name] for name in wanted)
     assert (sum(count.values()) - adapters, adapters) == (1_524_623_082, 102_236_160)
+
+
+def test_published_configurations_have_the_published_numbers_of_weights() -> None:
+    for name, wanted in (
+        (VAE, 97_742_847),
+        (IMAGE_ENCODER, 632_076_800),
+        (AUDIO_ENCODER, 8_208_384),
+    ):
+        shapes = FORMATS[name].expect({}, {}).shapes
+        assert sum(int(np.prod(shape)) for shape in shapes.values()) == wanted, name
+    with pytest.raises(WeightsError, match="unknown sizes: depth"):
+        FORMATS[VAE].expect({"depth": 3}, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -105,34 +105,14 @@ class Sampling:
     cache_interval: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class SpeedPreset:
-    """What to give up for speed.
-
-    Attributes:
-        about: one line for users.
-        num_inference_steps: denoising steps.
-        guided: the interval of steps (shares, 0..1) with guidance.
-        cache_interval: as in :class:`Sampling`.
-    """
-
-    about: str
-    num_inference_steps: int = 25
-    guided: tuple[float, float] = (0.0, 1.0)
-    cache_interval: int = 1
-
-
-SPEED_PRESETS: Final[dict[str, SpeedPreset]] = {
-    "exact": SpeedPreset("the published result"),
-    "fewer": SpeedPreset("15 steps", num_inference_steps=15),
-    "fast": SpeedPreset(
-        "12 steps, guidance in the middle ones, deep features every second one",
-        num_inference_steps=12,
-        guided=(0.1, 0.75),
-        cache_interval=2,
-    ),
+SPEED_PRESETS: Final[dict[str, Sampling]] = {
+    "exact": Sampling(),
+    "fewer": Sampling(num_inference_steps=15),
+    "fast": Sampling(12, Guidance(start=0.1, end=0.75), cache_interval=2),
 }
-"""Presets by name; ``docs/diffusion.md`` says what they cost."""
+"""Presets by name, from the published sampling to the fastest; ``docs/diffusion.md`` says what they
+cost.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +166,15 @@ class SvdSettings:
 
     def sampling(self) -> Sampling:
         """Return how latents are sampled: the preset with these settings."""
-        preset = SPEED_PRESETS[self.preset]
-        steps = self.num_inference_steps
-        return Sampling(
-            preset.num_inference_steps if steps is None else steps,
-            Guidance(self.image_guidance, self.speech_guidance, *preset.guided),
-            self.windows,
-            self.branches_at_once,
-            preset.cache_interval,
+        preset, steps = SPEED_PRESETS[self.preset], self.num_inference_steps
+        return replace(
+            preset,
+            num_inference_steps=preset.num_inference_steps if steps is None else steps,
+            guidance=replace(
+                preset.guidance, image=self.image_guidance, speech=self.speech_guidance
+            ),
+            windows=self.windows,
+            branches_at_once=self.branches_at_once,
         )
 
     def check(self) -> None:
