@@ -1,6 +1,6 @@
 """Evaluate the connector on held-out actors: baselines, ablation, zero-shot.
 
-python benchmarks/connect.py --run FOLDER    # a run of ``mien train connector``; trees need scikit-learn
+python benchmarks/connect.py --data DATA --run FOLDER    # a run of ``mien train connector``; trees need scikit-learn
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from record import ROOT, table, write_section
 
 from mien.cmet.losses import LossWeights
 from mien.datasets.manifest import present, read_manifest
-from mien.training.connector.config import ConnectorConfig
-from mien.training.connector.data import Pairs, read_faces
 from mien.training.connector.export import load_connector
-from mien.training.connector.loop import train_connector
-from mien.training.connector.measure import (
+from mien.training.connector.mesh import ConnectorConfig, train_connector
+from mien.training.connector.objective import (
     Case,
     FaceSpace,
     cases,
@@ -31,9 +29,10 @@ from mien.training.connector.measure import (
     rank,
     typical_of,
 )
-from mien.training.connector.voices import load_pairs
 from mien.training.listener.data import build_cache
 from mien.training.listener.sampling import Excerpts
+from mien.training.trainer import Trainer
+from mien.training.voice_faces import VoiceFaces, load_voice_faces, read_faces
 
 SEVERAL = 4
 HEAD_SHOTS = (
@@ -53,7 +52,9 @@ def voice_statistics(config: ConnectorConfig, run: Path) -> np.ndarray:
     return np.stack([statistics(excerpts.get(i)) for i in np.flatnonzero(known)])
 
 
-def simple_rows(pairs: Pairs, values: np.ndarray, train: bool) -> tuple[np.ndarray, np.ndarray]:
+def simple_rows(
+    pairs: VoiceFaces, values: np.ndarray, train: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return differences of voice statistics and of faces to the speaker's neutral."""
     seen = np.flatnonzero(pairs.seen)
     x, y = [], []
@@ -76,7 +77,7 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> Callable[[np.ndarray]
     return lambda new: (new - mean) @ weights + centre
 
 
-def yardsticks(config: ConnectorConfig, pairs: Pairs, run: Path) -> list[list[object]]:
+def yardsticks(config: ConnectorConfig, pairs: VoiceFaces, run: Path) -> list[list[object]]:
     """Evaluate ridge and trees on simple statistics, and the mean face of the true label."""
     values = voice_statistics(config, run)
     train = pairs.train[pairs.seen]
@@ -103,7 +104,7 @@ def yardsticks(config: ConnectorConfig, pairs: Pairs, run: Path) -> list[list[ob
     return rows
 
 
-def zero_shot(config: ConnectorConfig, pairs: Pairs) -> list[list[object]]:
+def zero_shot(config: ConnectorConfig, pairs: VoiceFaces) -> list[list[object]]:
     """Hold out each emotion in turn and rank its real face among seven by the prediction."""
     some = cases(pairs)
     typical = typical_of(some)
@@ -111,7 +112,7 @@ def zero_shot(config: ConnectorConfig, pairs: Pairs) -> list[list[object]]:
     for emotion in typical:
         plan = replace(config, held_out_emotion=emotion, measure_every=config.steps)
         with tempfile.TemporaryDirectory() as folder:
-            train_connector(plan, Path(folder), pairs=pairs)
+            train_connector(plan, Trainer(Path(folder)), pairs)
             net = load_connector(Path(folder) / "connector.pt")
         predict = predictor(net)
         own: list[Case] = [case for case in some if case.emotion == emotion]
@@ -129,9 +130,10 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
     args = parser.parse_args()
-    config = ConnectorConfig.load(ROOT / "configs" / "connector.toml")
-    pairs, _ = load_pairs(config, args.run)
+    config = ConnectorConfig.load(ROOT / "configs" / "connector.toml", data=args.data)
+    pairs, _ = load_voice_faces(config, args.run)
     net = load_connector(args.run / "connector.pt")
     head = ["", "per action unit", "per clip"]
     rows = yardsticks(config, pairs, args.run)
@@ -158,7 +160,7 @@ def main() -> None:
     ablation = []
     for name, plan in variants.items():
         with tempfile.TemporaryDirectory() as folder:
-            scores = train_connector(plan, Path(folder), pairs=pairs)
+            scores = train_connector(plan, Trainer(Path(folder)), pairs)
         ablation.append([name, *scores.values()])
         print(ablation[-1], flush=True)
     shots = zero_shot(config, pairs)

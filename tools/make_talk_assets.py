@@ -2,7 +2,7 @@
 
 mien train articulator --config configs/articulator.toml --data DATA -o runs/articulator
 python tools/make_talk_assets.py articulator runs/articulator [runs/articulator-2 ...]
-mien train dice-mesh --config configs/dice_mesh.toml -o runs/dice
+mien train dice-mesh --config configs/dice_mesh.toml --data DATA -o runs/dice
 python tools/make_talk_assets.py dice runs/dice
 """
 
@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from mien.training.articulator.net import export_articulator, load_net
-from mien.training.emotion_prior.export import export_dice
+from mien.training.emotion_prior.mesh import export_dice
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
 

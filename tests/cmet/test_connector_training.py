@@ -16,17 +16,17 @@ from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import transfer
 from mien.errors import InputError, WeightsError
 from mien.face.readers import OPENFACE_UNITS
-from mien.training.connector.config import ConnectorConfig
-from mien.training.connector.data import Pairs, PairSampler, read_faces
 from mien.training.connector.export import export_connector, load_connector
-from mien.training.connector.loop import train_connector
-from mien.training.connector.measure import FaceSpace, cases, correlations, rank, typical_of
+from mien.training.connector.mesh import ConnectorConfig, PairSampler, train_connector
+from mien.training.connector.objective import FaceSpace, cases, correlations, rank, typical_of
+from mien.training.trainer import Trainer
+from mien.training.voice_faces import VoiceFaces, read_faces
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear", "disgusted")
 SIZE = 12
 
 
-def made_up(people: int = 6, clips: int = 4) -> Pairs:
+def made_up(people: int = 6, clips: int = 4) -> VoiceFaces:
     """Voices are points, one per emotion and person; faces are a fixed turn of them."""
     rng = np.random.default_rng(0)
     places = rng.normal(0, 1, (len(EMOTIONS), SIZE + 3)) * 0.3
@@ -41,7 +41,7 @@ def made_up(people: int = 6, clips: int = 4) -> Pairs:
                 face = plain + places[e] @ turn + rng.normal(0, 0.3, len(OPENFACE_UNITS))
                 rows.append((voice, face, f"p{person}", emotion, person < people - 2))
     voices, faces, speaker, emotion, train = zip(*rows, strict=True)
-    return Pairs(
+    return VoiceFaces(
         np.float32(voices),
         np.float32(faces),
         np.array(speaker),
@@ -53,8 +53,8 @@ def made_up(people: int = 6, clips: int = 4) -> Pairs:
 
 PAIRS = made_up()
 CONFIG = ConnectorConfig(
-    manifest="none",
-    action_units="none",
+    manifest=Path("none"),
+    action_units=Path("none"),
     width=64,
     layers=1,
     feed_forward=64,
@@ -62,7 +62,7 @@ CONFIG = ConnectorConfig(
     steps=60,
     measure_every=30,
     learning_rate=2e-3,
-    line_penalty=10.0,
+    ridge_penalty=10.0,
     noise=0.1,
     recipes=0.0,
 )
@@ -71,13 +71,13 @@ CONFIG = ConnectorConfig(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    train_connector(CONFIG, out, pairs=PAIRS)
+    train_connector(CONFIG, Trainer(out), PAIRS)
     return out
 
 
 def test_held_out_people_are_predicted(tmp_path: Path) -> None:
     lines: list[str] = []
-    scores = train_connector(CONFIG, tmp_path, pairs=PAIRS, say=lines.append)
+    scores = train_connector(CONFIG, Trainer(tmp_path, log=lines.append), PAIRS)
     assert scores["per unit"] > 0.8
     assert scores["per clip"] > 0.8
     assert len(lines) == 2
@@ -86,7 +86,7 @@ def test_held_out_people_are_predicted(tmp_path: Path) -> None:
 def test_the_published_network_learns_too(tmp_path: Path) -> None:
     plain = replace(CONFIG, direct=False, steps=150, measure_every=50)
     lines: list[str] = []
-    scores = train_connector(plain, tmp_path, pairs=PAIRS, say=lines.append)
+    scores = train_connector(plain, Trainer(tmp_path, log=lines.append), PAIRS)
     assert scores["per clip"] > 0.5
 
     def total(line: str) -> float:
@@ -99,20 +99,13 @@ def test_resuming_continues_exactly(run: Path, tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 
-    def stop(line: str) -> None:
-        raise StopError
-
-    # The first measure is said before the checkpoint is written: stop at the second.
-    seen: list[str] = []
-
-    def stop_at_second(line: str) -> None:
-        seen.append(line)
-        if len(seen) == 2:
-            stop(line)
+    def stop(done: int, _: int) -> None:
+        if done == 45:
+            raise StopError
 
     with pytest.raises(StopError):
-        train_connector(CONFIG, tmp_path, pairs=PAIRS, say=stop_at_second)
-    train_connector(CONFIG, tmp_path, pairs=PAIRS, resume=True)
+        train_connector(CONFIG, Trainer(tmp_path, progress=stop), PAIRS)
+    train_connector(CONFIG, Trainer(tmp_path, resume=True), PAIRS)
     one, two = (
         torch.load(p / "connector.pt", weights_only=True)["weights"] for p in (tmp_path, run)
     )
@@ -137,9 +130,9 @@ def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path) -> None
     assert np.abs(expresser.expression(silent)).max() < 1e-3
     with np.load(tmp_path / "presets.npz") as stored:
         assert set(stored["names"].tolist()) >= set(EMOTIONS)
-        sad = stored["expressions"][stored["names"].tolist().index("sad")]
-    vector = np.float32(sad)
-    assert vector.any()
+        for name, face in zip(stored["names"].tolist(), stored["expressions"], strict=True):
+            size = np.abs(face).max()
+            assert size < 1e-3 if name == "neutral" else size > 0.05, name
 
 
 def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> None:
@@ -207,7 +200,9 @@ def test_pairs_are_what_they_say() -> None:
     batch = sampler.draw(np.random.default_rng(1))
     assert torch.equal(batch["reference"], batch["target"])
     moved = (batch["second"] - batch["first"]).mean(1)
-    assert torch.allclose(moved, batch["target"].mean(1), atol=8)
+    target = batch["target"].mean(1)
+    assert (moved - target).abs().mean() < 1.5, "no more than the noise of both faces"
+    assert torch.corrcoef(torch.stack([moved.flatten(), target.flatten()]))[0, 1] > 0.9
     none = PairSampler(PAIRS, replace(CONFIG, no_reference=1.0)).draw(np.random.default_rng(1))
     assert not none["reference"].any()
 

@@ -17,10 +17,16 @@ from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError
 from mien.pipelines.models import EDTalkModels
-from mien.training.connector.edtalk import MeadSampler, PublishedConfig, train_published
+from mien.training.connector.edtalk import (
+    EDTalkConnectorConfig,
+    MeadSampler,
+    train_edtalk_connector,
+)
+from mien.training.trainer import Trainer
 from mien.weights.manifest import CONNECTOR, entry
 from mien.weights.store import Store
 
+from ..command import mien
 from ..conftest import MakeClip
 from ..published import tiny_store
 
@@ -49,17 +55,17 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def config(features: Path, **more: object) -> PublishedConfig:
+def config(features: Path, **more: object) -> EDTalkConnectorConfig:
     settings = {"width": 64, "layers": 1, "heads": 4, "feed_forward": 64, "batch": 24,
                 "measure_every": 10, "device": "cpu", **more}  # fmt: skip
-    return PublishedConfig(str(features), **settings)  # type: ignore[arg-type]
+    return EDTalkConnectorConfig(features=features, **settings)  # type: ignore[arg-type]
 
 
 def test_the_published_people() -> None:
-    assert PublishedConfig("x").train == TRAIN_PEOPLE
-    assert PublishedConfig("x").test == TEST_PEOPLE
-    assert PublishedConfig("x").steps == 200_000
-    assert PublishedConfig("x").batch == 128
+    assert EDTalkConnectorConfig(features=Path("x")).train == TRAIN_PEOPLE
+    assert EDTalkConnectorConfig(features=Path("x")).test == TEST_PEOPLE
+    assert EDTalkConnectorConfig(features=Path("x")).steps == 200_000
+    assert EDTalkConnectorConfig(features=Path("x")).batch == 128
 
 
 def test_pairs_are_what_the_paper_says(features: Path) -> None:
@@ -101,7 +107,7 @@ def test_missing_features_are_named(features: Path, tmp_path: Path) -> None:
 def test_training_learns_and_resumes_exactly(features: Path, tmp_path: Path) -> None:
     said: list[str] = []
     settings = config(features, steps=60, learning_rate=2e-3, no_reference=0.5)
-    scores = train_published(settings, tmp_path / "whole", say=said.append)
+    scores = train_edtalk_connector(settings, Trainer(tmp_path / "whole", log=said.append))
     first, last = (
         float(line.split("focal_forward ")[1].split(",")[0]) for line in (said[0], said[-1])
     )
@@ -116,8 +122,8 @@ def test_training_learns_and_resumes_exactly(features: Path, tmp_path: Path) -> 
             raise Stop
 
     with pytest.raises(Stop):
-        train_published(settings, tmp_path / "parts", progress=interrupt)
-    train_published(settings, tmp_path / "parts", resume=True)
+        train_edtalk_connector(settings, Trainer(tmp_path / "parts", progress=interrupt))
+    train_edtalk_connector(settings, Trainer(tmp_path / "parts", resume=True))
     nets = [
         torch.load(tmp_path / name / "connector.pth", weights_only=True)["state_dict"]
         for name in ("whole", "parts")
@@ -128,15 +134,38 @@ def test_training_learns_and_resumes_exactly(features: Path, tmp_path: Path) -> 
     assert store.has(CONNECTOR)
 
 
+@pytest.mark.slow
+def test_the_command_trains_and_resumes(features: Path, tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text(
+        f'features = "{features}"\nwidth = 64\nlayers = 1\nfeed_forward = 64\nbatch = 4\n'
+        "steps = 3\nmeasure_every = 2\n"
+    )
+    command = ("train", "connector-edtalk", "--config", config, "-o", tmp_path / "run")
+    first = mien(*command, cache=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "cosine: " in first.stdout
+    again = mien(*command, cache=tmp_path)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    resumed = mien(*command, "--resume", cache=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == first.stdout
+    missing = mien(*command, "--set", "features=/none", "--overwrite", cache=tmp_path)
+    assert missing.returncode == 2
+    assert "features (/none)" in missing.stderr
+    assert (tmp_path / "run" / "checkpoint.pt").is_file(), "nothing is removed before the checks"
+
+
 def test_settings_are_read(features: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('features = "f"\ntrain = ["M005"]\n[loss]\ncontrastive = 0.2\n')
-    settings = PublishedConfig.load(path)
+    settings = EDTalkConnectorConfig.load(path)
     assert settings.train == ("M005",)
     assert settings.loss.contrastive == 0.2
     path.write_text("batch = 2\n")
     with pytest.raises(InputError, match="features"):
-        PublishedConfig.load(path)
+        EDTalkConnectorConfig.load(path)
 
 
 def test_features_are_extracted_once(demo_clip: Path, make_clip: MakeClip, tmp_path: Path) -> None:

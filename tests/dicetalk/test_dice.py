@@ -9,12 +9,24 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from mien.datasets.manifest import read_manifest
 from mien.dicetalk.bank import BankSpec, EmotionBank, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
 from mien.errors import InputError
-from mien.training.emotion_prior.config import DiceConfig
-from mien.training.emotion_prior.material import Felt, face_tokens
-from mien.training.emotion_prior.mesh import probe, train_dice
+from mien.face.readers import OPENFACE_COLUMNS
+from mien.training.emotion_prior.mesh import (
+    Differences,
+    EmotionPriorConfig,
+    export_dice,
+    face_tokens,
+    load_decoder,
+    probe,
+    train_emotion_prior,
+)
+from mien.training.trainer import Trainer
+
+from ..command import mien
+from ..speech.voices import write_corpus
 
 SMALL = BankSpec(
     prior=8, width=16, tokens=3, entries=5, heads=4, feature=12, hidden=(8, 8), classes=4
@@ -96,7 +108,7 @@ def test_contrast_prefers_emotions_over_people() -> None:
     assert alone == 0, "recordings of one person are not positives"
 
 
-def toy(seed: int = 0) -> Felt:
+def toy(seed: int = 0) -> Differences:
     """Synthetic faces and voices: emotion plus person plus noise."""
     rng = np.random.default_rng(seed)
     emotions, people, each = ("angry", "happy", "neutral", "sad"), 6, 12
@@ -106,7 +118,7 @@ def toy(seed: int = 0) -> Felt:
     person = np.repeat(np.arange(people), 4 * each)
     face = shapes[emotion] + 0.6 * identities[person] + 0.3 * rng.normal(size=(len(emotion), 17))
     audio = tone[emotion] + 0.6 * timbre[person] + 0.3 * rng.normal(size=(len(emotion), 20))
-    return Felt(
+    return Differences(
         np.repeat(audio[:, None], 2, 1).astype(np.float32),
         face.astype(np.float32),
         emotion,
@@ -117,30 +129,72 @@ def toy(seed: int = 0) -> Felt:
     )
 
 
+def settings(**more: object) -> EmotionPriorConfig:
+    small = {"width": 16, "tokens": 2, "entries": 6, "batch": 48, "steps": 150,
+             "decoder_steps": 150, "learning_rate": 3e-3, "device": "cpu", **more}  # fmt: skip
+    return EmotionPriorConfig(manifest=Path("m"), action_units=Path("a"), **small)  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 def test_training_keeps_the_emotion_and_drops_the_person(tmp_path: Path) -> None:
-    config = DiceConfig("m", "a", width=16, tokens=2, entries=6, batch=48, steps=150,
-                        decoder_steps=150, learning_rate=3e-3, device="cpu")  # fmt: skip
-    scores = train_dice(config, tmp_path / "a", felt=toy())
+    scores = train_emotion_prior(settings(), Trainer(tmp_path / "a"), toy())
     assert scores["emotion by a linear probe"] > 0.8
     assert scores["speaker by a linear probe"] < scores["speaker from the face alone"]
     assert scores["samples nearest to their own emotion"] > 0.8
     assert scores["two samples differ by"] > 0.002
-    again = train_dice(config, tmp_path / "b", felt=toy())
+    again = train_emotion_prior(settings(), Trainer(tmp_path / "b"), toy())
     assert scores == again
     pytest.importorskip("onnx")
-    from mien.training.emotion_prior.export import export_dice, load_net
     from mien.weights.bundled import open_net
 
     out = tmp_path / "assets"
     out.mkdir()
     export_dice(tmp_path / "a", out)
-    net = load_net(tmp_path / "a" / "dice.pt")
+    net = load_decoder(tmp_path / "a" / "dice.pt")
     priors = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
     mine = open_net("dice.onnx", folder=out).run(None, {"prior": priors})[0]
     with torch.no_grad():
         wanted = net(torch.from_numpy(priors)).face.numpy()
     assert np.corrcoef(mine.ravel(), wanted.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("stop", [13, 33])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int) -> None:
+    """Step 13 is in the first stage, step 33 in the second."""
+
+    class StopError(Exception):
+        pass
+
+    count = 0
+
+    def interrupt(_done: int, _steps: int) -> None:
+        nonlocal count
+        count += 1
+        if count == stop:
+            raise StopError
+
+    config = settings(steps=20, decoder_steps=20, measure_every=10)
+    train_emotion_prior(config, Trainer(tmp_path / "whole"), toy())
+    with pytest.raises(StopError):
+        train_emotion_prior(config, Trainer(tmp_path / "parts", progress=interrupt), toy())
+    train_emotion_prior(config, Trainer(tmp_path / "parts", resume=True), toy())
+    for name in ("embedder.pt", "dice.pt"):
+        one, two = (
+            torch.load(tmp_path / run / name, weights_only=True)["weights"]
+            for run in ("whole", "parts")
+        )
+        assert all(torch.equal(one[key], two[key]) for key in one), name
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
+    config = settings(steps=2, decoder_steps=2)
+    train_emotion_prior(config, Trainer(tmp_path), toy())
+    with pytest.raises(InputError, match="--overwrite"):
+        Trainer(tmp_path)
+    with pytest.raises(InputError, match="other settings: entries"):
+        train_emotion_prior(settings(steps=2, decoder_steps=2, entries=5),
+                            Trainer(tmp_path, resume=True), toy())  # fmt: skip
+    train_emotion_prior(config, Trainer(tmp_path, overwrite=True), toy())
 
 
 def test_tokens_and_probes() -> None:
@@ -155,7 +209,45 @@ def test_tokens_and_probes() -> None:
 def test_settings_file(tmp_path: Path) -> None:
     path = tmp_path / "d.toml"
     path.write_text('manifest = "m.csv"\naction_units = "a.csv"\nentries = 8\n')
-    assert DiceConfig.load(path).entries == 8
+    assert EmotionPriorConfig.load(path).entries == 8
     path.write_text("entries = 8\n")
     with pytest.raises(InputError, match="manifest"):
-        DiceConfig.load(path)
+        EmotionPriorConfig.load(path)
+
+
+def write_voices_and_faces(folder: Path) -> None:
+    """A manifest of four people with two emotions, and a table of their action units."""
+    write_corpus(folder, ["a", "b", "c", "d"], 2)
+    rng = np.random.default_rng(0)
+    lines = [",".join(["file", *OPENFACE_COLUMNS])]
+    for item in read_manifest(folder / "manifest.csv"):
+        units = rng.uniform(0, 1, len(OPENFACE_COLUMNS)) + 2 * (item.emotion == "happy")
+        name = f"{item.path.parent.name}/{item.path.name}"
+        lines.append(",".join([name, *(f"{unit:.3f}" for unit in units)]))
+    (folder / "units.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["dice-mesh", "connector"])
+def test_the_commands_train_on_recordings_and_resume(net: str, tmp_path: Path) -> None:
+    write_voices_and_faces(tmp_path)
+    config = tmp_path / "settings.toml"
+    config.write_text(
+        'manifest = "manifest.csv"\naction_units = "units.csv"\nviews = 2\nwidth = 64\n'
+        "layers = 1\nbatch = 8\nsteps = 3\nmeasure_every = 2\n"
+        + ("decoder_steps = 3\n" if net == "dice-mesh" else "")
+    )
+    command = ("train", net, "--config", config, "-o", tmp_path / "run")
+    first = mien(*command, cache=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "step 3" in first.stderr
+    again = mien(*command, cache=tmp_path)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    resumed = mien(*command, "--resume", cache=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == first.stdout
+    (tmp_path / "units.csv").unlink()
+    missing = mien(*command, "--overwrite", cache=tmp_path)
+    assert missing.returncode == 2
+    assert "units.csv" in missing.stderr

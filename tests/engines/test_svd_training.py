@@ -27,11 +27,10 @@ from mien.datasets.svd_clips import (
 from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
-from mien.training.emotion_prior.published import EmbedderConfig, train_sequences
-from mien.training.svd.config import DiffusionConfig
-from mien.training.svd.loop import nets_for, train_diffusion
-from mien.training.svd.objective import LOSSES
-from mien.training.svd.windows import WindowSampler
+from mien.training.emotion_prior.embedder import EmbedderConfig, train_embedder
+from mien.training.svd.data import DiffusionConfig, WindowSampler
+from mien.training.svd.diffusion import LOSSES, initial_nets, train_diffusion
+from mien.training.trainer import Trainer
 from mien.weights.manifest import ADAPTERS, AUDIO, BANK, EMOTION2VEC, GUIDER, entry
 from mien.weights.store import CACHE_VARIABLE, Store
 
@@ -90,7 +89,7 @@ def stage_one(clips: Path, **more: object) -> EmbedderConfig:
     settings = {"width": PRIOR, "heads": 2, "frames": 8, "batch": 24, "steps": 160, "dropout": 0.0,
                 "measure_every": 80, "learning_rate": 3e-3, "device": "cpu", "test": ("M002",),
                 **more}  # fmt: skip
-    return EmbedderConfig(str(clips / "mead"), **settings)  # type: ignore[arg-type]
+    return EmbedderConfig(features=clips / "mead", **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def stage_two(clips: Path, priors: Path, **more: object) -> DiffusionConfig:
     settings = {"frames": 4, "batch": 2, "steps": 20, "measure_every": 10, "measured": 6,
                 "learning_rate": 3e-3, "warm_up": 1, "average": 0.5, "device": "cpu",
                 "discrimination": 0.3, **more}  # fmt: skip
-    return DiffusionConfig(str(clips / "mead"), str(priors), **settings)  # type: ignore[arg-type]
+    return DiffusionConfig(labelled=clips / "mead", priors=priors, **settings)  # type: ignore[arg-type]
 
 
 class Stop(Exception):  # noqa: N818
@@ -151,18 +150,18 @@ def test_folders_say_who_feels_what(clips: Path, tmp_path: Path) -> None:
 def test_stage_one_keeps_the_feeling_and_resumes_exactly(clips: Path, tmp_path: Path) -> None:
     said: list[str] = []
     config = stage_one(clips)
-    scores = train_sequences(config, tmp_path / "whole", say=said.append)
+    scores = train_embedder(config, Trainer(tmp_path / "whole", log=said.append))
     assert scores["class, people held out"] > 0.9
     first, last = (float(line.split("emotion ")[1].split(",")[0]) for line in (said[0], said[-1]))
     assert last < first
     with pytest.raises(Stop):
-        train_sequences(config, tmp_path / "parts", progress=stopping(130))
-    train_sequences(config, tmp_path / "parts", resume=True)
+        train_embedder(config, Trainer(tmp_path / "parts", progress=stopping(130)))
+    train_embedder(config, Trainer(tmp_path / "parts", resume=True))
     assert same(*(tmp_path / name / "embedder.safetensors" for name in ("whole", "parts")))
     made = {path.stem for path in (tmp_path / "whole" / "priors").iterdir()}
     assert made == {"neutral", "happy", "angry"}
-    with pytest.raises(InputError, match="two feelings and two people"):
-        train_sequences(replace(config, test=("M001", "M002")), tmp_path / "x")
+    with pytest.raises(InputError, match="two emotions and two people"):
+        train_embedder(replace(config, test=("M001", "M002")), Trainer(tmp_path / "x"))
 
 
 def test_an_anchor_holds_the_embedder_near_published_priors(clips: Path, tmp_path: Path) -> None:
@@ -174,9 +173,9 @@ def test_an_anchor_holds_the_embedder_near_published_priors(clips: Path, tmp_pat
     known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in EMOTIONS}
     path = tmp_path / "priors.safetensors"
     save_file(known, path, metadata={"mien": json.dumps({"config": {"prior": PRIOR}})})
-    for anchors, near in (("", False), (str(path), True)):
+    for anchors, near in ((None, False), (path, True)):
         out = tmp_path / f"run{near}"
-        train_sequences(stage_one(clips, anchors=anchors, steps=150, anchor=5.0), out)
+        train_embedder(stage_one(clips, anchors=anchors, steps=150, anchor=5.0), Trainer(out))
         mean = np.load(out / "priors" / "happy.npy")
         gap = float(np.abs(mean - known["happy"]).mean())
         assert (gap < 0.5) == near, gap
@@ -187,14 +186,18 @@ def test_stage_two_lowers_every_loss_and_resumes_exactly(
 ) -> None:
     config = stage_two(clips, priors)
     said: list[str] = []
-    after = train_diffusion(config, nets_for(config, store), tmp_path / "whole", say=said.append)
+    after = train_diffusion(
+        config, Trainer(tmp_path / "whole", log=said.append), initial_nets(config, store)
+    )
     pairs = (part.split() for part in said[0].removeprefix("before: ").split(", "))
     before = {name: float(value) for name, value in pairs}
     for name in LOSSES:
         assert after[name] < before[name], (name, before, after)
     with pytest.raises(Stop):
-        train_diffusion(config, nets_for(config, store), tmp_path / "parts", progress=stopping(13))
-    train_diffusion(config, nets_for(config, store), tmp_path / "parts", resume=True)
+        train_diffusion(
+            config, Trainer(tmp_path / "parts", progress=stopping(13)), initial_nets(config, store)
+        )
+    train_diffusion(config, Trainer(tmp_path / "parts", resume=True), initial_nets(config, store))
     for file in ("adapters", "audio", "bank", "guider"):
         assert same(*(tmp_path / run / f"{file}.safetensors" for run in ("whole", "parts"))), file
     for name, file in ((ADAPTERS, "adapters"), (AUDIO, "audio"), (BANK, "bank"),
@@ -210,7 +213,7 @@ def test_what_was_trained_draws(store: Store, clips: Path, priors: Path, tmp_pat
     from mien.engines.svd.pipeline import DiceTalkPipeline
 
     config = stage_two(clips, priors, steps=1, temporal=True, checkpointing=True)
-    train_diffusion(config, nets_for(config, store), tmp_path / "run")
+    train_diffusion(config, Trainer(tmp_path / "run"), initial_nets(config, store))
     mine = Store(tmp_path / "store")
     shutil.copytree(store.folder, mine.folder)
     for name, file in ((ADAPTERS, "adapters"), (AUDIO, "audio"), (BANK, "bank"),
@@ -231,9 +234,9 @@ def test_going_on_from_published_weights(
     store: Store, clips: Path, priors: Path, tmp_path: Path
 ) -> None:
     config = stage_two(clips, priors, steps=2, start="published")
-    nets = nets_for(config, store)
+    nets = initial_nets(config, store)
     before = nets.emotion_bank.codebook.fc.weight.clone()
-    train_diffusion(config, nets, tmp_path / "run")
+    train_diffusion(config, Trainer(tmp_path / "run"), nets)
     assert not torch.equal(before, nets.emotion_bank.codebook.fc.weight)
 
 
@@ -253,19 +256,19 @@ def test_mixed_precision_keeps_what_learns_whole(
     from safetensors.torch import load_file
 
     config = stage_two(clips, priors, steps=2, precision="bf16")
-    nets = nets_for(config, store)
+    nets = initial_nets(config, store)
     nets.unet.half()
-    after = train_diffusion(config, nets, tmp_path / "run")
+    after = train_diffusion(config, Trainer(tmp_path / "run"), nets)
     assert all(np.isfinite(value) for value in after.values())
     made = load_file(tmp_path / "run" / "adapters.safetensors")
     assert {value.dtype for value in made.values()} == {torch.float32}
 
 
 def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -> None:
-    train_sequences(stage_one(clips, steps=2), tmp_path / "one")
+    train_embedder(stage_one(clips, steps=2), Trainer(tmp_path / "one"))
     config = stage_two(
-        clips, priors, unlabelled=str(clips / "hdtf"),
-        embedder=str(tmp_path / "one" / "embedder.safetensors"),
+        clips, priors, unlabelled=clips / "hdtf",
+        embedder=tmp_path / "one" / "embedder.safetensors",
     )  # fmt: skip
     sampler = WindowSampler(config, PRIOR)
     windows = [sampler.draw(np.random.default_rng(i)) for i in range(200)]
@@ -281,9 +284,9 @@ def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -
     wanted = {0: plain, 15: happy, 2: plain + np.float32(2 / 3) * (angry - plain)}
     assert all(np.allclose(one.prior, wanted[one.label], atol=1e-6) for one in drawn)
     with pytest.raises(InputError, match="no embedder"):
-        WindowSampler(replace(config, embedder=str(tmp_path / "none")), PRIOR)
+        WindowSampler(replace(config, embedder=tmp_path / "none"), PRIOR)
     with pytest.raises(InputError, match="MEAD's layout"):
-        WindowSampler(replace(labelled, labelled=str(clips / "hdtf")), PRIOR)
+        WindowSampler(replace(labelled, labelled=clips / "hdtf"), PRIOR)
 
 
 def test_from_videos_to_training_by_command(

@@ -214,7 +214,7 @@ def training(made: Seeded, golden: Golden) -> Outputs:
         published_pairing=True,
     )
     for name in ("focal_forward", "focal_backward", "contrastive", "directional", "total"):
-        yield f"loss_{name}", getattr(found, name)
+        yield f"loss_{name}", found.parts[name]
     yield "train_delta12", deltas[0]
     yield "train_delta21", deltas[1]
     found.total.backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -52,9 +51,6 @@ def _command(name: str) -> Callable[..., None]:
         with needs_extra("train", "Training"):
             from mien.training.trainer import Trainer
         kind, run = _found(TRAININGS[name].config), _found(TRAININGS[name].run)
-        if "trainer" not in inspect.signature(run).parameters:
-            _old(kind, run, config, output, resume, overwrite)
-            return
         settings = kind.load(config, data=data, changes=changes or ())
         settings.check_files()
         with progress_bar("Training") as progress:
@@ -75,26 +71,6 @@ def _command(name: str) -> Callable[..., None]:
 def _found(place: str) -> Any:  # noqa: ANN401 - a class or a function
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
-
-
-def _old(kind: Any, run: Any, config: Path, output: Path, resume: bool, overwrite: bool) -> None:  # noqa: ANN401
-    """Trainings that are not ported yet."""
-    from mien.errors import InputError
-
-    if (output / "checkpoint.pt").exists() and not (resume or overwrite):
-        raise InputError(
-            f"{output} holds a checkpoint; use --resume to go on or --overwrite to start anew."
-        )
-    settings = kind.load(config)
-    more: dict[str, Any] = {"say": lambda line: typer.echo(line, err=True)}
-    if "resume" in inspect.signature(run).parameters:
-        more["resume"] = resume
-    if "nets" in inspect.signature(run).parameters:
-        scores = run(settings, _found("mien.training.svd.loop:nets_for")(settings), output, **more)
-    else:
-        scores = run(settings, output, **more)
-    for measure, value in scores.items():
-        typer.echo(f"{measure}: {value:.3f}")
 
 
 for _name, _training in TRAININGS.items():

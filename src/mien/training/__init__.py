@@ -44,31 +44,31 @@ TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
         "connector": Training(
             "The mesh engine's connector (C-MET): a voice's emotion to action units. Needs "
             "RAVDESS with action units; other speech helps.",
-            "mien.training.connector.config:ConnectorConfig",
-            "mien.training.connector.loop:train_connector",
+            "mien.training.connector.mesh:ConnectorConfig",
+            "mien.training.connector.mesh:train_connector",
         ),
         "connector-edtalk": Training(
             "The published connector of C-MET for EDTalk. Needs MEAD's features (mien features).",
-            "mien.training.connector.edtalk:PublishedConfig",
-            "mien.training.connector.edtalk:train_published",
+            "mien.training.connector.edtalk:EDTalkConnectorConfig",
+            "mien.training.connector.edtalk:train_edtalk_connector",
         ),
         "dice-mesh": Training(
             "The mesh engine's emotion embedder, emotion bank and decoder (DICE-Talk). Needs "
             "RAVDESS with action units.",
-            "mien.training.emotion_prior.config:DiceConfig",
-            "mien.training.emotion_prior.mesh:train_dice",
+            "mien.training.emotion_prior.mesh:EmotionPriorConfig",
+            "mien.training.emotion_prior.mesh:train_emotion_prior",
         ),
         "dice-embedder": Training(
             "Stage 1 of DICE-Talk: the emotion embedder. Needs MEAD's cached clips (mien features "
             "--engine svd).",
-            "mien.training.emotion_prior.published:EmbedderConfig",
-            "mien.training.emotion_prior.published:train_sequences",
+            "mien.training.emotion_prior.embedder:EmbedderConfig",
+            "mien.training.emotion_prior.embedder:train_embedder",
         ),
         "dice": Training(
             "Stage 2 of DICE-Talk: adapters, emotion bank and guider of the svd engine. Needs "
             "cached clips and what stage 1 wrote.",
-            "mien.training.svd.config:DiffusionConfig",
-            "mien.training.svd.loop:train_diffusion",
+            "mien.training.svd.data:DiffusionConfig",
+            "mien.training.svd.diffusion:train_diffusion",
         ),
     }
 )

@@ -315,7 +315,7 @@ class _Run(Generic[Net]):
         sums: dict[str, float] = defaultdict(float)
         count = 0
         for batch in batches:
-            losses = task.losses(self.model, _moved(batch, self.backend.device), self.done)
+            losses = task.losses(self.model, move(batch, self.backend.device), self.done)
             total = float(losses.total.detach())
             if not math.isfinite(total):
                 raise InputError(f"The loss is {total} at step {self.done}; lower learning_rate.")
@@ -448,17 +448,17 @@ def _batches(task: Task[Any, Any, Batch], start: int) -> Iterator[Iterable[Batch
             yield ready.popleft().result()
 
 
-def _moved(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - a batch of any shape
+def move(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - a batch of any shape
     """The value with every tensor in it on the device."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):
-        return {key: _moved(entry, device) for key, entry in value.items()}
+        return {key: move(entry, device) for key, entry in value.items()}
     if isinstance(value, tuple):
-        entries = [_moved(entry, device) for entry in value]
+        entries = [move(entry, device) for entry in value]
         return type(value)(*entries) if hasattr(value, "_fields") else tuple(entries)
     if is_dataclass(value) and not isinstance(value, type):
-        moved = {item.name: _moved(getattr(value, item.name), device) for item in fields(value)}
+        moved = {item.name: move(getattr(value, item.name), device) for item in fields(value)}
         return replace(value, **moved)
     return value
 

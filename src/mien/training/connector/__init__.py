@@ -1,1 +1,1 @@
-"""Training of the connector; needs the extra ``train``."""
+"""Training of C-MET's connector for the mesh engine and for EDTalk (arXiv 2604.07786)."""

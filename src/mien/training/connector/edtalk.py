@@ -1,13 +1,14 @@
-"""Train the connector as published: on MEAD's EDTalk coefficients and emotion2vec embeddings."""
+"""The published connector: EDTalk's expression coefficients and emotion2vec's embeddings of MEAD.
+
+The people, sentences, pairs and losses are those of arXiv 2604.07786, section 3.4.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,10 +21,9 @@ from mien.datasets.edtalk_features import Array, Recording, read_features
 from mien.datasets.mead import EMOTIONS, NEUTRAL, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.errors import InputError
 from mien.media.output import whole_file
-from mien.training.checkpoint import load_checkpoint, save_checkpoint
-from mien.training.config import part_of, read_settings
-from mien.training.connector.objective import Losses, both_ways
-from mien.utils.device import training_device
+from mien.training.config import TrainingConfig
+from mien.training.connector.objective import both_ways
+from mien.training.trainer import Losses, Task, Trainer
 
 _AVERAGED: Final = 10
 """Recordings of an emotion that are averaged, voices and faces alike."""
@@ -31,9 +31,9 @@ _AVERAGED: Final = 10
 _SECOND_STRIDE: Final = 7
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedConfig:
-    """Everything that decides a training run; the defaults are the published ones.
+@dataclass(frozen=True, kw_only=True)
+class EDTalkConnectorConfig(TrainingConfig):
+    """Settings of the published connector's training; the defaults are the published ones.
 
     Attributes:
         features: folder that ``mien features`` wrote.
@@ -42,14 +42,11 @@ class PublishedConfig:
         no_reference: share of pairs without the differences before the window; about 0.5 teaches
             what inference starts with.
         published_pairing: the released code's sign of the contrastive pairs.
-        batch, steps, learning_rate, weight_decay: AdamW at a constant rate.
-        measure_every: steps between measures and checkpoints.
+        batch: pairs per step.
         loss: weights of the three losses.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        seed: makes runs repeatable.
     """
 
-    features: str
+    features: Path
     train: tuple[str, ...] = TRAIN_PEOPLE
     test: tuple[str, ...] = TEST_PEOPLE
     width: int = 1024
@@ -60,39 +57,16 @@ class PublishedConfig:
     no_reference: float = 0.0
     published_pairing: bool = True
     batch: int = 128
+    loss: LossWeights = field(default_factory=LossWeights)
     steps: int = 200_000
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
     measure_every: int = 5000
-    loss: LossWeights = field(default_factory=LossWeights)
-    device: str = "auto"
     seed: int = 42
 
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a TOML file; paths in it are relative to it.
 
-        Raises:
-            InputError: for a missing file, unknown settings or values that cannot be used.
-        """
-        path = Path(path)
-        data = read_settings(path, cls, needed=("features",), paths=("features",))
-        for name in ("train", "test"):
-            if name in data:
-                data[name] = tuple(data[name])
-        part_of(path, data, "loss", LossWeights)
-        return cls(**data)
-
-
-def train_published(
-    config: PublishedConfig,
-    folder: Path,
-    *,
-    resume: bool = False,
-    say: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float]:
-    """Train, writing ``checkpoint.pt``, ``connector.pth`` (published form) and TensorBoard logs.
+def train_edtalk_connector(config: EDTalkConnectorConfig, trainer: Trainer) -> dict[str, float]:
+    """Train, writing ``connector.pth`` in the published form.
 
     ``mien weights convert edtalk/connector FOLDER/connector.pth`` puts the result to use.
 
@@ -102,159 +76,101 @@ def train_published(
     Raises:
         InputError: for settings or features that cannot be used.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
-    say = say or (lambda _: None)
-    run = _Run(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    if resume:
-        run.done = load_checkpoint(folder, config, run.parts(), run.device)
-    writer = SummaryWriter(str(folder / "log"))
-    parts: dict[str, float] = defaultdict(float)
-    count, scores = 0, dict[str, float]()
-    while run.done < config.steps:
-        for name, value in run.step()._asdict().items():
-            parts[name] += float(value.detach())
-        count += 1
-        if progress is not None:
-            progress(run.done, config.steps)
-        if run.done % config.measure_every == 0 or run.done == config.steps:
-            means = {name: total / count for name, total in parts.items()}
-            scores = run.measure()
-            for name, value in (*means.items(), *scores.items()):
-                writer.add_scalar(name, value, run.done)
-            lines = (", ".join(f"{k} {v:.4f}" for k, v in d.items()) for d in (means, scores))
-            say(f"step {run.done}: {' | '.join(lines)}")
-            parts.clear()
-            count = 0
-            save_checkpoint(folder, config, run.done, run.parts())
-    writer.close()
-    with whole_file(folder / "connector.pth") as part:
-        torch.save(
-            {
-                "state_dict": run.net.state_dict(),
-                "global_step": run.done,
-                "mien": {"config": run.net.spec.to_dict()},
-            },
-            part,
-        )
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
-    return scores
+    return trainer.fit(EDTalkConnectorTask(config))[1]
 
 
-class _Run:
-    """Net and optimiser. Randomness depends on seed and step alone: resuming is exact."""
+class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tensor]]):
+    """Trains a connector at a constant learning rate."""
 
-    def __init__(self, config: PublishedConfig) -> None:
-        recordings = read_features(Path(config.features), (*config.train, *config.test))
-        mine = [one for one in recordings if one.person in config.train]
-        if not mine:
+    clip_norm = None
+
+    def __init__(self, config: EDTalkConnectorConfig) -> None:
+        super().__init__(config)
+        recordings = read_features(config.features, (*config.train, *config.test))
+        self._train = [one for one in recordings if one.person in config.train]
+        if not self._train:
             raise InputError(f"None of {', '.join(config.train[:5])} … is in {config.features}.")
-        self.config = config
-        self.sampler = MeadSampler(mine, config.batch, config.no_reference)
-        others = [one for one in recordings if one.person in config.test]
-        self.test = MeadSampler(others, config.batch, 1.0) if others else None
-        torch.manual_seed(config.seed)
-        self.device = training_device(config.device)
-        self.net = Connector(
+        self._sampler = MeadSampler(self._train, config.batch, config.no_reference)
+        test = [one for one in recordings if one.person in config.test]
+        self._test = MeadSampler(test, config.batch, 1.0) if test else None
+
+    def build(self) -> Connector:
+        """Create the net for the sizes of the features."""
+        config, example = self.config, self._train[0]
+        return Connector(
             ConnectorSpec(
-                expression=mine[0].expression.shape[1],
-                speech=len(mine[0].voice),
+                expression=example.expression.shape[1],
+                speech=len(example.voice),
                 width=config.width,
                 layers=config.layers,
                 heads=config.heads,
                 feed_forward=config.feed_forward,
                 dropout=config.dropout,
             )
-        ).to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.done = 0
 
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {"net": self.net, "optimiser": self.optimiser}
+    def rate(self, step: int) -> float:
+        """Return the full rate."""
+        return 1.0
 
-    def step(self) -> Losses:
-        """One update."""
-        config = self.config
-        torch.manual_seed(config.seed * 1_000_003 + self.done)
-        drawn = self.sampler.draw(np.random.default_rng([config.seed, self.done]))
-        self.net.train()
-        losses = both_ways(
-            self.net,
-            **{name: values.to(self.device) for name, values in drawn.items()},
-            weights=config.loss,
-            published_pairing=config.published_pairing,
-        )
-        self.optimiser.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.done += 1
-        return losses
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Draw pairs."""
+        return self._sampler.draw(self.rng(step))
 
-    @torch.no_grad()
-    def measure(self) -> dict[str, float]:
-        """Cosine and error of the predicted direction on people held out, without a reference."""
-        if self.test is None:
+    def losses(self, net: Connector, batch: dict[str, Tensor], step: int) -> Losses:
+        """Compute the published losses."""
+        pairing = self.config.published_pairing
+        return both_ways(net, **batch, weights=self.config.loss, published_pairing=pairing)
+
+    def measure(self, net: Connector) -> dict[str, float]:
+        """Return cosine and error of the directions of people held out, without a reference."""
+        if self._test is None:
             return {}
-        drawn = self.test.draw(np.random.default_rng(self.config.seed))
+        drawn = self._test.draw(np.random.default_rng(self.config.seed))
         batch = {name: values.to(self.device) for name, values in drawn.items()}
-        self.net.eval()
-        found = self.net(batch["reference"], batch["speech"], batch["first"]).delta.mean(1)
-        wanted = batch["target"].mean(1)
-        alike = torch.nn.functional.cosine_similarity(found, wanted, dim=1).mean()
-        error = (found - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
-        return {"cosine": float(alike), "relative error": float(error)}
+        found = net(batch["reference"], batch["speech"], batch["first"]).delta.mean(1)
+        true = batch["target"].mean(1)
+        cosine = torch.nn.functional.cosine_similarity(found, true, dim=1).mean()
+        error = (found - true).square().mean().sqrt() / true.square().mean().sqrt()
+        return {"cosine": float(cosine), "relative error": float(error)}
+
+    def export(self, net: Connector, folder: Path) -> None:
+        """Write ``connector.pth``."""
+        with whole_file(folder / "connector.pth") as part:
+            about = {"config": net.spec.to_dict()}
+            state = {"state_dict": net.state_dict(), "global_step": self.steps, "mien": about}
+            torch.save(state, part)
 
 
-def _starts(emotion: str, sentence: int) -> bool:
-    """Whether a video is in the published list of items."""
-    last = range(31, 41) if emotion == NEUTRAL else range(21, 31)
-    return sentence in range(1, 4) or sentence in last
-
-
-def _averaged(emotion: str, sentence: int) -> bool:
-    """Whether a video's face may be averaged."""
-    last = range(31, 41) if emotion == NEUTRAL else range(21, 31)
-    return sentence in range(1, 11) or sentence in last
-
-
-@dataclass(slots=True)
 class MeadSampler:
     """Draws pairs of two emotions of one person.
 
-    Attributes:
+    Args:
         recordings: of the people to train on.
         batch: pairs at once.
         no_reference: share of pairs whose reference is zero. The published training always gives
             it, and from the sixth frame on it equals the target: copying is enough.
+
+    Raises:
+        InputError: when nobody shows two emotions at one level.
     """
 
-    recordings: list[Recording]
-    batch: int
-    no_reference: float = 0.0
-    _items: list[Recording] = field(default_factory=list)
-    _voices: dict[tuple[str, int], Array] = field(default_factory=dict)
-    _faces: dict[tuple[str, str, int], list[Array]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._items = [r for r in self.recordings if _starts(r.emotion, r.sentence)]
+    def __init__(self, recordings: list[Recording], batch: int, no_reference: float = 0.0) -> None:
+        self._batch, self._no_reference = batch, no_reference
         voices, faces = defaultdict(list), defaultdict(list)
-        for one in self.recordings:
+        for one in recordings:
             voices[one.emotion, one.level].append(one.voice)
-            if _averaged(one.emotion, one.sentence):
+            if _in_list(one, 10):
                 faces[one.person, one.emotion, one.level].append(one.expression)
         self._voices = {key: np.stack(values) for key, values in voices.items()}
         self._faces = dict(faces)
-        self._items = [item for item in self._items if self._others(item)]
+        self._items = [one for one in recordings if _in_list(one, 3) and self._others(one)]
         if not self._items:
             raise InputError("Nobody in the features shows two emotions at one level.")
 
     def draw(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """A batch for :func:`mien.training.connector.objective.both_ways`."""
-        pairs = [self._pair(int(i), rng) for i in rng.integers(len(self._items), size=self.batch)]
+        """Draw a batch for :func:`mien.training.connector.objective.both_ways`."""
+        pairs = [self._pair(int(i), rng) for i in rng.integers(len(self._items), size=self._batch)]
         speech, first, second, direction, reference, label = zip(*pairs, strict=True)
         return {
             "reference": torch.from_numpy(np.stack(reference)),
@@ -289,7 +205,7 @@ class MeadSampler:
         direction = (two - one).mean(0)
         start = int(rng.integers(max(1, length - WINDOW + 1)))
         before = np.arange(start - WINDOW, start) >= 0
-        if rng.random() < self.no_reference:
+        if rng.random() < self._no_reference:
             before[:] = False
         reference = before[:, None] * direction
         window = np.minimum(np.arange(start, start + WINDOW), length - 1)
@@ -315,3 +231,13 @@ class MeadSampler:
         tiled = [np.resize(clip, (longest, clip.shape[1])) for clip in chosen]
         mean: Array = np.mean(tiled, 0).astype(np.float32)
         return mean
+
+
+def _in_list(one: Recording, first: int) -> bool:
+    """Whether a video is among the ``first`` or the last ten sentences, as published.
+
+    Pairs start from the first three and the last ten; faces are averaged over the first ten and the
+    last ten.
+    """
+    last = range(31, 41) if one.emotion == NEUTRAL else range(21, 31)
+    return one.sentence in range(1, first + 1) or one.sentence in last

@@ -1,4 +1,4 @@
-"""A trained connector, and what it takes to draw with it, to the files mien runs."""
+"""Export a trained connector, its decoder to action units, and the presets of named emotions."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mien.emotion.expression_track import PRESETS
 from mien.face.facs import RECIPES, expression
 from mien.face.readers import OPENFACE_UNITS
 from mien.media.output import whole_file
-from mien.training.checkpoint import load_weights
-from mien.training.connector.data import Array, Pairs
-from mien.training.connector.measure import Predict, predictor
+from mien.training.connector.objective import Predict, predictor
 from mien.training.onnx_export import halve_weights, write_onnx
+from mien.training.trainer import load_weights
+from mien.training.voice_faces import Array, VoiceFaces
 
 _SPEAKING: Final = ("25", "26", "45")
-"""Units that talking and blinking move: no sign of what is felt."""
+"""Units that talking and blinking move; they do not show an emotion."""
 
 _RIDGE: Final = 1e-3
-"""Of the decoder's least squares, per row."""
+"""Penalty of the decoder's least squares, per row."""
 
 _FAINT: Final = MappingProxyType(
     {
@@ -35,8 +35,7 @@ _FAINT: Final = MappingProxyType(
         "bored": {"43": 0.3, "15": 0.2, "1": 0.15},
     }
 )
-"""Looks of what is heard but has no recipe: this project's estimates."""
-
+"""Faces of labels of the listener that have no recipe: this project's estimates."""
 
 _ESTIMATES: Final = MappingProxyType(
     {
@@ -48,11 +47,11 @@ _ESTIMATES: Final = MappingProxyType(
         "sarcastic": {"12L": 0.7, "14L": 0.5, "2L": 0.6, "43": 0.15, "7": 0.2},
     }
 )
-"""How the extended emotions look, as far as this project can tell; there is no accepted coding."""
+"""Faces of the extended emotions: this project's estimates, since there is no accepted coding."""
 
 _ESTIMATED: Final = 0.8
-"""Share of the estimate in an extended preset. The only voices at hand for them are synthetic, and
-romantic, desirous and empathetic ones among them sound sad to this listener and to others."""
+"""Share of the estimate in an extended preset. Only synthetic voices are available for them, and
+romantic, desirous and empathetic ones are classified as sad by this listener and by others."""
 
 
 class _Window(nn.Module):
@@ -77,12 +76,12 @@ def load_connector(path: Path) -> Connector:
     return net.eval()
 
 
-def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
+def export_connector(net: Connector, data: VoiceFaces, folder: Path) -> None:
     """Write ``connector.onnx``, ``connector.npz`` and ``presets.npz``.
 
     Args:
         net: a trained connector of 17 action units.
-        pairs: what it was trained on.
+        data: what it was trained on.
         folder: where to.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,10 +97,10 @@ def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
         names = ["reference", "speech", "expression"]
         write_onnx(_Window(net), example, part, names, ["difference"])
         halve_weights(part)
-    neutral_face, neutral_voice = averages(pairs)
+    neutral_face, neutral_voice = averages(data)
     predict = predictor(net)
     common = predict(np.zeros(net.spec.speech, np.float32), neutral_face)
-    decoder = decoder_of(pairs, predict, common, neutral_voice)
+    decoder = decoder_of(data, predict, common, neutral_voice)
     with whole_file(folder / "connector.npz") as part, part.open("wb") as file:
         np.savez(
             file,
@@ -111,10 +110,10 @@ def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
             neutral_embedding=neutral_voice.embedding,
             neutral_affect=neutral_voice.affect,
         )
-    names, vectors, affect = preset_vectors(pairs, neutral_voice)
+    names, vectors, affect = preset_vectors(data, neutral_voice)
     codes = [(predict(v, neutral_face) - common) @ decoder for v in vectors]
-    heard = np.stack([sharpen(code.astype(np.float32)) for code in codes])
-    faces = heard.copy()
+    predicted = np.stack([sharpen(code.astype(np.float32)) for code in codes])
+    faces = predicted.copy()
     for face, name in zip(faces, names, strict=True):
         if name in _ESTIMATES:
             face += _ESTIMATED * (expression(_ESTIMATES[name]) - face)
@@ -123,47 +122,46 @@ def export_connector(net: Connector, pairs: Pairs, folder: Path) -> None:
             file,
             names=np.array(names),
             vectors=vectors,
-            heard=heard.astype(np.float32),
+            heard=predicted.astype(np.float32),
             expressions=faces.astype(np.float32),
             affect=affect,
         )
 
 
-def averages(pairs: Pairs) -> tuple[Array, Voice]:
-    """The average neutral face (code units) and voice over the people trained on."""
-    plain = pairs.train & (pairs.emotion == "neutral")
+def averages(data: VoiceFaces) -> tuple[Array, Voice]:
+    """Compute the average neutral face (code units) and voice over the people trained on."""
+    neutral = data.train & (data.emotion == "neutral")
     faces, voices = [], []
-    for person in np.unique(pairs.speaker[plain]):
-        own = np.flatnonzero(plain & (pairs.speaker == person))
-        voices.append(pairs.voices[own, 0].mean(0))
-        if pairs.seen[own].all():
-            faces.append(pairs.faces[own].mean(0))
+    for person in np.unique(data.speaker[neutral]):
+        own = np.flatnonzero(neutral & (data.speaker == person))
+        voices.append(data.voices[own, 0].mean(0))
+        if data.seen[own].all():
+            faces.append(data.faces[own].mean(0))
     voice = np.mean(voices, 0)
     return np.mean(faces, 0).astype(np.float32), Voice(voice[:-3], voice[-3:])
 
 
-def decoder_of(pairs: Pairs, predict: Predict, common: Array, neutral: Voice) -> Array:
-    """Matrix ``(17, D)`` from differences in code units to action units of the rig.
+def decoder_of(data: VoiceFaces, predict: Predict, common: Array, neutral: Voice) -> Array:
+    """Fit the matrix ``(17, D)`` from differences in code units to action units of the rig.
 
-    OpenFace's scales say little about how far a rig has to go to look the same, and predictions
-    are fainter where voices are ambiguous. So the matrix is learned: least squares from what is
-    predicted for voices trained on, less what is ``common``, to the recipes of their emotions,
-    every emotion counting alike. Units that talking moves are not looked at.
+    OpenFace's scales do not say how far a rig must move to look the same, and predictions are
+    weaker where voices are ambiguous. So the matrix is a least-squares fit from the predictions for
+    the voices trained on, minus what is ``common`` to them, to the recipes of their emotions; every
+    emotion has the same weight. Units that talking moves are left out.
     """
-    face, _ = averages(pairs)
-    last = pairs.voices.shape[1] - 1
+    face, _ = averages(data)
+    last = data.voices.shape[1] - 1
     inputs, names = [], []
-    for index in np.flatnonzero(pairs.train & (pairs.corpus != "tts")).tolist():
-        name = str(pairs.emotion[index])
+    for index in np.flatnonzero(data.train & (data.corpus != "tts")).tolist():
+        name = str(data.emotion[index])
         if name not in RECIPES and name not in _FAINT:
             continue
         own = np.array([index])
-        plain = np.flatnonzero(
-            (pairs.speaker == pairs.speaker[index]) & (pairs.emotion == "neutral")
-        )
-        vectors = [semantic_vector(pairs.voice(own, min(1, last)), neutral)]
+        same = data.speaker == data.speaker[index]
+        plain = np.flatnonzero(same & (data.emotion == "neutral"))
+        vectors = [semantic_vector(data.voice(own, min(1, last)), neutral)]
         if len(plain):
-            vectors.append(pairs.vector(own, plain[index % len(plain)][None], min(2, last)))
+            vectors.append(data.vector(own, plain[index % len(plain)][None], min(2, last)))
         for vector in vectors:
             inputs.append(predict(vector, face) - common)
             names.append(name)
@@ -182,23 +180,23 @@ def _recipe(name: str) -> Array:
     return RECIPES[name].expression() if name in RECIPES else expression(_FAINT[name])
 
 
-def preset_vectors(pairs: Pairs, neutral: Voice) -> tuple[list[str], Array, Array]:
-    """Semantic vectors of the named emotions out of all their voices, and mean affects.
+def preset_vectors(data: VoiceFaces, neutral: Voice) -> tuple[list[str], Array, Array]:
+    """Compute names, semantic vectors and mean affects of the emotions from all their voices.
 
-    The extended emotions are spoken by one synthetic voice that has no neutral recordings: half
-    of what its six emotions have in common counts as the voice, the other half as feeling.
+    The extended emotions are spoken by one synthetic voice without neutral recordings: half of what
+    its six emotions have in common is attributed to the voice, the other half to the emotions.
     """
-    spoken = pairs.train & (pairs.corpus == "tts")
-    common = pairs.voice(np.flatnonzero(spoken), 0) if spoken.any() else neutral
+    spoken = data.train & (data.corpus == "tts")
+    common = data.voice(np.flatnonzero(spoken), 0) if spoken.any() else neutral
     half = Voice(
         0.5 * (common.embedding + neutral.embedding), 0.5 * (common.affect + neutral.affect)
     )
     names, vectors, affects = [], [], []
     for name in (*RECIPES, *PRESETS):
-        index = np.flatnonzero(pairs.train & (pairs.emotion == name))
+        index = np.flatnonzero(data.train & (data.emotion == name))
         if not len(index):
             continue
-        voice = pairs.voice(index, 0)
+        voice = data.voice(index, 0)
         vector = semantic_vector(voice, half if name in PRESETS else neutral)
         if name == "neutral":
             vector = np.zeros_like(vector)

@@ -1,24 +1,27 @@
-"""Both directions of a pair through the connector, and the three losses (arXiv 2604.07786)."""
+"""What a connector minimises on pairs, and how its predictions are measured on other people."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from mien.cmet.connector import ConnectorOutput
+from mien.cmet.connector import Connector, ConnectorOutput
 from mien.cmet.losses import LossWeights, contrastive, directional, focal
+from mien.cmet.semantic import Codes, transfer
+from mien.training.trainer import Losses
+from mien.training.voice_faces import Array, VoiceFaces
 
+SETTLE: Final = 10
+"""Frames over which a prediction is averaged: two windows."""
 
-class Losses(NamedTuple):
-    """Scalars; ``total`` is the weighted sum."""
-
-    focal_forward: Tensor
-    focal_backward: Tensor
-    contrastive: Tensor
-    directional: Tensor
-    total: Tensor
+Predict = Callable[[Array, Array], Array]
+"""Semantic vector ``(S,)`` and neutral face ``(D,)`` to the face's difference ``(D,)``."""
 
 
 def both_ways(
@@ -33,7 +36,7 @@ def both_ways(
     weights: LossWeights | None = None,
     published_pairing: bool = False,
 ) -> Losses:
-    """Predict first to second and back.
+    """Predict the second emotion from the first and back, and compute the three losses.
 
     Args:
         connector: the network.
@@ -66,4 +69,145 @@ def both_ways(
         + weights.contrastive * alike
         + weights.directional * opposite
     )
-    return Losses(focal_forward, focal_backward, alike, opposite, total)
+    parts = {
+        "focal_forward": focal_forward,
+        "focal_backward": focal_backward,
+        "contrastive": alike,
+        "directional": opposite,
+        "total": total,
+    }
+    return Losses(total, parts)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Emotional clips of one person.
+
+    Attributes:
+        vector: semantic vector from the person's neutral voice.
+        neutral: the person's neutral face, code units.
+        difference: the true difference of the face.
+        emotion: its label.
+    """
+
+    vector: Array
+    neutral: Array
+    difference: Array
+    emotion: str
+
+
+def cases(data: VoiceFaces, clips: int = 1, *, train: bool = False) -> list[Case]:
+    """List held-out people's emotional clips with known faces, averaged in groups of ``clips``."""
+    out = []
+    here = data.seen & (data.train == train)
+    for person in np.unique(data.speaker[here]):
+        own = here & (data.speaker == person)
+        base = np.flatnonzero(own & (data.emotion == "neutral"))
+        neutral = data.faces[base].mean(0)
+        for emotion in np.unique(data.emotion[own]):
+            items = np.flatnonzero(own & (data.emotion == emotion))
+            if emotion == "neutral":
+                continue
+            for start in range(0, len(items) - clips + 1, clips):
+                some = items[start : start + clips]
+                difference = data.faces[some].mean(0) - neutral
+                out.append(Case(data.vector(some, base, 0), neutral, difference, str(emotion)))
+    return out
+
+
+def connect_with(net: Connector) -> Callable[[Codes, Codes, Codes], Codes]:
+    """Wrap a connector for :func:`mien.cmet.semantic.transfer`."""
+
+    @torch.no_grad()
+    def connect(reference: Codes, vector: Codes, code: Codes) -> Codes:
+        device = next(net.parameters()).device
+        values = (reference, vector[None], code)
+        parts = [torch.from_numpy(np.float32(v))[None].to(device) for v in values]
+        out: Codes = net(*parts).delta[0].cpu().numpy()
+        return out
+
+    return connect
+
+
+def predictor(net: Connector) -> Predict:
+    """Return a function that predicts faces with a connector, averaged over two windows."""
+    net.eval()
+    connect = connect_with(net)
+    return lambda vector, neutral: transfer(
+        connect, vector, np.repeat(neutral[None], SETTLE, 0)
+    ).mean(0)
+
+
+def correlations(predicted: Array, true: Array) -> tuple[float, float]:
+    """Compare predicted and true differences ``(N, D)``.
+
+    Returns:
+        Mean over the action units of the correlation over clips; mean over the clips of the
+        correlation over action units.
+    """
+    units = [_correlation(a, b) for a, b in zip(predicted.T, true.T, strict=True)]
+    clips = [_correlation(a, b) for a, b in zip(predicted, true, strict=True)]
+    return float(np.mean(units)), float(np.mean(clips))
+
+
+def measure(predict: Predict, some: list[Case]) -> tuple[float, float]:
+    """Compute the :func:`correlations` of a predictor over cases."""
+    predicted = np.stack([predict(case.vector, case.neutral) for case in some])
+    return correlations(predicted, np.stack([case.difference for case in some]))
+
+
+@dataclass(frozen=True)
+class FaceSpace:
+    """A standardisation of face differences: from the mean emotional face, each unit by its spread.
+
+    Without it, the units that move most (lips parted, smile) and what all emotional speech has in
+    common dominate every comparison.
+
+    Attributes:
+        centre: mean difference over the emotions trained on, ``(D,)``.
+        spread: of every unit over clips, ``(D,)``.
+    """
+
+    centre: Array
+    spread: Array
+
+    @classmethod
+    def of(cls, data: VoiceFaces, held_out: str = "") -> FaceSpace:
+        """Fit the space to the people trained on, without the faces of a held-out emotion."""
+        own = [case for case in cases(data, train=True) if case.emotion != held_out]
+        table = np.stack([case.difference for case in own])
+        return cls(table.mean(0), table.std(0))
+
+
+def rank(
+    predicted: Array, emotion: str, typical: dict[str, Array], space: FaceSpace | None = None
+) -> int:
+    """Rank ``emotion`` among typical faces by their correlation with a predicted one; 1 is best.
+
+    Args:
+        predicted: difference of a face, ``(D,)``.
+        emotion: the one to rank.
+        typical: real mean differences by emotion.
+        space: where they are compared; unstandardised by default.
+    """
+    if space is not None:
+        mean = np.mean(list(typical.values()), 0)
+        typical = {name: (face - mean) / space.spread for name, face in typical.items()}
+        predicted = (predicted - space.centre) / space.spread
+    near = {name: _correlation(predicted, face) for name, face in typical.items()}
+    return 1 + sum(value > near[emotion] for value in near.values())
+
+
+def typical_of(some: list[Case]) -> dict[str, Array]:
+    """Compute every emotion's mean difference over cases."""
+    names = sorted({case.emotion for case in some})
+    return {
+        name: np.mean([case.difference for case in some if case.emotion == name], 0)
+        for name in names
+    }
+
+
+def _correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 1e-9 else 0.0

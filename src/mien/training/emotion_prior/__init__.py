@@ -1,1 +1,1 @@
-"""Training of embedder, bank and expression decoder at mesh scale; needs the extra ``train``."""
+"""Training of DICE-Talk's emotion priors for the mesh engine and for svd (arXiv 2504.18087)."""

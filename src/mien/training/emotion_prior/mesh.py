@@ -1,303 +1,425 @@
-"""Train embedder, then bank and decoder; measure what can be read from the priors."""
+"""The mesh engine's emotion prior (arXiv 2504.18087): first the embedder, then bank and decoder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mien.dicetalk.bank import BankSpec, MeshDice, MeshDiceSpec, perplexity
+from mien.dicetalk.bank import BankSpec, Decoded, MeshDice, MeshDiceSpec, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
-from mien.training.checkpoint import save_weights
-from mien.training.connector.config import ConnectorConfig
-from mien.training.connector.voices import load_pairs
-from mien.training.emotion_prior.config import DiceConfig
-from mien.training.emotion_prior.material import FACE_GAIN, Array, Felt, face_tokens, felt_of
-from mien.training.schedule import warmed_cosine
-from mien.utils.device import training_device
+from mien.media.output import whole_file
+from mien.training.onnx_export import halve_weights, write_onnx
+from mien.training.trainer import Losses, Task, Trainer, load_weights, save_weights
+from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
 
-Say = Callable[[str], None]
+AUDIO_GAIN: Final = 3.0
+FACE_GAIN: Final = 0.12
+"""Scale differences of embeddings, and of code units, to about one."""
 
-_WARM_UP = 50
+_LONGEST_UNUSED: Final = 200
+"""Steps after which an unused entry of the bank is replaced."""
+
+_DRAWS: Final = 8
 
 
-def train_dice(
-    config: DiceConfig,
-    folder: Path,
-    *,
-    say: Say | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    felt: Felt | None = None,
+@dataclass(frozen=True, kw_only=True)
+class EmotionPriorConfig(VoiceFacesConfig):
+    """Settings of the training of embedder, bank and decoder.
+
+    Attributes:
+        width: of embedder, prior and tokens.
+        layers: of cross-modal attention.
+        tokens, entries: of the bank.
+        contrast, adversary, divergence: weights of the embedder's losses beside cross entropy.
+        missing: share of rows without the voice, and of rows without the face.
+        discrimination, quantiser: weights beside the decoder's reconstruction.
+        batch: recordings per step.
+        decoder_steps: steps of bank and decoder; ``steps`` are the embedder's.
+    """
+
+    width: int = 64
+    layers: int = 2
+    tokens: int = 4
+    entries: int = 24
+    contrast: float = 0.3
+    adversary: float = 0.3
+    divergence: float = 0.01
+    missing: float = 0.3
+    discrimination: float = 0.1
+    quantiser: float = 0.25
+    batch: int = 128
+    steps: int = 1200
+    decoder_steps: int = 1200
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Voices and faces of recordings, relative to the same person's neutral ones.
+
+    Attributes:
+        audio: embedding and affect ``(N, views, A)``, times ``AUDIO_GAIN``.
+        face: code units ``(N, 17)``, times ``FACE_GAIN``.
+        emotion, person: labels ``(N,)``, indices of ``emotions`` and ``people``.
+        train: ``bool (N,)``.
+        emotions, people: names.
+    """
+
+    audio: Array
+    face: Array
+    emotion: npt.NDArray[np.int64]
+    person: npt.NDArray[np.int64]
+    train: npt.NDArray[np.bool_]
+    emotions: tuple[str, ...]
+    people: tuple[str, ...]
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Recordings to train on."""
+        return np.flatnonzero(self.train)
+
+    def draw(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw recordings to train on; every emotion has the same share."""
+        labels = self.emotion[self.rows]
+        odds = 1 / np.bincount(labels)[labels]
+        return rng.choice(self.rows, count, p=odds / odds.sum())
+
+
+def differences_of(data: VoiceFaces) -> Differences:
+    """Compute the differences of every recording whose face is known."""
+    index = np.flatnonzero(data.seen)
+    audio, face = data.voices[index].astype(np.float32), data.faces[index].astype(np.float32)
+    speakers, labels = data.speaker[index], data.emotion[index]
+    for speaker in np.unique(speakers):
+        own = speakers == speaker
+        neutral = own & (labels == "neutral")
+        if neutral.any():
+            audio[own] -= audio[neutral].mean((0, 1))
+            face[own] -= face[neutral].mean(0)
+    emotions, emotion = np.unique(labels, return_inverse=True)
+    people, person = np.unique(speakers, return_inverse=True)
+    return Differences(
+        AUDIO_GAIN * audio,
+        FACE_GAIN * face,
+        emotion.astype(np.int64),
+        person.astype(np.int64),
+        data.train[index],
+        tuple(emotions.tolist()),
+        tuple(people.tolist()),
+    )
+
+
+def train_emotion_prior(
+    config: EmotionPriorConfig, trainer: Trainer, data: Differences | None = None
 ) -> dict[str, float]:
-    """Train both stages, writing ``embedder.pt``, ``dice.pt`` and ``priors.npz``.
+    """Train both stages and write ``embedder.pt``, ``dice.pt`` and ``priors.npz``.
 
     Args:
         config: settings.
-        folder: where to; what the listener heard is kept there for the next run.
-        say: gets lines worth reading.
-        progress: called with (steps done, steps).
-        felt: data at hand, instead of what the settings name.
+        trainer: its folder also keeps the embeddings of the voices for the next run.
+        data: used instead of what the settings name.
 
     Returns:
         Measures on people held out.
+
+    Raises:
+        InputError: for settings or data that cannot be used.
     """
-    say = say or (lambda _: None)
-    folder.mkdir(parents=True, exist_ok=True)
-    if felt is None:
-        source = ConnectorConfig(config.manifest, config.action_units, views=config.views)
-        pairs, missing = load_pairs(source, folder, progress)
+    if data is None:
+        voice_faces, missing = load_voice_faces(config, trainer.folder, trainer.progress)
         for path in missing:
-            say(f"left out, missing or damaged: {path}")
-        felt = felt_of(pairs)
-    total = config.steps + config.decoder_steps
-    device = training_device(config.device)
-
-    def step(done: int) -> None:
-        if progress is not None:
-            progress(done, total)
-
-    embedder = train_embedder(config, felt, device, step)
-    priors = priors_of(embedder, felt, device)
-    dice = train_decoder(config, felt, embedder, device, lambda done: step(config.steps + done))
-    scores = measure(embedder, dice, felt, priors, device)
-    say(", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-    save_weights(folder / "embedder.pt", embedder)
-    save_weights(folder / "dice.pt", dice)
-    np.savez(folder / "priors.npz", names=np.array(felt.emotions), mean=priors[0], spread=priors[1])
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
-    return scores
+            trainer.log(f"left out, missing or damaged: {path}")
+        data = differences_of(voice_faces)
+    embedder, emotions = trainer.fit(EmbedderTask(config, data), "embedder")
+    mean, spread = priors_of(embedder, data)
+    decoder, faces = trainer.fit(DecoderTask(config, data, embedder), "decoder")
+    save_weights(trainer.folder / "embedder.pt", embedder)
+    save_weights(trainer.folder / "dice.pt", decoder)
+    with whole_file(trainer.folder / "priors.npz") as part, part.open("wb") as file:
+        np.savez(file, names=np.array(data.emotions), mean=mean, spread=spread)
+    return emotions | faces
 
 
-def _rate(config: DiceConfig, done: int, steps: int) -> float:
-    return config.learning_rate * warmed_cosine(done, steps, _WARM_UP)
+class EmbedderTask(Task[EmotionPriorConfig, EmotionEmbedder, dict[str, Tensor]]):
+    """Stage 1: keep the emotion, remove the person."""
+
+    def __init__(self, config: EmotionPriorConfig, data: Differences) -> None:
+        super().__init__(config)
+        self._data = data
+
+    def build(self) -> EmotionEmbedder:
+        """Create the embedder."""
+        data = self._data
+        return EmotionEmbedder(
+            EmbedderSpec(
+                audio=data.audio.shape[2],
+                face=data.face.shape[1],
+                width=self.config.width,
+                layers=self.config.layers,
+                emotions=len(data.emotions),
+                people=len(data.people),
+                dropout=0.3,
+            )
+        )
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Draw recordings in random views, with noise, some without voice or face."""
+        config, data = self.config, self._data
+        rng = np.random.default_rng([config.seed, 1, step])
+        some = data.draw(config.batch, rng)
+        view = rng.integers(data.audio.shape[1], size=len(some))
+        audio = data.audio[some, view] + rng.normal(0, 0.15, data.audio[some, view].shape)
+        face = data.face[some] * rng.uniform(0.7, 1.3, (len(some), 1))
+        face = face + rng.normal(0, 0.12, face.shape)
+        lost = rng.random(len(some))
+        return {
+            **_inputs(audio, face),
+            "keep_audio": torch.from_numpy(lost >= config.missing),
+            "keep_face": torch.from_numpy((lost < config.missing) | (lost >= 2 * config.missing)),
+            "emotion": torch.from_numpy(data.emotion[some]),
+            "person": torch.from_numpy(data.person[some]),
+        }
+
+    def losses(self, net: EmotionEmbedder, batch: dict[str, Tensor], step: int) -> Losses:
+        """Compute cross entropy, contrast, the speaker adversary and the divergence."""
+        config, batch = self.config, dict(batch)
+        emotion, person = batch.pop("emotion"), batch.pop("person")
+        gaussian = net(**batch)
+        sample = gaussian.sample(torch.randn_like(gaussian.mean))
+        weight = config.adversary * min(1.0, 3 * (step / self.steps))
+        parts = {
+            "emotion": F.cross_entropy(net.emotion(sample), emotion, label_smoothing=0.05),
+            "contrast": config.contrast * contrast(gaussian.mean, emotion, person),
+            "person": F.cross_entropy(net.person(reverse(gaussian.mean, weight)), person),
+            "divergence": config.divergence * gaussian.divergence(),
+        }
+        return Losses(sum(parts.values(), torch.zeros((), device=self.device)), parts)
+
+    def measure(self, net: EmotionEmbedder) -> dict[str, float]:
+        """Return how well linear probes read emotion and person from the means."""
+        data, train, test = self._data, self._data.rows, np.flatnonzero(~self._data.train)
+        means = {which: _numbers(embed(net, data, rows).mean)
+                 for which, rows in (("train", train), ("test", test))}  # fmt: skip
+        emotion = probe(means["train"], data.emotion[train], means["test"], data.emotion[test])
+        # People are recognised among those trained on: half of their clips train the probe.
+        half = np.random.default_rng(0).permutation(len(train))
+        one, two = half[::2], half[1::2]
+        person, raw = data.person[train], data.face[train]
+        mean = means["train"]
+        return {
+            "emotion by a linear probe": emotion,
+            "speaker by a linear probe": probe(mean[one], person[one], mean[two], person[two]),
+            "speaker from the face alone": probe(raw[one], person[one], raw[two], person[two]),
+            "chance for speakers": 1 / len(np.unique(person)),
+        }
 
 
-def train_embedder(
-    config: DiceConfig, felt: Felt, device: torch.device, step: Callable[[int], None]
-) -> EmotionEmbedder:
-    """Stage 1: keep the emotion, drop the person."""
-    torch.manual_seed(config.seed)
-    spec = EmbedderSpec(
-        audio=felt.audio.shape[2],
-        face=felt.face.shape[1],
-        width=config.width,
-        layers=config.layers,
-        emotions=len(felt.emotions),
-        people=len(felt.people),
-        dropout=0.3,
-    )
-    net = EmotionEmbedder(spec).to(device)
-    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=config.weight_decay)
-    rows = np.flatnonzero(felt.train)
-    odds = _even(felt.emotion[rows])
-    for done in range(config.steps):
-        rng = np.random.default_rng([config.seed, 1, done])
-        torch.manual_seed(config.seed * 1_000_003 + done)
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(config, done, config.steps)
-        some = rng.choice(rows, config.batch, p=odds)
-        losses = _embedder_losses(config, net, felt, some, rng, device, done / config.steps)
-        total = sum(losses.values(), torch.zeros((), device=device))
-        optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        step(done + 1)
-    return net.eval()
+class DecoderTask(Task[EmotionPriorConfig, MeshDice, npt.NDArray[np.int64]]):
+    """Stage 2: bank and decoder, with the discrimination objective; the embedder is frozen."""
 
+    def __init__(
+        self, config: EmotionPriorConfig, data: Differences, embedder: EmotionEmbedder
+    ) -> None:
+        super().__init__(config, config.decoder_steps)
+        self._data, self._embedder = data, embedder
+        self._last: tuple[Tensor, Decoded] | None = None
 
-def _embedder_losses(
-    config: DiceConfig,
-    net: EmotionEmbedder,
-    felt: Felt,
-    some: np.ndarray,
-    rng: np.random.Generator,
-    device: torch.device,
-    progress: float,
-) -> dict[str, Tensor]:
-    net.train()
-    view = rng.integers(felt.audio.shape[1], size=len(some))
-    audio = felt.audio[some, view] + rng.normal(0, 0.15, felt.audio[some, view].shape)
-    face = felt.face[some] * rng.uniform(0.7, 1.3, (len(some), 1))
-    face = face + rng.normal(0, 0.12, face.shape)
-    lost = rng.random(len(some))
-    keep_audio = torch.from_numpy(lost >= config.missing).to(device)
-    keep_face = torch.from_numpy((lost < config.missing) | (lost >= 2 * config.missing)).to(device)
-    gaussian = net(*_inputs(audio, face, device), keep_audio, keep_face)
-    emotion = torch.from_numpy(felt.emotion[some]).to(device)
-    person = torch.from_numpy(felt.person[some]).to(device)
-    drawn = gaussian.sample(torch.randn_like(gaussian.mean))
-    weight = config.adversary * min(1.0, 3 * progress)
-    return {
-        "emotion": F.cross_entropy(net.emotion(drawn), emotion, label_smoothing=0.05),
-        "contrast": config.contrast * contrast(gaussian.mean, emotion, person),
-        "person": F.cross_entropy(net.person(reverse(gaussian.mean, weight)), person),
-        "divergence": config.divergence * gaussian.divergence(),
-    }
+    def build(self) -> MeshDice:
+        """Create bank and decoder."""
+        config = self.config
+        torch.manual_seed(config.seed + 1)
+        bank = BankSpec(
+            prior=config.width,
+            width=config.width,
+            tokens=config.tokens,
+            entries=config.entries,
+            heads=4,
+            feature=config.width,
+            hidden=(config.width, config.width // 2),
+            classes=len(self._data.emotions),
+        )
+        self._net = MeshDice(MeshDiceSpec(bank, self._data.face.shape[1]))
+        self._unused = nn.Module()
+        self._unused.register_buffer("steps", torch.zeros(config.entries, dtype=torch.long))
+        return self._net
 
+    def helpers(self) -> dict[str, nn.Module]:
+        """Return for how many steps each entry has not been used."""
+        return {"unused": self._unused}
 
-def _inputs(audio: Array, face: Array, device: torch.device) -> tuple[Tensor, Tensor]:
-    heard = torch.from_numpy(audio.astype(np.float32))[:, None].to(device)
-    return heard, torch.from_numpy(face_tokens(face.astype(np.float32))).to(device)
+    def batch(self, step: int) -> npt.NDArray[np.int64]:
+        """Draw recordings."""
+        return self._data.draw(
+            self.config.batch, np.random.default_rng([self.config.seed, 2, step])
+        )
 
+    def losses(self, net: MeshDice, batch: npt.NDArray[np.int64], step: int) -> Losses:
+        """Compute reconstruction, quantiser and discrimination losses of sampled priors."""
+        config, data = self.config, self._data
+        gaussian = embed(self._embedder, data, batch)
+        prior = gaussian.sample(torch.randn_like(gaussian.mean))
+        # Retrieval and attention alternate, so that both can be used later.
+        decoded = net(prior, retrieval=step % 2 == 0)
+        face = torch.from_numpy(data.face[batch]).to(self.device)
+        emotion = torch.from_numpy(data.emotion[batch]).to(self.device)
+        assert net.bank.classifier is not None  # noqa: S101 - feature is never 0 here
+        parts = {
+            "reconstruction": F.mse_loss(decoded.face, face),
+            "quantiser": decoded.loss,
+            "discrimination": F.cross_entropy(net.bank.classifier(decoded.feature), emotion),
+        }
+        total = (
+            parts["reconstruction"]
+            + config.quantiser * parts["quantiser"]
+            + config.discrimination * parts["discrimination"]
+        )
+        self._last = prior, decoded
+        return Losses(total, parts)
 
-def _even(labels: np.ndarray) -> np.ndarray:
-    counts = np.bincount(labels)
-    odds: np.ndarray = 1 / counts[labels]
-    return odds / odds.sum()
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move entries that have not been used for long to the place of a prior."""
+        if self._last is None:
+            return
+        (prior, decoded), self._last = self._last, None
+        book, steps = self._net.bank.codebook, self._unused.get_buffer("steps")
+        steps += 1
+        steps[decoded.codes.flatten()] = 0
+        for entry in torch.nonzero(steps > _LONGEST_UNUSED).flatten().tolist():
+            book.codebook.weight[entry] = book.fc(prior[entry % len(prior)])
+            steps[entry] = 0
+
+    def measure(self, net: MeshDice) -> dict[str, float]:
+        """Return how samples of the priors differ, and how many entries of the bank are used."""
+        mean, spread = (
+            torch.from_numpy(v).to(self.device) for v in priors_of(self._embedder, self._data)
+        )
+        faces = _numbers(net(mean).face) / FACE_GAIN
+        noise = torch.randn(_DRAWS, *mean.shape, generator=torch.Generator().manual_seed(0))
+        samples = (mean + noise.to(self.device) * spread).flatten(0, 1)
+        drawn = _numbers(net(samples).face).reshape(_DRAWS, *faces.shape) / FACE_GAIN
+        gaps = np.linalg.norm(drawn[:, :, None] - faces[None, None], axis=3)
+        size = np.linalg.norm(faces, axis=1).mean()
+        used = net.bank.codebook(embed(self._embedder, self._data, self._data.rows).mean).codes
+        return {
+            "samples nearest to their own emotion": float(
+                (gaps.argmin(2) == np.arange(len(faces))).mean()
+            ),
+            "two samples differ by": float(
+                np.linalg.norm(drawn[0] - drawn[1], axis=1).mean() / size
+            ),
+            "entries in use": perplexity(used, net.spec.bank.entries),
+        }
 
 
 @torch.no_grad()
-def embed(net: EmotionEmbedder, felt: Felt, rows: np.ndarray, device: torch.device) -> Gaussian:
-    """Gaussians of recordings, voice and face together, first view."""
-    net.eval()
-    out: Gaussian = net(*_inputs(felt.audio[rows, 0], felt.face[rows], device))
+def embed(net: EmotionEmbedder, data: Differences, rows: npt.NDArray[np.int64]) -> Gaussian:
+    """Embed recordings, voice (first view) and face together."""
+    device = next(net.parameters()).device
+    inputs = _inputs(data.audio[rows, 0], data.face[rows])
+    out: Gaussian = net.eval()(**{name: value.to(device) for name, value in inputs.items()})
     return out
 
 
-def priors_of(net: EmotionEmbedder, felt: Felt, device: torch.device) -> tuple[Array, Array]:
-    """Mean and spread of every emotion over the people trained on, ``(emotions, width)`` each.
+def priors_of(net: EmotionEmbedder, data: Differences) -> tuple[Array, Array]:
+    """Compute mean and spread of every emotion's prior, ``(emotions, width)`` each.
 
-    People count alike; the spread is that of people's means and of their Gaussians together.
+    All people trained on have the same weight. The spread is that of the recordings' means and of
+    their Gaussians together.
     """
-    rows = np.flatnonzero(felt.train)
-    found = embed(net, felt, rows, device)
-    mean, variance = found.mean.cpu().numpy(), found.log_variance.exp().cpu().numpy()
+    rows = data.rows
+    gaussian = embed(net, data, rows)
+    mean, variance = _numbers(gaussian.mean), _numbers(gaussian.log_variance.exp())
+    emotion, person = data.emotion[rows], data.person[rows]
     means, spreads = [], []
-    for emotion in range(len(felt.emotions)):
-        own = felt.emotion[rows] == emotion
-        people = [
-            mean[own & (felt.person[rows] == p)].mean(0) for p in np.unique(felt.person[rows][own])
-        ]
+    for number in range(len(data.emotions)):
+        own = emotion == number
+        people = [mean[own & (person == one)].mean(0) for one in np.unique(person[own])]
         means.append(np.mean(people, 0))
         spreads.append(np.sqrt(mean[own].var(0) + variance[own].mean(0)))
     return np.stack(means).astype(np.float32), np.stack(spreads).astype(np.float32)
 
 
-def train_decoder(
-    config: DiceConfig,
-    felt: Felt,
-    embedder: EmotionEmbedder,
-    device: torch.device,
-    step: Callable[[int], None],
-) -> MeshDice:
-    """Stage 2: bank and decoder, with the discrimination objective; the embedder stays."""
-    torch.manual_seed(config.seed + 1)
-    bank = BankSpec(
-        prior=config.width,
-        width=config.width,
-        tokens=config.tokens,
-        entries=config.entries,
-        heads=4,
-        feature=config.width,
-        hidden=(config.width, config.width // 2),
-        classes=len(felt.emotions),
-    )
-    net = MeshDice(MeshDiceSpec(bank, felt.face.shape[1])).to(device)
-    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=config.weight_decay)
-    rows = np.flatnonzero(felt.train)
-    odds = _even(felt.emotion[rows])
-    unused = np.zeros(config.entries, np.int64)
-    for done in range(config.decoder_steps):
-        rng = np.random.default_rng([config.seed, 2, done])
-        torch.manual_seed(config.seed * 1_000_003 + done)
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(config, done, config.decoder_steps)
-        some = rng.choice(rows, config.batch, p=odds)
-        gaussian = embed(embedder, felt, some, device)
-        prior = gaussian.sample(torch.randn_like(gaussian.mean))
-        net.train()
-        # Both ways of asking the bank are used, so that both can be.
-        found = net(prior, retrieval=done % 2 == 0)
-        target = torch.from_numpy(felt.face[some]).to(device)
-        emotion = torch.from_numpy(felt.emotion[some]).to(device)
-        assert net.bank.classifier is not None  # noqa: S101 - feature is never 0 here
-        told = net.bank.classifier(found.feature)
-        total = (
-            F.mse_loss(found.face, target)
-            + config.quantiser * found.loss
-            + config.discrimination * F.cross_entropy(told, emotion)
-        )
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        _restart(net, prior, found.codes, unused)
-        step(done + 1)
-    return net.eval()
-
-
-_LONGEST_UNUSED = 200
-
-
-@torch.no_grad()
-def _restart(net: MeshDice, prior: Tensor, codes: Tensor, unused: np.ndarray) -> None:
-    """Entries that nobody asked for in a while go where a prior is."""
-    used = np.bincount(codes.cpu().numpy().ravel(), minlength=len(unused)) > 0
-    unused[:] = np.where(used, 0, unused + 1)
-    for entry in np.flatnonzero(unused > _LONGEST_UNUSED).tolist():
-        row = prior[entry % len(prior)]
-        net.bank.codebook.codebook.weight[entry] = net.bank.codebook.fc(row)
-        unused[entry] = 0
-
-
-@torch.no_grad()
-def measure(
-    embedder: EmotionEmbedder,
-    dice: MeshDice,
-    felt: Felt,
-    priors: tuple[Array, Array],
-    device: torch.device,
-) -> dict[str, float]:
-    """What a linear probe reads from the means, and what the decoder makes of the priors."""
-    rows = {part: np.flatnonzero(felt.train == part) for part in (True, False)}
-    means = {
-        part: embed(embedder, felt, index, device).mean.cpu().numpy()
-        for part, index in rows.items()
-    }
-    emotion = probe(means[True], felt.emotion[rows[True]], means[False], felt.emotion[rows[False]])
-    # People are read among those trained on: half of their clips teach, half are asked.
-    half = np.random.default_rng(0).permutation(len(rows[True]))
-    one, two = half[::2], half[1::2]
-    person = felt.person[rows[True]]
-    speaker = probe(means[True][one], person[one], means[True][two], person[two])
-    raw = felt.face[rows[True]]
-    before = probe(raw[one], person[one], raw[two], person[two])
-    chance = 1 / len(np.unique(person))
-    mean, spread = (torch.from_numpy(v).to(device) for v in priors)
-    faces = dice(mean).face.cpu().numpy() / FACE_GAIN
-    rng = torch.Generator().manual_seed(0)
-    noise = torch.randn(8, *mean.shape, generator=rng).to(device)
-    sampled = (mean + noise * spread).flatten(0, 1)
-    drawn = dice(sampled).face.cpu().numpy().reshape(8, *faces.shape) / FACE_GAIN
-    gaps = np.linalg.norm(drawn[:, :, None] - faces[None, None], axis=3)
-    stays = float((gaps.argmin(2) == np.arange(len(faces))).mean())
-    differ = float(
-        np.linalg.norm(drawn[0] - drawn[1], axis=1).mean() / np.linalg.norm(faces, axis=1).mean()
-    )
-    codes = dice.bank.codebook(torch.from_numpy(means[True]).to(device)).codes
-    return {
-        "emotion by a linear probe": emotion,
-        "speaker by a linear probe": speaker,
-        "speaker from the face alone": before,
-        "chance for speakers": chance,
-        "samples nearest to their own emotion": stays,
-        "two samples differ by": differ,
-        "entries in use": perplexity(codes, dice.spec.bank.entries),
-    }
-
-
-def probe(train: Array, labels: np.ndarray, test: Array, wanted: np.ndarray) -> float:
-    """Accuracy of a ridge classifier on standardised features."""
+def probe(
+    train: Array,
+    labels: npt.NDArray[np.int64],
+    test: Array,
+    test_labels: npt.NDArray[np.int64],
+) -> float:
+    """Compute the accuracy of a ridge classifier on standardised features."""
     mean, size = train.mean(0), train.std(0) + 1e-6
     a = np.c_[(train - mean) / size, np.ones(len(train))]
     b = np.c_[(test - mean) / size, np.ones(len(test))]
     targets = np.eye(labels.max() + 1)[labels]
     ridge = 1e-2 * len(a) * np.eye(a.shape[1])
     weights = np.linalg.solve(a.T @ a + ridge, a.T @ targets)
-    return float(((b @ weights).argmax(1) == wanted).mean())
+    return float(((b @ weights).argmax(1) == test_labels).mean())
+
+
+def face_tokens(face: Array) -> Array:
+    """Turn action units ``(N, 17)`` into tokens ``(N, 17, 17)``, one per unit."""
+    out = np.zeros((*face.shape, face.shape[1]), np.float32)
+    units = np.arange(face.shape[1])
+    out[:, units, units] = face
+    return out
+
+
+def load_decoder(path: Path) -> MeshDice:
+    """Read a ``dice.pt``.
+
+    Raises:
+        InputError: when there is none.
+    """
+    spec, weights = load_weights(path)
+    bank = {**spec["bank"], "hidden": tuple(spec["bank"]["hidden"])}
+    net = MeshDice(MeshDiceSpec(BankSpec(**bank), spec["units"]))
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+class _Face(nn.Module):
+    """Priors to changes in code units, through the attention over all entries of the bank."""
+
+    def __init__(self, net: MeshDice) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, prior: Tensor) -> Tensor:
+        out: Tensor = self.net(prior).face / FACE_GAIN
+        return out
+
+
+def export_dice(run: Path, folder: Path) -> None:
+    """Write ``dice.onnx`` (prior ``(N, width)`` to face ``(N, 17)``) and ``dice.npz`` (priors).
+
+    Args:
+        run: folder of a finished training.
+        folder: where to write.
+    """
+    net = load_decoder(run / "dice.pt")
+    example = (torch.zeros(2, net.spec.bank.prior),)
+    with whole_file(folder / "dice.onnx") as part:
+        write_onnx(_Face(net), example, part, ["prior"], ["face"])
+        halve_weights(part)
+    with np.load(run / "priors.npz", allow_pickle=False) as stored:
+        priors = {name: stored[name] for name in ("names", "mean", "spread")}
+    with whole_file(folder / "dice.npz") as part, part.open("wb") as file:
+        np.savez_compressed(file, **priors)
+
+
+def _inputs(audio: npt.NDArray[Any], face: npt.NDArray[Any]) -> dict[str, Tensor]:
+    return {
+        "audio": torch.from_numpy(audio.astype(np.float32))[:, None],
+        "face": torch.from_numpy(face_tokens(face.astype(np.float32))),
+    }
+
+
+def _numbers(values: Tensor) -> Array:
+    out: Array = values.detach().cpu().numpy()
+    return out

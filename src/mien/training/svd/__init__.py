@@ -1,1 +1,1 @@
-"""Training of the SVD engine: adapters, bank, guider; the authors released none."""
+"""Training of the svd engine (DICE-Talk, arXiv 2504.18087)."""

@@ -1,0 +1,192 @@
+"""Windows of cached clips with everything that conditions the UNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mien.datasets.mead import LEVELS, NEUTRAL
+from mien.datasets.svd_clips import ARRAYS, UNKNOWN, CachedClip, find_clips, load_arrays
+from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
+from mien.engines.svd.preprocess import audio_windows
+from mien.engines.svd.sampler import SCALING_FACTOR
+from mien.errors import InputError
+from mien.training.config import TrainingConfig
+from mien.weights.convert import read_prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig(TrainingConfig):
+    """Settings of stage 2, the training of the svd engine.
+
+    Attributes:
+        labelled: folder of cached clips in MEAD's folders (``mien features --engine svd``).
+        priors: folder of ``EMOTION.npy`` (stage 1 writes one; the authors' may be used).
+        unlabelled: folder of other cached clips (HDTF), drawn as often, or None.
+        embedder: ``embedder.safetensors`` of stage 1, which gives unlabelled clips their priors;
+            or None.
+        start: ``stock``: adapters begin as the UNet's own cross attention, the rest untrained;
+            ``published``: continue from the authors' weights.
+        own_prior: share of labelled clips whose prior comes from the embedder, not the label.
+        temporal: whether the UNet's own temporal layers are trained too.
+        frames: frames of a window.
+        sigma_mean, sigma_spread: of the logarithm of the noise level.
+        drop_speech, drop_image: share of windows without voice and emotion, and without picture.
+        quantiser, discrimination: weights beside the diffusion loss.
+        batch: windows per step and process, one after the other.
+        warm_up: steps in which the learning rate rises; then it is constant.
+        average: share of the averaged weights kept per step.
+        measured: windows of a measure; noise and windows are the same each time.
+        restart: steps after which an unused entry of the bank is replaced.
+        precision: accelerate's mixed precision.
+        checkpointing: compute activations twice to save memory.
+    """
+
+    labelled: Path
+    priors: Path
+    unlabelled: Path | None = None
+    embedder: Path | None = None
+    start: Literal["stock", "published"] = "stock"
+    own_prior: float = 0.5
+    temporal: bool = False
+    frames: int = 25
+    sigma_mean: float = 0.7
+    sigma_spread: float = 1.6
+    drop_speech: float = 0.1
+    drop_image: float = 0.1
+    quantiser: float = 0.25
+    discrimination: float = 0.05
+    batch: int = 4
+    warm_up: int = 500
+    average: float = 0.9999
+    measured: int = 16
+    restart: int = 1000
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    checkpointing: bool = False
+    steps: int = 30_000
+    learning_rate: float = 1e-5
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("batch", "frames", "measured"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window of ``L`` frames.
+
+    Attributes:
+        latents: ``float32 (L, 4, h, w)``, scaled.
+        reference: latent of the reference picture, not scaled, ``(1, 4, h, w)``.
+        clip: CLIP's token of the reference picture, ``(1, 1, C)``.
+        voice: Whisper's states around every frame, ``(L, 10, 5, C)``.
+        mask: ``(1, 3, H, W)``, 0..1.
+        prior: ``(P,)``.
+        label: class, -1 for unlabelled clips.
+    """
+
+    latents: Tensor
+    reference: Tensor
+    clip: Tensor
+    voice: Tensor
+    mask: Tensor
+    prior: Tensor
+    label: int
+
+
+class WindowSampler:
+    """Draws windows, half of them from unlabelled clips where there are any.
+
+    Raises:
+        InputError: for data that cannot be used.
+    """
+
+    def __init__(self, config: DiffusionConfig, prior_size: int) -> None:
+        self._config = config
+        self._labelled = [one for one in find_clips(config.labelled) if one.emotion]
+        if not self._labelled:
+            raise InputError(f"{config.labelled} holds no clip in MEAD's layout.")
+        self._unlabelled = find_clips(config.unlabelled) if config.unlabelled else []
+        self._priors = _read_priors(config.priors)
+        wrong = {name: len(v) for name, v in self._priors.items() if len(v) != prior_size}
+        if wrong:
+            raise InputError(f"{config.priors} needs priors of {prior_size} numbers; got {wrong}.")
+        missing = {one.emotion for one in self._labelled} - set(self._priors)
+        if missing:
+            raise InputError(f"{config.priors} has no prior of {', '.join(sorted(missing))}.")
+        self._embedder = _embedder(config.embedder, prior_size) if config.embedder else None
+
+    def draw(self, rng: np.random.Generator) -> Window:
+        """Draw one window."""
+        unlabelled = bool(self._unlabelled) and rng.random() < 0.5
+        clips = self._unlabelled if unlabelled else self._labelled
+        return self._window(clips[int(rng.integers(len(clips)))], rng)
+
+    def _window(self, one: CachedClip, rng: np.random.Generator) -> Window:
+        parts: dict[str, Any] = load_arrays(one.path, *ARRAYS[:5])
+        latents, length = parts["latents"], self._config.frames
+        start = int(rng.integers(max(1, len(latents) - length + 1)))
+        index = np.minimum(np.arange(start, start + length), len(latents) - 1)
+        which = int(rng.integers(len(parts["reference_frames"])))
+        voice = audio_windows(torch.from_numpy(parts["whisper"].astype(np.float32)), len(latents))
+        mask = torch.from_numpy(parts["mask"].astype(np.float32) / 255)
+        return Window(
+            latents=_tensor(latents[index]),
+            reference=_tensor(latents[parts["reference_frames"][which]])[None] / SCALING_FACTOR,
+            clip=_tensor(parts["clip_tokens"][which])[None, None],
+            voice=voice[index],
+            mask=mask[None, None].expand(1, 3, -1, -1),
+            prior=torch.from_numpy(self._prior(one, rng)),
+            label=one.label,
+        )
+
+    def _prior(self, one: CachedClip, rng: np.random.Generator) -> np.ndarray:
+        own = rng.random() < self._config.own_prior
+        if self._embedder is not None and (own or one.label == UNKNOWN):
+            parts: dict[str, Any] = load_arrays(one.path, "voice", "face")
+            given = (_tensor(parts[name])[None] for name in ("voice", "face"))
+            with torch.no_grad():
+                gaussian = self._embedder(*given)
+                noise = torch.from_numpy(rng.normal(size=gaussian.mean.shape).astype(np.float32))
+                out: np.ndarray = gaussian.sample(noise)[0].numpy()
+                return out
+        neutral = self._priors[NEUTRAL]
+        if one.label == UNKNOWN:
+            return neutral
+        share = np.float32(one.level / LEVELS) if one.emotion != NEUTRAL else np.float32(1)
+        return neutral + share * (self._priors[one.emotion] - neutral)
+
+
+def _tensor(values: Any) -> Tensor:  # noqa: ANN401
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def prior_size(folder: Path) -> int:
+    """Read the size of the priors in a folder of ``EMOTION.npy``.
+
+    Raises:
+        InputError: when there are none.
+    """
+    return len(_read_priors(folder)[NEUTRAL])
+
+
+def _read_priors(folder: Path) -> dict[str, np.ndarray]:
+    found = {path.stem.lower(): read_prior(path) for path in sorted(folder.glob("*.npy"))}
+    if NEUTRAL not in found:
+        raise InputError(f"{folder} must hold EMOTION.npy files, neutral.npy among them.")
+    return found
+
+
+def _embedder(path: Path, size: int) -> EmotionEmbedder:
+    net = load_embedder(path)
+    if net.spec.width != size:
+        raise InputError(f"{path} makes priors of {net.spec.width} numbers; {size} are needed.")
+    return net

@@ -1,0 +1,316 @@
+"""Stage 2 of DICE-Talk's training: adapters, projections, bank and guider of the svd engine.
+
+The losses (diffusion, quantiser, discrimination) and their weights are mien's; the authors did not
+release theirs. It runs on accelerate: mixed precision, several processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mien.datasets.svd_clips import UNKNOWN
+from mien.dicetalk.bank import Discriminator
+from mien.engines.svd.attention import Stream
+from mien.engines.svd.networks import SvdNetworks, load_networks, untrained_networks
+from mien.engines.svd.sampler import ADDED_TIME_IDS
+from mien.errors import needs_extra
+from mien.training.svd.data import DiffusionConfig, Window, WindowSampler, prior_size
+from mien.training.trainer import Backend, Losses, Task, Trainer, move
+from mien.utils.device import training_device
+from mien.weights.convert import save
+from mien.weights.store import Store
+
+_TRAINING, _MEASURE = 0, 1
+"""Streams of random numbers."""
+
+FILES: Final = {"unet": "adapters", "audio": "audio", "emotion": "bank", "guider": "guider"}
+"""Files of the trained weights by part; ``mien weights convert svd/NAME`` reads them."""
+
+
+def train_diffusion(
+    config: DiffusionConfig, trainer: Trainer, nets: SvdNetworks | None = None
+) -> dict[str, float]:
+    """Train and write the averaged weights as published files.
+
+    Args:
+        config: settings.
+        trainer: runs the training.
+        nets: nets to start from, on the CPU, which are changed; those of :func:`initial_nets` by
+            default.
+
+    Returns:
+        The losses of the averaged weights on the same windows and noise as at the beginning.
+
+    Raises:
+        InputError: for settings or data that cannot be used.
+        MissingExtraError: without accelerate.
+    """
+    return trainer.fit(DiffusionTask(config, nets or initial_nets(config)))[1]
+
+
+def initial_nets(config: DiffusionConfig, store: Store | None = None) -> SvdNetworks:
+    """Open the nets that a run starts from.
+
+    Raises:
+        InputError: without priors.
+        WeightsError, MissingExtraError: when something is missing.
+    """
+    store = store or Store()
+    if config.start == "published":
+        return load_networks(store, interpolate=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return untrained_networks(store, prior_size(config.priors))
+
+
+class AccelerateBackend(Backend):
+    """Mixed precision and several processes by accelerate."""
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        with needs_extra("svd", "The training of the svd engine"):
+            from accelerate import Accelerator, DistributedDataParallelKwargs
+        cpu = training_device(config.device).type == "cpu"
+        # The discriminator sees labelled windows alone: not every process uses all weights.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator: Any = Accelerator(
+            cpu=cpu, mixed_precision=config.precision, kwargs_handlers=[unused]
+        )
+        super().__init__(self.accelerator.device)
+        self.is_main = self.accelerator.is_main_process
+
+    def prepare(
+        self, net: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Wrap both for the processes and the precision."""
+        net, optimiser = self.accelerator.prepare(net, optimiser)
+        return net, optimiser
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss``, scaled where the precision needs it."""
+        self.accelerator.backward(loss)
+
+    def clip(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
+        """Limit the norm of the gradients."""
+        self.accelerator.clip_grad_norm_(parameters, norm)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Random numbers of a window.
+
+    Attributes:
+        noise: like the latents.
+        sigma: level of the noise, > 0.
+        drop_speech: whether voice and emotion are dropped.
+        drop_image: whether the reference picture is dropped.
+        retrieval: whether the bank uses the nearest entry instead of all of them.
+    """
+
+    noise: Tensor
+    sigma: float
+    drop_speech: bool
+    drop_image: bool
+    retrieval: bool
+
+
+LOSSES: Final = ("diffusion", "quantiser", "discrimination")
+
+
+class Trainee(nn.Module):
+    """The nets that are trained, and the frozen UNet around them.
+
+    Args:
+        nets: of the engine; adapters, audio projection, bank and guider are trained.
+        temporal: whether the UNet's own temporal layers are trained too.
+    """
+
+    def __init__(self, nets: SvdNetworks, *, temporal: bool) -> None:
+        super().__init__()
+        self.unet: Any = nets.unet
+        self.audio, self.emotion = nets.audio_projection, nets.emotion_bank
+        self.guider = nets.pose_guider
+        self._conditioning = nets.conditioning
+        self._conditioning.caching = False
+        self._feature: list[Tensor] = []
+        self.unet.requires_grad_(False)
+        for name, parameter in self.unet.named_parameters():
+            trained = "temporal_transformer_blocks" in name and temporal
+            if ".attn2.processor." in name or trained:
+                parameter.requires_grad_(True)
+        for net in (self.audio, self.emotion, self.guider):
+            net.requires_grad_(True)
+        self.unet.mid_block.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: Any, out: Tensor) -> None:  # noqa: ANN401
+        self._feature = [out]
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return everything that is trained, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def forward(self, window: Window, draw: Draw) -> dict[str, Tensor]:
+        """Compute the losses, and the ``codes`` of the bank's entries."""
+        frames = len(window.latents)
+        emotion = self.emotion(
+            window.prior[None],
+            retrieval=draw.retrieval,
+            dropped=torch.tensor([draw.drop_speech], device=window.prior.device),
+        )
+        self._condition(window, draw, emotion.tokens)
+        shown = 0.0 if draw.drop_image else 1.0
+        noisy = window.latents + draw.sigma * draw.noise
+        scale = (draw.sigma**2 + 1) ** 0.5
+        picture = shown * window.reference.expand(frames, -1, -1, -1)
+        time = 0.25 * torch.log(torch.tensor(draw.sigma, device=noisy.device))
+        ids = noisy.new_tensor([ADDED_TIME_IDS])
+        output = self.unet(
+            torch.cat([noisy / scale, picture], 1)[None], time, shown * window.clip, ids
+        ).sample[0]
+        # v-prediction, as the sampler expects (mien.engines.svd.sampler.euler_step).
+        target = (noisy / scale**2 - window.latents) * scale / draw.sigma
+        losses = {
+            "diffusion": F.mse_loss(output.float(), target),
+            "quantiser": emotion.quantised.loss,
+            "discrimination": self._discriminated(window, draw),
+        }
+        return {**losses, "codes": emotion.quantised.codes}
+
+    def _condition(self, window: Window, draw: Draw, emotion: Tensor) -> None:
+        frames = len(window.latents)
+        states = window.voice.flatten(1)
+        if draw.drop_speech:
+            states = torch.zeros_like(states[:1])
+        audio = self.audio(states)
+        rows = torch.arange(frames, device=states.device).clamp(max=len(audio) - 1)[None]
+        streams = (Stream(audio, rows), Stream(emotion, torch.zeros_like(rows)))
+        self._conditioning.start(streams, window.mask[:, :1], self.guider(window.mask))
+
+    def _discriminated(self, window: Window, draw: Draw) -> Tensor:
+        """Cross entropy of the class of the middle feature, less where noise hides everything."""
+        classifier = self.emotion.classifier
+        if classifier is None or window.label == UNKNOWN:
+            return window.latents.new_zeros(())
+        logits = classifier(self._feature[0].float())
+        label = torch.full((len(logits),), window.label, device=logits.device)
+        return F.cross_entropy(logits, label) / (1 + draw.sigma**2)
+
+
+class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
+    """Trains on windows of clips, one after the other."""
+
+    backend: AccelerateBackend
+    measure_first = True
+
+    def __init__(self, config: DiffusionConfig, nets: SvdNetworks) -> None:
+        super().__init__(config)
+        self.average = config.average
+        self._nets = nets
+        self._sampler = WindowSampler(config, nets.emotion_bank.spec.prior)
+        self._used: list[tuple[Tensor, Tensor]] = []
+
+    def make_backend(self) -> AccelerateBackend:
+        """Open accelerate."""
+        return AccelerateBackend(self.config)
+
+    def build(self) -> Trainee:
+        """Prepare the nets: what is trained is in single precision."""
+        config, nets = self.config, self._nets
+        if config.checkpointing:
+            nets.unet.enable_gradient_checkpointing()
+        bank = nets.emotion_bank
+        if bank.classifier is None:  # the authors' file may lack it
+            bank.spec = replace(bank.spec, feature=nets.unet.config.block_out_channels[-1])
+            bank.classifier = Discriminator(bank.spec)
+        net = Trainee(nets, temporal=config.temporal)
+        # On a GPU autocast reads frozen weights in half precision; a CPU's norms cannot.
+        if config.precision == "no" or self.device.type == "cpu":
+            net.float()
+        for parameter in net.learned().values():  # small steps are lost in half precision
+            parameter.data = parameter.data.float()
+        self._unused = nn.Module()
+        self._unused.register_buffer("steps", torch.zeros(bank.spec.entries))
+        return net
+
+    def helpers(self) -> dict[str, nn.Module]:
+        """Return for how many steps each entry of the bank has not been used."""
+        return {"unused": self._unused}
+
+    def rate(self, step: int) -> float:
+        """Return a linear rise to the full rate."""
+        return min(1, (step + 1) / max(1, self.config.warm_up))
+
+    def micro_batches(self, step: int) -> Iterator[tuple[Window, Draw]]:
+        """Draw the windows of a step; each process draws others."""
+        process = self.backend.accelerator.process_index
+        for number in range(self.config.batch):
+            rng = np.random.default_rng([self.config.seed, _TRAINING, step, process, number])
+            torch.manual_seed(int(rng.integers(2**62)))
+            yield self._draw(rng, retrieval=(step + number) % 2 == 0)
+
+    def losses(self, net: nn.Module, batch: tuple[Window, Draw], step: int) -> Losses:
+        """Compute the losses of a window."""
+        config, (window, draw) = self.config, batch
+        parts = net(window, draw)
+        self._used.append((parts.pop("codes"), window.prior))
+        total = (
+            parts["diffusion"]
+            + config.quantiser * parts["quantiser"]
+            + config.discrimination * parts["discrimination"]
+        )
+        return Losses(total / config.batch, parts)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move entries of the bank that have not been used for long to the place of a prior."""
+        gather = self.backend.accelerator.gather
+        codes, priors = zip(*self._used, strict=True)
+        self._used.clear()
+        used, asked = gather(torch.cat(codes)), gather(torch.stack(priors))
+        book, steps = self._nets.emotion_bank.codebook, self._unused.get_buffer("steps")
+        steps += 1
+        steps[used] = 0
+        for entry in torch.nonzero(steps > self.config.restart).flatten().tolist():
+            book.codebook.weight[entry] = book.fc(asked[entry % len(asked)])
+            steps[entry] = 0
+
+    def measure(self, net: Trainee) -> dict[str, float]:
+        """Return the mean losses over windows that are the same each time."""
+        sums = dict.fromkeys(LOSSES, 0.0)
+        for number in range(self.config.measured):
+            rng = np.random.default_rng([self.config.seed, _MEASURE, number])
+            window = self._draw(rng, retrieval=number % 2 == 0)
+            losses = net(*move(window, self.device))
+            for name in LOSSES:
+                sums[name] += float(losses[name]) / self.config.measured
+        return sums
+
+    def export(self, net: Trainee, folder: Path) -> None:
+        """Write the trained weights under their published names."""
+        configs = self._nets.trained_configs()
+        parts: dict[str, dict[str, Tensor]] = {file: {} for file in FILES.values()}
+        for name, value in net.learned().items():
+            part, _, own = name.partition(".")
+            parts[FILES[part]][own] = value.detach()
+        for file, tensors in parts.items():
+            name = f"svd/{file}"
+            save(tensors, folder / f"{file}.safetensors", configs[name], {"name": name})
+
+    def _draw(self, rng: np.random.Generator, *, retrieval: bool) -> tuple[Window, Draw]:
+        config = self.config
+        window = self._sampler.draw(rng)
+        noise = rng.normal(size=tuple(window.latents.shape)).astype(np.float32)
+        sigma = math.exp(config.sigma_mean + config.sigma_spread * float(rng.normal()))
+        drop_speech, drop_image = (
+            rng.random() < config.drop_speech,
+            rng.random() < config.drop_image,
+        )
+        return window, Draw(torch.from_numpy(noise), sigma, drop_speech, drop_image, retrieval)
