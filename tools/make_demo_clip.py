@@ -41,7 +41,7 @@ def main(source: Path, out: Path) -> None:
     with closing(FaceTracker(still=True)) as tracker:
         face = Face(1, tracker(image)[0])
     info = VideoInfo(
-        source, width, height, Fraction(RATE), Fraction(1, 12800), None, None, 0, False, "h264",
+        source, width, height, Fraction(RATE), Fraction(1, 12800), None, None, 0, False,
         ColorSpec("bt601", False),
     )  # fmt: skip
     with VideoWriter(out, info, overwrite=True, quality=21) as writer:

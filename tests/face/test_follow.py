@@ -14,7 +14,7 @@ from ..conftest import canonical_landmarks
 
 
 class Script:
-    """A tracker that says what it is told: for every frame a list of face positions."""
+    """A tracker that returns faces at given positions, one list per frame."""
 
     def __init__(self, positions: list[list[tuple[float, float]]]) -> None:
         self._positions = iter(positions)
@@ -43,7 +43,7 @@ def run(
 A, B = (30.0, 30.0), (150.0, 30.0)
 
 
-def test_every_frame_comes_out_in_order() -> None:
+def test_every_frame_is_yielded_in_order() -> None:
     out = run([[A]] * 40)
     assert [t.frame.index for t in out] == list(range(40))
     assert all(t.faces[0].weight == 1 and not t.faces[0].bridged for t in out)
@@ -98,21 +98,21 @@ def test_a_cut_restarts_without_fading() -> None:
     assert np.abs(out[10].faces[0].landmarks - target).max() < 1e-3
 
 
-def test_a_moment_of_black_is_no_cut() -> None:
+def test_a_few_black_frames_are_no_cut() -> None:
     black = np.zeros((64, 64, 3), np.uint8)
     out = run([[A]] * 10 + [[]] * 5 + [[A]] * 10, dict.fromkeys(range(10, 15), black))
     assert not any(t.cut for t in out)
     assert all(t.faces[0].id == 1 for t in out)
 
 
-def test_somebody_who_comes_later_fades_in() -> None:
+def test_a_person_who_appears_later_fades_in() -> None:
     out = run([[A]] * 10 + [[A, B]] * 20)
     late = [next(f for f in t.faces if f.id == 2).weight for t in out[10:]]
     assert late[0] == 0
     assert late[-1] == 1
 
 
-def test_live_following_needs_no_future() -> None:
+def test_live_following_needs_no_look_ahead() -> None:
     follower = FaceFollower(Script([[A], [A], []]))
     assert follower.update(GREY, Fraction(0))[0].weight == 1
     assert len(follower.update(GREY, Fraction(1, 25))) == 1
@@ -137,7 +137,7 @@ def faces(*places: tuple[float, float, float]) -> tuple[Face, ...]:
     return tuple(Face(i, canonical_landmarks(s, (x, y))) for i, (x, y, s) in enumerate(places, 1))
 
 
-def test_the_largest_keeps_being_chosen() -> None:
+def test_the_largest_face_stays_selected() -> None:
     selector = FaceSelector(FaceChoice.parse("largest"))
     assert selector.pick(faces((30, 30, 20), (90, 30, 21)))[0].id == 2
     assert selector.pick(faces((30, 30, 40), (90, 30, 21)))[0].id == 2
@@ -153,6 +153,6 @@ def test_numbers_count_from_the_left() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "biggest", "", "none.jpg", "1.5"])
-def test_choices_that_are_refused(text: str) -> None:
+def test_invalid_choices_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         FaceChoice.parse(text)

@@ -26,7 +26,7 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
 
 @settings(deadline=None)
 @given(ANGLE, ANGLE, ANGLE, st.floats(5, 500), st.floats(-900, 900), st.floats(-900, 900))
-def test_any_pose_is_found(
+def test_any_pose_is_recovered(
     x: float, y: float, z: float, scale: float, tx: float, ty: float
 ) -> None:
     points = canonical_face().points
@@ -39,12 +39,12 @@ def test_any_pose_is_found(
     assert np.allclose(pose.to_image(points), seen, atol=1e-5)
 
 
-def test_no_reflection_comes_out() -> None:
+def test_fitting_never_yields_a_reflection() -> None:
     points = np.random.default_rng(0).normal(size=(20, 3))
     assert np.isclose(np.linalg.det(fit_similarity(points, points * [-1, 1, 1]).rotation), 1)
 
 
-def test_pose_does_not_see_expressions() -> None:
+def test_expressions_do_not_move_the_points_of_the_pose() -> None:
     from mien.engines.mesh.rig import fields
 
     rigid = list(topology.RIGID)
@@ -64,7 +64,7 @@ def test_left_mirrors_right() -> None:
     assert (mirror[mirror] == np.arange(478)).all()
 
 
-def test_a_still_face_stays_still() -> None:
+def test_a_face_at_rest_stays_at_rest() -> None:
     face = canonical_landmarks()
     smooth = OneEuro()
     for _ in range(20):
@@ -72,7 +72,7 @@ def test_a_still_face_stays_still() -> None:
     assert np.allclose(out, face, atol=1e-3)
 
 
-def test_jitter_shrinks_and_motion_is_kept() -> None:
+def test_jitter_shrinks_and_motion_is_preserved() -> None:
     rng = np.random.default_rng(0)
     face = canonical_landmarks()
     smooth, raw_error, error = OneEuro(), [], []
@@ -88,7 +88,7 @@ def test_jitter_shrinks_and_motion_is_kept() -> None:
     assert np.abs(out - moved).mean() < 4.0  # less than one frame behind
 
 
-def test_restart_forgets() -> None:
+def test_reset_forgets_the_past() -> None:
     face = canonical_landmarks()
     smooth = OneEuro()
     smooth(face, 0.04)

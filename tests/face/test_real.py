@@ -1,4 +1,4 @@
-"""The landmark library on real pictures and clips (skipped where these are not at hand)."""
+"""Tracking on real images and clips (skipped where these are not available)."""
 
 from __future__ import annotations
 
@@ -57,10 +57,8 @@ def test_two_faces_are_two_and_no_face_is_none(shared: Path, precise: FaceTracke
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_a_face_is_followed_as_exactly_as_it_is_found(
-    shared: Path, precise: FaceTracker, name: str
-) -> None:
-    """The mesh stays on the face, also where it is small and moves fast."""
+def test_tracking_is_as_exact_as_detection(shared: Path, precise: FaceTracker, name: str) -> None:
+    """The mesh stays on the face, even where it is small and moves fast."""
     missing, errors = 0, []
     with (
         VideoReader(shared / "media" / "videos" / name) as reader,
@@ -78,7 +76,7 @@ def test_a_face_is_followed_as_exactly_as_it_is_found(
 
 
 def spans(tracked: list[TrackedFrame], *, bridged: bool) -> list[tuple[float, float]]:
-    """Times of the first and last frame of every stretch without a (seen) face."""
+    """Times of the first and last frame of every span without a (seen) face."""
     out: list[list[float]] = []
     before = False
     for item in tracked:
@@ -109,7 +107,7 @@ def test_short_gaps_are_bridged_and_long_ones_are_not(shared: Path) -> None:
 
 
 def test_the_cost_does_not_grow_with_the_frame(shared: Path, precise: FaceTracker) -> None:
-    """An 8K frame of the same scene gives the same mesh; only a crop of it is looked at."""
+    """An 8K frame of the same scene gives the same mesh; only a crop of it is processed."""
     image = read_still(shared / "media" / "portraits" / "hallo_4.jpg")
     large = np.zeros((4320, 7680, 3), np.uint8)
     large[1000 : 1000 + image.shape[0], 5000 : 5000 + image.shape[1]] = image
@@ -135,7 +133,7 @@ def test_small_faces_in_large_frames(shared: Path, precise: FaceTracker, height:
     assert mesh_distance(want, found[0]) < 0.1
 
 
-def test_texture_is_no_face() -> None:
+def test_no_face_is_found_in_texture() -> None:
     rng = np.random.default_rng(0)
     with closing(FaceTracker(still=True)) as tracker:
         for cells in (4, 8, 16, 16, 32, 32, 64):
@@ -144,7 +142,7 @@ def test_texture_is_no_face() -> None:
             assert tracker(image) == []
 
 
-def test_a_reset_forgets(demo_face: Path) -> None:
+def test_reset_forgets_the_previous_frames(demo_face: Path) -> None:
     image = read_still(demo_face)
     with closing(FaceTracker()) as tracker:
         first = tracker(image)[0]

@@ -13,7 +13,7 @@ from ..conftest import canonical_landmarks
 
 
 class Bright:
-    """A detector that sees bright squares of nine pixels and more."""
+    """A detector of bright squares of nine pixels and more."""
 
     def __init__(self) -> None:
         self.sides: list[int] = []
@@ -51,16 +51,16 @@ def test_a_small_face_in_a_large_picture_is_found(side: int, u: float, v: float)
     assert square.side == pytest.approx(side, rel=0.2)
 
 
-def test_a_quick_search_looks_once() -> None:
+def test_a_quick_search_uses_one_scale() -> None:
     detect = Bright()
     assert search(scene(1600, 900, (40, 40, 30)), detect, thorough=False) == []
     assert len(detect.sides) == 1
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_picture_on_its_side_is_looked_at_upright(turns: int) -> None:
+def test_a_rotated_image_is_searched_upright(turns: int) -> None:
     class Upright:
-        """Sees a bright square only in the upper left quarter of a picture that is wide."""
+        """Detects bright squares only in the upright image, which a marked pixel identifies."""
 
         def __call__(self, picture: np.ndarray, longest: int) -> list[Detection]:
             return [one for one in Bright()(picture, longest) if picture[2, 2, 2] == 0]
@@ -73,7 +73,7 @@ def test_a_picture_on_its_side_is_looked_at_upright(turns: int) -> None:
     assert [(one.square.x, one.square.y) for one in found] == [pytest.approx((x, y), abs=1)]
 
 
-def test_a_huge_picture_is_looked_at_larger_and_a_small_one_is_not() -> None:
+def test_very_large_images_are_searched_at_more_scales() -> None:
     detect = Bright()
     assert len(search(scene(3840, 2160, (700, 300, 26)), detect, thorough=True)) == 1
     assert max(detect.sides) == 1920
@@ -88,7 +88,7 @@ def test_largest_first() -> None:
 
 
 @given(st.floats(10, 240), st.floats(20, 230), st.floats(20, 230), st.floats(-1, 1))
-def test_a_map_that_says_a_face_is_read_as_that_face(
+def test_a_face_in_the_output_maps_is_decoded(
     side: float, x: float, y: float, angle: float
 ) -> None:
     c, s = np.cos(angle), np.sin(angle)
@@ -110,7 +110,7 @@ def test_a_map_that_says_a_face_is_read_as_that_face(
     assert found[0].score == pytest.approx(1 / (1 + np.exp(-3)), rel=1e-3)
 
 
-def test_neighbouring_cells_that_say_the_same_face_are_one() -> None:
+def test_neighbouring_cells_with_the_same_face_are_merged() -> None:
     maps = np.full((14, 16, 16), -6, np.float32)
     maps[1:] = 0
     maps[3] = np.log(6)
@@ -119,7 +119,7 @@ def test_neighbouring_cells_that_say_the_same_face_are_one() -> None:
     assert decode(np.full((14, 4, 4), -6, np.float32), 0.5) == []
 
 
-def test_what_can_be_a_face() -> None:
+def test_plausible_and_implausible_landmarks() -> None:
     face = canonical_landmarks(40, (128, 110))
     assert is_plausible(face, 256, 256)
     assert not is_plausible(canonical_landmarks(4, (128, 110)), 256, 256), "too small"
@@ -132,7 +132,7 @@ def test_what_can_be_a_face() -> None:
     assert not is_plausible(broken, 256, 256), "not finite"
 
 
-def test_measures_of_a_face() -> None:
+def test_measures_of_landmarks() -> None:
     face = canonical_landmarks(40, (128, 110))
     assert eye_distance(face) == pytest.approx(40, rel=0.01)
     assert mesh_distance(face, face + np.float32([4, 0, 0])) == pytest.approx(0.1, rel=0.01)

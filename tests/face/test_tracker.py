@@ -1,4 +1,4 @@
-"""The tracker's nets on faces that ship with mien: against the teacher, and moving."""
+"""The tracker's nets on the bundled demo faces: compared with the teacher, and in motion."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def teacher() -> dict[str, np.ndarray]:
 def placed(
     image: np.ndarray, scale: float, angle: float, x: float, y: float, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture turned about its middle, which comes to (x, y); and the matrix."""
+    """Return the image rotated about its centre, which moves to (x, y), and the matrix."""
     height, width = image.shape[:2]
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     matrix = np.array([[c, -s, x], [s, c, y]])
@@ -58,7 +58,7 @@ def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["man", "woman"])
-def test_landmarks_are_the_teachers(
+def test_landmarks_match_the_teacher(
     precise: FaceTracker, teacher: dict[str, np.ndarray], name: str
 ) -> None:
     want = teacher[name]
@@ -75,7 +75,7 @@ def test_landmarks_are_the_teachers(
 
 
 @pytest.mark.parametrize("angle", [-1.6, -0.7, -0.3, 0.3, 0.7, 1.5, 3.1])
-def test_leaning_faces_lean(
+def test_rotated_faces_are_found(
     precise: FaceTracker, teacher: dict[str, np.ndarray], angle: float
 ) -> None:
     image = read_still(DEMO / "woman.jpg")
@@ -87,7 +87,9 @@ def test_leaning_faces_lean(
 
 
 @pytest.mark.parametrize("size", [26, 60, 160, 700])
-def test_faces_of_any_size(precise: FaceTracker, teacher: dict[str, np.ndarray], size: int) -> None:
+def test_faces_of_any_size_are_found(
+    precise: FaceTracker, teacher: dict[str, np.ndarray], size: int
+) -> None:
     image = read_still(DEMO / "man.jpg")
     scale = size / face_square(teacher["man"]).side
     frame, matrix = placed(image, scale, 0.0, 700, 420, (1280, 800))
@@ -96,7 +98,7 @@ def test_faces_of_any_size(precise: FaceTracker, teacher: dict[str, np.ndarray],
     assert mesh_distance(moved(teacher["man"], matrix), found[0]) < (0.1 if size < 40 else 0.06)
 
 
-def test_a_moving_face_is_followed(teacher: dict[str, np.ndarray]) -> None:
+def test_a_moving_face_is_tracked(teacher: dict[str, np.ndarray]) -> None:
     image = read_still(DEMO / "woman.jpg")
     errors = []
     with closing(FaceTracker()) as tracker:
@@ -113,7 +115,7 @@ def test_a_moving_face_is_followed(teacher: dict[str, np.ndarray]) -> None:
     assert max(errors) < 0.08
 
 
-def test_a_still_face_is_still(teacher: dict[str, np.ndarray]) -> None:
+def test_a_face_at_rest_does_not_jitter(teacher: dict[str, np.ndarray]) -> None:
     """Noise moves landmarks by less than half a percent of the eye distance."""
     image = read_still(DEMO / "man.jpg")
     rng = np.random.default_rng(0)
@@ -126,7 +128,7 @@ def test_a_still_face_is_still(teacher: dict[str, np.ndarray]) -> None:
     assert spread < 0.005
 
 
-def test_a_face_that_goes_is_lost_and_one_that_comes_is_found() -> None:
+def test_a_face_that_disappears_is_lost_and_found_again() -> None:
     image = read_still(DEMO / "man.jpg")
     empty = np.full_like(image, 90)
     with closing(FaceTracker()) as tracker:
@@ -146,7 +148,7 @@ def test_two_people_are_two(precise: FaceTracker) -> None:
             assert len(tracker(both)) == 2
 
 
-def test_a_scrambled_face_and_blank_pictures_are_no_faces(precise: FaceTracker) -> None:
+def test_no_face_is_found_in_scrambled_and_blank_images(precise: FaceTracker) -> None:
     image = read_still(DEMO / "woman.jpg")
     rng = np.random.default_rng(0)
     side = image.shape[0] // 32
@@ -163,7 +165,7 @@ def test_a_scrambled_face_and_blank_pictures_are_no_faces(precise: FaceTracker) 
 
 
 @pytest.mark.parametrize("kind", [Detector, Landmarker, FaceTracker])
-def test_missing_and_damaged_nets_are_told(tmp_path: Path, kind: type) -> None:
+def test_missing_and_damaged_nets_are_reported(tmp_path: Path, kind: type) -> None:
     with pytest.raises(WeightsError, match="is missing"):
         kind(folder=tmp_path)
     for net in ("detector", "face", "mouth", "eye"):

@@ -1,4 +1,4 @@
-"""Cut and flipped files: a plain error or a result, never a crash, never a leftover."""
+"""Damaged files: an error or a result, never a crash and never a leftover file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must come through unharmed: damage noticed, pixel shape, sound in its place, orientation."""
+"""What media handling preserves: sound offset, pixel aspect, orientation; and noticed damage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def clip(
     aspect: Fraction | None = None,
     movflags: str = "",
 ) -> Path:
-    """A grey clip of two seconds; its sound is a click every half second of the picture's time."""
+    """A grey clip of two seconds; its sound is a click every half second of the frames' time."""
     options = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=25)
@@ -71,7 +71,7 @@ def clip(
 
 
 def clicks(path: Path) -> list[float]:
-    """Times of clicks, seconds after the first picture."""
+    """Times of clicks, seconds after the first frame."""
     out: list[float] = []
     with av.open(str(path)) as container:
         picture = container.streams.video[0]
@@ -90,9 +90,7 @@ def clicks(path: Path) -> list[float]:
 
 @pytest.mark.parametrize("start", [0.0, 0.4])
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.webm"])
-def test_sound_that_is_encoded_anew_stays_in_its_place(
-    tmp_path: Path, start: float, name: str
-) -> None:
+def test_re_encoded_sound_keeps_its_offset(tmp_path: Path, start: float, name: str) -> None:
     source = clip(tmp_path / "in.mov", sound_from=start)
     if name.endswith("mkv"):
         source = clip(tmp_path / "in.avi", sound_from=0.0, audio_codec="pcm_s16le")
@@ -107,13 +105,13 @@ def test_sound_that_is_encoded_anew_stays_in_its_place(
 @pytest.mark.parametrize(
     ("name", "rate"), [("a.mpg", 8000), ("a.mpg", 96_000), ("a.avi", 96_000), ("a.webm", 8000)]
 )
-def test_sound_of_any_rate_finds_a_place(tmp_path: Path, name: str, rate: int) -> None:
+def test_sound_of_any_sample_rate_is_kept(tmp_path: Path, name: str, rate: int) -> None:
     source = clip(tmp_path / "in.mkv", sound_from=0.0, sound_rate=rate, audio_codec="flac")
     got = clicks(copy(source, tmp_path / name))
     assert len(got) >= 3
 
 
-def test_a_file_that_breaks_off_is_noticed(tmp_path: Path) -> None:
+def test_a_truncated_file_is_noticed(tmp_path: Path) -> None:
     whole = clip(tmp_path / "a.mp4", frames=200, movflags="+faststart").read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
@@ -124,14 +122,14 @@ def test_a_file_that_breaks_off_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".ts"])
-def test_a_whole_file_is_not_called_damaged(tmp_path: Path, suffix: str) -> None:
+def test_a_complete_file_is_not_reported_as_damaged(tmp_path: Path, suffix: str) -> None:
     codec = {".webm": "libvpx-vp9", ".avi": "mpeg4", ".mpg": "mpeg2video"}.get(suffix, "libx264")
     with VideoReader(clip(tmp_path / f"a{suffix}", codec=codec)) as reader:
         assert sum(1 for _ in reader) >= 49
         assert reader.damaged is None
 
 
-def test_real_files_are_not_called_damaged(shared: Path) -> None:
+def test_real_files_are_not_reported_as_damaged(shared: Path) -> None:
     for path in sorted((shared / "media" / "videos").iterdir()):
         with VideoReader(path) as reader:
             for _ in reader:
@@ -139,14 +137,14 @@ def test_real_files_are_not_called_damaged(shared: Path) -> None:
             assert reader.damaged is None, path.name
 
 
-def test_the_shape_of_pixels_is_kept(tmp_path: Path) -> None:
+def test_the_pixel_aspect_ratio_is_kept(tmp_path: Path) -> None:
     source = clip(tmp_path / "a.mp4", aspect=Fraction(16, 11))
     for name in ("b.mp4", "b.mkv"):
         with VideoReader(copy(source, tmp_path / name)) as reader:
             assert reader.info.pixel_aspect == Fraction(16, 11)
 
 
-def test_variable_rate_goes_into_containers_of_one_rate(
+def test_variable_rate_is_written_to_containers_with_a_constant_rate(
     tmp_path: Path, make_clip: Callable[..., Path]
 ) -> None:
     stamps = (0, 400, 1000, 1024, 1600, 3000, 3100, 4000, 5200, 6000)

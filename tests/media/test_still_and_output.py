@@ -42,12 +42,12 @@ def test_corrupt_exif_is_ignored(tmp_path: Path, block: bytes) -> None:
     assert read_still(jpeg(tmp_path / "a.jpg", block)).shape == (40, 80, 3)
 
 
-def test_alpha_lies_over_white(tmp_path: Path) -> None:
+def test_transparency_is_blended_over_white(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 4), np.uint8))
     assert (read_still(tmp_path / "a.png") == 255).all()
 
 
-def test_grey_and_sixteen_bits(tmp_path: Path) -> None:
+def test_grey_and_16_bits_become_8_bit_rgb(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 9), 30_000, np.uint16))
     image = read_still(tmp_path / "a.png")
     assert image.shape == (8, 9, 3)
@@ -64,7 +64,7 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_picture_too_large_for_its_format(tmp_path: Path) -> None:
+def test_an_image_too_large_for_its_format(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_still(tmp_path / "a.webp", np.zeros((2, 40_000, 3), np.uint8))
     assert not list(tmp_path.iterdir())
@@ -137,7 +137,7 @@ def test_a_broken_video_or_sound_file_is_reported_as_damaged(
         has_sound(path)
 
 
-def test_whole_file_or_nothing(tmp_path: Path) -> None:
+def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     with whole_file(target) as temporary:
         temporary.write_text("new")
@@ -151,7 +151,7 @@ def test_whole_file_or_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     import errno
 
     with pytest.raises(OutputError, match="disk is full"), whole_file(tmp_path / "a.txt"):
@@ -159,7 +159,7 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_outputs_that_are_refused(tmp_path: Path) -> None:
+def test_invalid_outputs_are_refused(tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     source.write_bytes(b"x")
     (tmp_path / "link.mp4").symlink_to(source)

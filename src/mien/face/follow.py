@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,31 @@ from mien.face.topology import EYES, LANDMARK_COUNT, LIPS, MESH_POINTS, Landmark
 from mien.media.frame import Frame, RGBImage
 
 Array = npt.NDArray[np.float64]
+
+_CUTOFF_HZ: Final = 2.5
+_FAST_CUTOFF_HZ: Final = 6.0
+"""Cutoffs of the landmark filter at rest; the second for lips, lids and irises, which move fast."""
+
+_SPEED_CUTOFF_HZ: Final = 4.0
+"""Additional cutoff per eye distance and second."""
+
+_DERIVATIVE_CUTOFF_HZ: Final = 1.5
+"""Cutoff of the speed estimate."""
+
+_LONGEST_GAP: Final = 0.5
+"""Seconds without a face that are bridged."""
+
+_FADE: Final = 0.2
+"""Seconds over which an edit fades out before a longer gap, and in after it."""
+
+_MEMORY: Final = 3.0
+"""Seconds after which an absent person gets a new id."""
+
+_REACH: Final = 0.6
+"""How far a face may move between frames, in face sizes."""
+
+_CUT: Final = 30.0
+"""Mean change of a thumbnail, grey levels, that counts as a cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +73,6 @@ class LandmarkTracker(Protocol):
         """Release the nets."""
 
 
-@dataclass(frozen=True, slots=True)
-class SmoothSettings:
-    """Cutoffs of the landmark filter.
-
-    Attributes:
-        cutoff: Hz, for a point at rest.
-        lip_cutoff: Hz, for lips, lids and irises, which move fast in speech and blinks.
-        speed: Hz of additional cutoff per eye distance and second.
-        derivative_cutoff: Hz, of the speed estimate.
-    """
-
-    cutoff: float = 2.5
-    lip_cutoff: float = 6.0
-    speed: float = 4.0
-    derivative_cutoff: float = 1.5
-
-
 class OneEuro:
     """One-Euro filter of a face's landmarks (Casiez et al., CHI 2012).
 
@@ -72,11 +80,10 @@ class OneEuro:
     ``reset``) after a cut.
     """
 
-    def __init__(self, settings: SmoothSettings | None = None) -> None:
-        self._settings = settings or SmoothSettings()
-        cutoff = np.full((LANDMARK_COUNT, 1), self._settings.cutoff)
+    def __init__(self) -> None:
+        cutoff = np.full((LANDMARK_COUNT, 1), _CUTOFF_HZ)
         eyes = [p for e in EYES.values() for p in (*e.upper_lid, *e.lower_lid, *e.iris)]
-        cutoff[[*LIPS, *eyes]] = self._settings.lip_cutoff
+        cutoff[[*LIPS, *eyes]] = _FAST_CUTOFF_HZ
         self._cutoff: Array = cutoff
         self.reset()
 
@@ -93,9 +100,9 @@ class OneEuro:
             return landmarks.copy()
         size = max(float(np.linalg.norm(now[33, :2] - now[263, :2])) * 0.7, 1e-3)
         speed = (now - self._value) / (elapsed * size)
-        self._speed += _alpha(self._settings.derivative_cutoff, elapsed) * (speed - self._speed)
+        self._speed += _alpha(_DERIVATIVE_CUTOFF_HZ, elapsed) * (speed - self._speed)
         pace = np.linalg.norm(self._speed[:, :2], axis=1, keepdims=True)
-        cutoff = self._cutoff + self._settings.speed * pace
+        cutoff = self._cutoff + _SPEED_CUTOFF_HZ * pace
         self._value = self._value + _alpha(cutoff, elapsed) * (now - self._value)
         return self._value.astype(np.float32)
 
@@ -105,27 +112,6 @@ def _alpha(cutoff: float | Array, elapsed: float) -> Array:
     rate = 2 * np.pi * np.asarray(cutoff) * elapsed
     out: Array = rate / (rate + 1)
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class FollowSettings:
-    """How people are followed.
-
-    Attributes:
-        smooth: the landmark filter.
-        longest_gap: seconds without a face that are bridged.
-        fade: seconds over which an edit fades out before a longer gap, and in after it.
-        memory: seconds after which an absent person gets a new id.
-        reach: how far a face may move between frames, in face sizes.
-        cut: mean change of a thumbnail, grey levels, that counts as a cut.
-    """
-
-    smooth: SmoothSettings = field(default_factory=SmoothSettings)
-    longest_gap: float = 0.5
-    fade: float = 0.2
-    memory: float = 3.0
-    reach: float = 0.6
-    cut: float = 30.0
 
 
 @dataclass(slots=True)
@@ -159,9 +145,8 @@ class FaceFollower:
     ``cut`` is True when the last frame began a new scene.
     """
 
-    def __init__(self, tracker: LandmarkTracker, settings: FollowSettings | None = None) -> None:
+    def __init__(self, tracker: LandmarkTracker) -> None:
         self._tracker = tracker
-        self.settings = settings or FollowSettings()
         self._people: list[_Person] = []
         self._next_id = 1
         self._thumbnail: npt.NDArray[np.int16] | None = None
@@ -193,7 +178,7 @@ class FaceFollower:
             else:
                 free.remove(person)
             faces.append(self._update(person, landmarks, center, size, now))
-        self._people = [p for p in self._people if now - p.seen <= self.settings.memory]
+        self._people = [p for p in self._people if now - p.seen <= _MEMORY]
         self._last = now
         return tuple(faces)
 
@@ -209,13 +194,13 @@ class FaceFollower:
         steady = self._last is not None and person.seen >= self._last
         if not steady:
             person.filter.reset()
-            if away > self.settings.longest_gap:
+            if away > _LONGEST_GAP:
                 person.since = now
         smooth = person.filter(landmarks, away)
         person.center, person.size, person.seen = center, size, now
         weight = 1.0
         if person.since > 0:
-            weight = float(np.clip((now - person.since) / self.settings.fade, 0, 1))
+            weight = float(np.clip((now - person.since) / _FADE, 0, 1))
         return Face(person.id, smooth, weight)
 
     def _match(
@@ -225,14 +210,12 @@ class FaceFollower:
             return float(np.linalg.norm(person.center - center)) / max(person.size, size)
 
         nearest = min(free, key=distance, default=None)
-        return nearest if nearest and distance(nearest) < self.settings.reach else None
+        return nearest if nearest and distance(nearest) < _REACH else None
 
     def _new_person(self, center: npt.NDArray[np.float32], size: float, now: float) -> _Person:
         # People present when a scene begins show at once; later ones fade in.
         begins = self._last is None or self.cut
-        person = _Person(
-            self._next_id, OneEuro(self.settings.smooth), center, size, now, 0.0 if begins else now
-        )
+        person = _Person(self._next_id, OneEuro(), center, size, now, 0.0 if begins else now)
         self._next_id += 1
         self._people.append(person)
         return person
@@ -243,7 +226,7 @@ class FaceFollower:
             return False
         if before.shape != thumbnail.shape:
             return True
-        return bool(np.abs(before - thumbnail).mean() > self.settings.cut)
+        return bool(np.abs(before - thumbnail).mean() > _CUT)
 
 
 def _thumbnail(image: RGBImage) -> npt.NDArray[np.int16]:
@@ -252,34 +235,29 @@ def _thumbnail(image: RGBImage) -> npt.NDArray[np.int16]:
     return image[step_y // 2 :: step_y, step_x // 2 :: step_x, 1].astype(np.int16)
 
 
-def follow(
-    frames: Iterable[Frame], tracker: LandmarkTracker, settings: FollowSettings | None = None
-) -> Iterator[TrackedFrame]:
+def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[TrackedFrame]:
     """Follow people through a clip with a short look-ahead.
 
-    Gaps of up to ``longest_gap`` are bridged: landmarks are interpolated and the weight dips. An
+    Gaps of up to half a second are bridged: landmarks are interpolated and the weight dips. An
     edit fades out before a longer gap and in after it. Holds at most the frames of
-    ``longest_gap + fade`` seconds.
+    0.7 seconds.
     """
-    settings = settings or FollowSettings()
-    follower = FaceFollower(tracker, settings)
+    follower = FaceFollower(tracker)
     ahead: deque[TrackedFrame] = deque()
     past: dict[int, tuple[float, Face]] = {}
-    horizon = settings.longest_gap + settings.fade
+    horizon = _LONGEST_GAP + _FADE
     for frame in frames:
         faces = follower.update(frame.image, frame.time)
         ahead.append(TrackedFrame(frame, faces, follower.cut))
         while float(frame.time - ahead[0].frame.time) > horizon:
-            yield _settled(ahead, past, settings)
+            yield _settled(ahead, past)
             ahead.popleft()
     while ahead:
-        yield _settled(ahead, past, settings)
+        yield _settled(ahead, past)
         ahead.popleft()
 
 
-def _settled(
-    ahead: deque[TrackedFrame], past: dict[int, tuple[float, Face]], settings: FollowSettings
-) -> TrackedFrame:
+def _settled(ahead: deque[TrackedFrame], past: dict[int, tuple[float, Face]]) -> TrackedFrame:
     """Return the first frame of ``ahead`` with gaps bridged and weights faded."""
     tracked = ahead[0]
     now = float(tracked.frame.time)
@@ -289,21 +267,21 @@ def _settled(
     faces = []
     for face in tracked.faces:
         past[face.id] = (now, face)
-        weight = min(face.weight, _before_gap(now, future.get(face.id, ()), end, settings))
+        weight = min(face.weight, _before_gap(now, future.get(face.id, ()), end))
         faces.append(replace(face, weight=weight))
     present = {face.id for face in tracked.faces}
     for key, (before, face) in list(past.items()):
         if key in present:
             continue
         after = next(iter(future.get(key, ())), None)
-        if after is None or after[0] - before > settings.longest_gap:
-            if now - before > settings.longest_gap:
+        if after is None or after[0] - before > _LONGEST_GAP:
+            if now - before > _LONGEST_GAP:
                 del past[key]
             continue
         share = (now - before) / (after[0] - before)
         landmarks = face.landmarks + np.float32(share) * (after[1].landmarks - face.landmarks)
         near = min(now - before, after[0] - now)
-        weight = float(np.clip(1 - near / settings.fade, 0, 1)) * min(face.weight, 1.0)
+        weight = float(np.clip(1 - near / _FADE, 0, 1)) * min(face.weight, 1.0)
         faces.append(Face(key, landmarks, weight, bridged=True))
     return replace(tracked, faces=tuple(faces))
 
@@ -321,15 +299,13 @@ def _future(ahead: deque[TrackedFrame]) -> tuple[dict[int, list[tuple[float, Fac
     return out, end
 
 
-def _before_gap(
-    now: float, seen: Iterable[tuple[float, Face]], end: float, settings: FollowSettings
-) -> float:
+def _before_gap(now: float, seen: Iterable[tuple[float, Face]], end: float) -> float:
     """Return the weight of a person before a gap that is too long to be bridged."""
     last = now
     for time, _ in seen:
-        if time - last > settings.longest_gap:
+        if time - last > _LONGEST_GAP:
             break
         last = time
-    if end - last <= settings.longest_gap:
+    if end - last <= _LONGEST_GAP:
         return 1.0
-    return float(np.clip((last - now) / settings.fade, 0, 1))
+    return float(np.clip((last - now) / _FADE, 0, 1))

@@ -15,6 +15,7 @@ from mien.media.read import existing_file, open_container
 
 if TYPE_CHECKING:
     import av
+    import soundfile
 
 SAMPLE_RATE_HZ: Final = 16_000
 """Sample rate of all sound that mien analyses."""
@@ -69,38 +70,36 @@ def has_sound(path: str | Path) -> bool:
     Raises:
         InputError: when there is no such file, or it is not a media file.
     """
-    import soundfile
-
     path = existing_file(path)
-    if path.suffix.lower() in SOUND_SUFFIXES:
-        try:
-            return soundfile.info(str(path)).frames > 0
-        except (soundfile.SoundFileError, OSError):
-            pass  # perhaps a wrong suffix: FFmpeg goes by the content
+    if (file := _sound_file(path)) is not None:
+        with file:
+            return file.frames > 0
     with open_container(path) as container:
         return bool(container.streams.audio)
 
 
-def _blocks(path: Path) -> Iterator[tuple[Samples, int]]:
-    """Yield mono blocks and the file's own rate; libsndfile reads what it can, FFmpeg the rest."""
+def _sound_file(path: Path) -> soundfile.SoundFile | None:
+    """Open a file with libsndfile; None where FFmpeg has to read it."""
     import soundfile
 
     if path.suffix.lower() in SOUND_SUFFIXES:
         try:
-            file = soundfile.SoundFile(str(path))
+            return soundfile.SoundFile(str(path))
         except (soundfile.SoundFileError, OSError):
-            file = None  # perhaps a wrong suffix: FFmpeg goes by the content
-        if file is not None:
-            with file:
-                size = _BLOCK_SECONDS * file.samplerate
-                for block in file.blocks(blocksize=size, dtype="float32", always_2d=True):
-                    yield block.mean(1, dtype=np.float32), file.samplerate
-            return
-    yield from _container_blocks(path)
+            pass  # perhaps a wrong suffix: FFmpeg goes by the content
+    return None
 
 
-def _container_blocks(path: Path) -> Iterator[tuple[Samples, int]]:
+def _blocks(path: Path) -> Iterator[tuple[Samples, int]]:
+    """Yield mono blocks and the file's own rate; libsndfile reads what it can, FFmpeg the rest."""
     import av
+
+    if (file := _sound_file(path)) is not None:
+        with file:
+            size = _BLOCK_SECONDS * file.samplerate
+            for block in file.blocks(blocksize=size, dtype="float32", always_2d=True):
+                yield block.mean(1, dtype=np.float32), file.samplerate
+        return
 
     with open_container(path) as container:
         if not container.streams.audio:

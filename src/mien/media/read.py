@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -38,7 +37,6 @@ class VideoInfo:
         duration: seconds, if the container states it.
         rotation: clockwise rotation applied to the frames, degrees: 0, 90, 180 or 270.
         has_audio: whether there is a sound track.
-        codec: of the video stream, FFmpeg's name.
         color: colour matrix and range.
         pixel_aspect: width of a pixel of the upright frame divided by its height.
     """
@@ -52,7 +50,6 @@ class VideoInfo:
     duration: Fraction | None
     rotation: int
     has_audio: bool
-    codec: str
     color: ColorSpec
     pixel_aspect: Fraction = Fraction(1)
 
@@ -70,7 +67,6 @@ class VideoInfo:
             duration=frames / rate,
             rotation=0,
             has_audio=False,
-            codec="",
             color=ColorSpec.usual(height),
         )
 
@@ -142,12 +138,7 @@ class VideoReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -246,7 +237,8 @@ class VideoReader:
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         stream = self._stream
         rate = Fraction(stream.average_rate or stream.guessed_rate or _FALLBACK_FRAMES_PER_SECOND)
-        rotation = _rotation(first)
+        # PyAV counts counterclockwise.
+        rotation = round(-(getattr(first, "rotation", 0) or 0) / 90) % 4 * 90
         width, height = first.width, first.height
         if rotation % 180:
             width, height = height, width
@@ -266,7 +258,6 @@ class VideoReader:
             duration=duration,
             rotation=rotation,
             has_audio=bool(self._container.streams.audio),
-            codec=stream.codec_context.name,
             color=ColorSpec.of(first),
             pixel_aspect=_pixel_aspect(stream, rotation),
         )
@@ -295,9 +286,3 @@ def _tag_seconds(text: str) -> float | None:
     except ValueError:
         return None
     return 3600 * hours + 60 * minutes + seconds
-
-
-def _rotation(frame: av.VideoFrame) -> int:
-    """Return the clockwise rotation that makes the frame upright, a multiple of 90 degrees."""
-    counterclockwise = getattr(frame, "rotation", 0) or 0
-    return round(-counterclockwise / 90) % 4 * 90

@@ -16,7 +16,7 @@ from mien.engines.mesh.mouth import draw_mouth
 from mien.engines.mesh.warp import Map, Points, Region, extend, mesh_field, smooth_creases, warp
 from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.engines.motion import Motion
-from mien.face.facs import ACTION_UNITS, INDEX, UNIT_AND_SIDE, Expression
+from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.readers import read_expression
@@ -76,15 +76,9 @@ class MeshEngine:
     """Moves a face by action units and warps the image accordingly. Stateless."""
 
     name: Final = "mesh"
-    expression_names: Final = ACTION_UNITS
 
     def __init__(self, settings: MeshSettings | None = None) -> None:
         self.settings = settings or MeshSettings()
-
-    @property
-    def expression_dim(self) -> int:
-        """Number of action units."""
-        return len(ACTION_UNITS)
 
     def encode(self, image: RGBImage, face: Face) -> Motion:
         """Read the pose, lips and action units of ``face`` from its landmarks."""
