@@ -145,7 +145,7 @@ def _job(
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Job:
-    """Return the job of a verb, its files checked."""
+    """Return the job of a verb; its pipeline checks the files."""
     from mien.face.select import FaceChoice
     from mien.pipelines.job import Job
 
@@ -157,7 +157,7 @@ def _job(
     for name, function in (("progress", progress), ("cancel", cancel)):
         if function is not None and not callable(function):
             raise InputError(f"{name} must be a function; got {type(function).__name__}.")
-    job = Job(
+    return Job(
         _path("The input", source),
         _path("The output", output),
         choice=FaceChoice.parse(face),
@@ -166,8 +166,6 @@ def _job(
         progress=progress,
         cancel=cancel,
     )
-    job.check()
-    return job
 
 
 def _path(name: str, value: str | Path) -> Path:

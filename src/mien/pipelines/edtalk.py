@@ -26,11 +26,7 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
     where the speech is longer its last frame is held and goes on speaking.
 
     Raises:
-        InputError: for an input, output, request or choice that cannot be used.
-        FaceNotFoundError: when there is nobody to move; nothing is written then.
-        MissingExtraError, WeightsError: when libraries or weights are missing or damaged.
-        OutputError: when writing fails on the way; nothing is left then.
-        CancelledError: when the caller cancelled the job; nothing is left then.
+        As :func:`mien.api.talk`.
     """
     job.check()
     models = EDTalkModels.open(settings, store)

@@ -28,10 +28,7 @@ def edit(job: Job) -> Report:
     """Write the source of ``job`` with another emotion.
 
     Raises:
-        InputError: for an input, output or choice that cannot be used.
-        FaceNotFoundError: when there is nobody to edit; nothing is written then.
-        OutputError: when writing fails on the way; nothing is left then.
-        CancelledError: when the caller cancelled the job; nothing is left then.
+        As :func:`mien.api.edit`.
     """
     job.check()
     resolver = MeshResolver(job.request, VoiceAnalysis(job.source))

@@ -96,10 +96,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     """Write a clip in which the chosen faces of a picture speak the speech of ``job``.
 
     Raises:
-        InputError: for a picture, sound, output or choice that cannot be used.
-        FaceNotFoundError: when there is nobody who could speak.
-        OutputError: when writing fails on the way; nothing is left then.
-        CancelledError: when the caller cancelled the job; nothing is left then.
+        As :func:`mien.api.talk`.
     """
     job.check()
     settings.check()

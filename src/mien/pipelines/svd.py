@@ -27,12 +27,7 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
     Progress counts the calls of the UNet, which take nearly all the time.
 
     Raises:
-        InputError: for a picture, sound, request or settings that cannot be used, a clip that
-            takes too long without consent, or too little memory.
-        FaceNotFoundError: when there is nobody who could speak.
-        MissingExtraError, WeightsError: when libraries or weights are missing.
-        OutputError: when writing fails on the way; nothing is left then.
-        CancelledError: when the caller cancelled the job; nothing is left then.
+        As :func:`mien.api.talk`.
     """
     job.check()
     settings.check()
