@@ -381,9 +381,7 @@ def test_a_restorer_draws_larger_faces(store: Store, demo_face: Path, tmp_path: 
     assert np.abs(plain - dark).max() > 10
 
 
-def test_nets_that_do_not_belong_together(
-    small_ears: Store, demo_face: Path, tmp_path: Path
-) -> None:
+def test_incompatible_nets_are_refused(small_ears: Store, demo_face: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="are incompatible"):
         edtalk.run(Job(demo_face, tmp_path / "a.png", Emotion.parse("sad")), CPU, small_ears)
 
