@@ -23,13 +23,12 @@ from mien.dicetalk.embedder import (
     EmbedderSpec,
     EmotionEmbedder,
     Gaussian,
-    contrast,
-    reverse,
     save_embedder,
 )
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.config import TrainingConfig
+from mien.training.emotion_prior import drop_modalities, embedder_losses
 from mien.training.trainer import Losses, Task, Trainer
 
 _ADVERSARY_RAMP: Final = 3
@@ -134,31 +133,24 @@ class EmbedderTask(Task[EmbedderConfig, EmotionEmbedder, dict[str, Tensor]]):
         """Draw clips and frames of them, some without voice or face."""
         config, rng = self.config, self.rng(step)
         some = [self._train[i] for i in rng.choice(len(self._train), config.batch, p=self._odds)]
-        lost = rng.random(len(some))
+        kept = drop_modalities(len(some), config.missing, rng)
         return {
+            **kept,
             "audio": self._frames([row.voice for row in some], rng),
             "face": self._frames([row.face for row in some], rng),
-            "keep_audio": torch.from_numpy(lost >= config.missing),
-            "keep_face": torch.from_numpy((lost < config.missing) | (lost >= 2 * config.missing)),
             "label": torch.tensor([row.label for row in some]),
             "person": torch.tensor([row.person for row in some]),
         }
 
     def losses(self, net: EmotionEmbedder, batch: dict[str, Tensor], step: int) -> Losses:
         """Compute the weighted losses."""
-        config, batch = self.config, dict(batch)
-        label, person = batch.pop("label"), batch.pop("person")
-        gaussian = net(**batch)
-        sample = gaussian.sample(torch.randn_like(gaussian.mean))
-        weight = config.adversary * min(1.0, _ADVERSARY_RAMP * step / self.steps)
-        parts = {
-            "emotion": F.cross_entropy(net.emotion(sample), label, label_smoothing=0.05),
-            "contrast": config.contrast * contrast(gaussian.mean, label, person),
-            "person": F.cross_entropy(net.person(reverse(gaussian.mean, weight)), person),
-            "divergence": config.divergence * gaussian.divergence(),
-        }
+        config = self.config
+        adversary = config.adversary * min(1.0, _ADVERSARY_RAMP * step / self.steps)
+        parts, gaussian = embedder_losses(
+            net, batch, (config.contrast, adversary, config.divergence)
+        )
         if self._anchors is not None:
-            anchors = self._anchors.to(self.device)[_emotion_of(label)]
+            anchors = self._anchors.to(self.device)[_emotion_of(batch["label"])]
             parts["anchor"] = config.anchor * F.mse_loss(gaussian.mean, anchors)
         return Losses(sum(parts.values(), torch.zeros((), device=self.device)), parts)
 

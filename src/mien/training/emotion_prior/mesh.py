@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mien.dicetalk.bank import BankSpec, Decoded, MeshDice, MeshDiceSpec, perplexity
-from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
+from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian
 from mien.media.output import whole_file
+from mien.training.emotion_prior import drop_modalities, embedder_losses
 from mien.training.onnx_export import halve_weights, write_onnx
 from mien.training.trainer import Losses, Task, Trainer, load_weights, save_weights
 from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
@@ -177,28 +178,18 @@ class EmbedderTask(Task[EmotionPriorConfig, EmotionEmbedder, dict[str, Tensor]])
         audio = data.audio[some, view] + rng.normal(0, 0.15, data.audio[some, view].shape)
         face = data.face[some] * rng.uniform(0.7, 1.3, (len(some), 1))
         face = face + rng.normal(0, 0.12, face.shape)
-        lost = rng.random(len(some))
         return {
             **_inputs(audio, face),
-            "keep_audio": torch.from_numpy(lost >= config.missing),
-            "keep_face": torch.from_numpy((lost < config.missing) | (lost >= 2 * config.missing)),
-            "emotion": torch.from_numpy(data.emotion[some]),
+            **drop_modalities(len(some), config.missing, rng),
+            "label": torch.from_numpy(data.emotion[some]),
             "person": torch.from_numpy(data.person[some]),
         }
 
     def losses(self, net: EmotionEmbedder, batch: dict[str, Tensor], step: int) -> Losses:
-        """Compute cross entropy, contrast, the speaker adversary and the divergence."""
-        config, batch = self.config, dict(batch)
-        emotion, person = batch.pop("emotion"), batch.pop("person")
-        gaussian = net(**batch)
-        sample = gaussian.sample(torch.randn_like(gaussian.mean))
-        weight = config.adversary * min(1.0, 3 * (step / self.steps))
-        parts = {
-            "emotion": F.cross_entropy(net.emotion(sample), emotion, label_smoothing=0.05),
-            "contrast": config.contrast * contrast(gaussian.mean, emotion, person),
-            "person": F.cross_entropy(net.person(reverse(gaussian.mean, weight)), person),
-            "divergence": config.divergence * gaussian.divergence(),
-        }
+        """Compute the losses; the adversary has its full weight after a third of the steps."""
+        config = self.config
+        adversary = config.adversary * min(1.0, 3 * (step / self.steps))
+        parts, _ = embedder_losses(net, batch, (config.contrast, adversary, config.divergence))
         return Losses(sum(parts.values(), torch.zeros((), device=self.device)), parts)
 
     def measure(self, net: EmotionEmbedder) -> dict[str, float]:
