@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import progress_bar
+from mien.cli.options import Debug
 from mien.errors import needs_extra
 from mien.training import TRAININGS
 
@@ -44,9 +45,7 @@ def _command(name: str) -> Callable[..., None]:
         overwrite: Annotated[
             bool, typer.Option("--overwrite", help="Start anew where DIR has a checkpoint.")
         ] = False,
-        debug: Annotated[
-            bool, typer.Option("--debug", help="Show the traceback of an error.")
-        ] = False,
+        debug: Debug = False,
     ) -> None:
         with needs_extra("train", "Training"):
             from mien.training.trainer import Trainer

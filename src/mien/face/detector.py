@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.crop import Crop, FACE_MARGIN, Square, roll_from
+from mien.face.crop import FACE_MARGIN, Crop, Square, roll_from
 from mien.media.frame import RGBImage
 from mien.weights.bundled import open_net
 
