@@ -112,7 +112,7 @@ def test_resuming_continues_exactly(run: Path, tmp_path: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path) -> None:
+def test_the_exported_net_equals_the_trained_one(run: Path, tmp_path: Path) -> None:
     net = load_connector(run / "connector.pt")
     export_connector(net, PAIRS, tmp_path)
     expresser = MeshConnector(tmp_path)
@@ -151,7 +151,7 @@ def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> Non
         assert max(near, key=near.__getitem__) == name
 
 
-def test_missing_nets_are_said(tmp_path: Path) -> None:
+def test_missing_nets_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"connector\.onnx"):
         MeshConnector(tmp_path)
 
@@ -195,7 +195,7 @@ def test_a_held_out_emotion_is_never_drawn() -> None:
     assert len(labels) >= 4
 
 
-def test_pairs_are_what_they_say() -> None:
+def test_pairs_are_consistent() -> None:
     sampler = PairSampler(PAIRS, replace(CONFIG, no_reference=0.0))
     batch = sampler.draw(np.random.default_rng(1))
     assert torch.equal(batch["reference"], batch["target"])
@@ -207,7 +207,7 @@ def test_pairs_are_what_they_say() -> None:
     assert not none["reference"].any()
 
 
-def test_losses_know_directions() -> None:
+def test_losses_depend_on_direction() -> None:
     a = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
     assert float(directional(a, -2 * a)) == pytest.approx(0, abs=1e-6)
     assert float(directional(a, a)) == pytest.approx(4, abs=1e-5)

@@ -68,7 +68,7 @@ def test_the_published_people() -> None:
     assert EDTalkConnectorConfig(features=Path("x")).batch == 128
 
 
-def test_pairs_are_what_the_paper_says(features: Path) -> None:
+def test_pairs_follow_the_paper(features: Path) -> None:
     recordings = read_features(features, TRAIN_PEOPLE)
     assert {r.person for r in recordings} == {"M005", "M007"}
     drawn = MeadSampler(recordings, 200).draw(np.random.default_rng(0))
@@ -105,11 +105,11 @@ def test_missing_features_are_named(features: Path, tmp_path: Path) -> None:
 
 
 def test_training_learns_and_resumes_exactly(features: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     settings = config(features, steps=60, learning_rate=2e-3, no_reference=0.5)
-    scores = train_edtalk_connector(settings, Trainer(tmp_path / "whole", log=said.append))
+    scores = train_edtalk_connector(settings, Trainer(tmp_path / "whole", log=lines.append))
     first, last = (
-        float(line.split("focal_forward ")[1].split(",")[0]) for line in (said[0], said[-1])
+        float(line.split("focal_forward ")[1].split(",")[0]) for line in (lines[0], lines[-1])
     )
     assert last < 0.5 * first
     assert scores["cosine"] > 0.5
@@ -175,16 +175,16 @@ def test_features_are_extracted_once(demo_clip: Path, make_clip: MakeClip, tmp_p
     (place / "001.mp4").write_bytes(demo_clip.read_bytes())
     make_clip().rename(place / "002.mp4")
     nets = EDTalkModels.open(EDTalkSettings("cpu"), tiny_store(tmp_path / "weights"))
-    said: list[str] = []
+    lines: list[str] = []
     out = tmp_path / "features"
-    assert extract_features(root, out, nets, log=said.append) == 1
+    assert extract_features(root, out, nets, log=lines.append) == 1
     code = np.load(out / "M005/front/happy/level_1/001_ED_exp.npy")
     assert code.shape == (100, 10)
     assert np.isfinite(code).all()
-    assert len(said) == 1
-    assert "002.mp4" in said[0]
+    assert len(lines) == 1
+    assert "002.mp4" in lines[0]
     before = (out / "M005/front/happy/level_1/001_ED_exp.npy").stat().st_mtime_ns
-    extract_features(root, out, nets, log=said.append)
+    extract_features(root, out, nets, log=lines.append)
     assert (out / "M005/front/happy/level_1/001_ED_exp.npy").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="no video"):
-        extract_features(tmp_path / "none", out, nets, log=said.append)
+        extract_features(tmp_path / "none", out, nets, log=lines.append)

@@ -39,7 +39,7 @@ from ..published import write_emotion2vec
 from ..speech.voices import buzz, write_sound
 from ..svd import PRIOR, tiny_svd_store
 
-FEELINGS = (("neutral", 1), ("happy", 3), ("angry", 2))
+EMOTION_LEVELS = (("neutral", 1), ("happy", 3), ("angry", 2))
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +51,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def cached(folder: Path, people: int = 3) -> Path:
-    """Clips whose feeling is in voice, face and latents; people differ in an offset."""
+    """Clips whose emotion is in voice, face and latents; people differ in an offset."""
     rng = np.random.default_rng(0)
     own = rng.normal(size=(people + 1, 6))
-    felt = rng.normal(size=(3, 6))
+    patterns = rng.normal(size=(3, 6))
 
-    def write(path: Path, person: int, feeling: int) -> None:
+    def write(path: Path, person: int, emotion: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        face = felt[feeling] + 0.3 * own[person] + 0.1 * rng.normal(size=(9, 6))
-        voice = np.repeat(felt[feeling][None], 12, 0) + 0.2 * rng.normal(size=(12, 6))
-        latents = 0.8 * np.sin(np.arange(4 * 64) * (1 + feeling)).reshape(4, 8, 8)
+        face = patterns[emotion] + 0.3 * own[person] + 0.1 * rng.normal(size=(9, 6))
+        voice = np.repeat(patterns[emotion][None], 12, 0) + 0.2 * rng.normal(size=(12, 6))
+        latents = 0.8 * np.sin(np.arange(4 * 64) * (1 + emotion)).reshape(4, 8, 8)
         latents = latents + 0.05 * rng.normal(size=(9, 4, 8, 8))
         mask = np.zeros((64, 64), np.uint8)
         mask[16:48, 16:48] = 255
@@ -72,10 +72,10 @@ def cached(folder: Path, people: int = 3) -> Path:
         )  # fmt: skip
 
     for person in range(people):
-        for feeling, (name, level) in enumerate(FEELINGS):
+        for emotion, (name, level) in enumerate(EMOTION_LEVELS):
             for take in range(2):
                 place = folder / "mead" / f"M00{person}" / "video" / "front" / name
-                write(place / f"level_{level}" / f"00{take}.npz", person, feeling)
+                write(place / f"level_{level}" / f"00{take}.npz", person, emotion)
     write(folder / "hdtf" / "somebody.npz", people, 1)
     return folder
 
@@ -128,10 +128,10 @@ def same(one: Path, other: Path) -> bool:
     return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_folders_say_who_feels_what(clips: Path, tmp_path: Path) -> None:
+def test_folders_give_person_emotion_and_level(clips: Path, tmp_path: Path) -> None:
     found = find_clips(clips / "mead")
     assert {(one.person, one.emotion, one.level) for one in found} == {
-        (f"M00{i}", name, level) for i in range(3) for name, level in FEELINGS
+        (f"M00{i}", name, level) for i in range(3) for name, level in EMOTION_LEVELS
     }
     assert {one.label for one in found} == {0, 1 + 3 * 4 + 2, 2}
     assert CLASSES == 22
@@ -147,12 +147,12 @@ def test_folders_say_who_feels_what(clips: Path, tmp_path: Path) -> None:
         load_arrays(bad, "face")
 
 
-def test_stage_one_keeps_the_feeling_and_resumes_exactly(clips: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+def test_stage_one_keeps_the_emotion_and_resumes_exactly(clips: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
     config = stage_one(clips)
-    scores = train_embedder(config, Trainer(tmp_path / "whole", log=said.append))
+    scores = train_embedder(config, Trainer(tmp_path / "whole", log=lines.append))
     assert scores["class, people held out"] > 0.9
-    first, last = (float(line.split("emotion ")[1].split(",")[0]) for line in (said[0], said[-1]))
+    first, last = (float(line.split("emotion ")[1].split(",")[0]) for line in (lines[0], lines[-1]))
     assert last < first
     with pytest.raises(Stop):
         train_embedder(config, Trainer(tmp_path / "parts", progress=stopping(130)))
@@ -185,11 +185,11 @@ def test_stage_two_lowers_every_loss_and_resumes_exactly(
     store: Store, clips: Path, priors: Path, tmp_path: Path
 ) -> None:
     config = stage_two(clips, priors)
-    said: list[str] = []
+    lines: list[str] = []
     after = train_diffusion(
-        config, Trainer(tmp_path / "whole", log=said.append), initial_nets(config, store)
+        config, Trainer(tmp_path / "whole", log=lines.append), initial_nets(config, store)
     )
-    pairs = (part.split() for part in said[0].removeprefix("before: ").split(", "))
+    pairs = (part.split() for part in lines[0].removeprefix("before: ").split(", "))
     before = {name: float(value) for name, value in pairs}
     for name in LOSSES:
         assert after[name] < before[name], (name, before, after)
@@ -206,7 +206,9 @@ def test_stage_two_lowers_every_loss_and_resumes_exactly(
         convert_file(entry(name), tmp_path / "whole" / f"{file}.safetensors", mine)
 
 
-def test_what_was_trained_draws(store: Store, clips: Path, priors: Path, tmp_path: Path) -> None:
+def test_trained_weights_run_in_the_engine(
+    store: Store, clips: Path, priors: Path, tmp_path: Path
+) -> None:
     """The files of a run replace the published ones, and the engine makes a clip with them."""
     import shutil
 
@@ -230,7 +232,7 @@ def test_what_was_trained_draws(store: Store, clips: Path, priors: Path, tmp_pat
     assert DiceTalkPipeline(nets).emotion_tokens(torch.zeros(1, PRIOR)).shape == (2, 32, 64)
 
 
-def test_going_on_from_published_weights(
+def test_training_continues_from_published_weights(
     store: Store, clips: Path, priors: Path, tmp_path: Path
 ) -> None:
     config = stage_two(clips, priors, steps=2, start="published")
@@ -250,7 +252,7 @@ def new_accelerate() -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def test_mixed_precision_keeps_what_learns_whole(
+def test_mixed_precision_trains_in_single_precision(
     store: Store, clips: Path, priors: Path, tmp_path: Path, new_accelerate: None
 ) -> None:
     from safetensors.torch import load_file
@@ -264,7 +266,9 @@ def test_mixed_precision_keeps_what_learns_whole(
     assert {value.dtype for value in made.values()} == {torch.float32}
 
 
-def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -> None:
+def test_labelled_and_other_clips_are_drawn_equally(
+    clips: Path, priors: Path, tmp_path: Path
+) -> None:
     train_embedder(stage_one(clips, steps=2), Trainer(tmp_path / "one"))
     config = stage_two(
         clips, priors, unlabelled=clips / "hdtf",
@@ -277,7 +281,7 @@ def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -
     assert windows[0].latents.shape == (4, 4, 8, 8)
     assert windows[0].voice.shape == (4, 10, 5, 64)
     plain = np.load(priors / "neutral.npy")
-    assert all(not np.allclose(one.prior, plain) for one in other), "the embedder says what is felt"
+    assert all(not np.allclose(one.prior, plain) for one in other), "the embedder gives the prior"
     labelled = stage_two(clips, priors)
     drawn = [WindowSampler(labelled, PRIOR).draw(np.random.default_rng(i)) for i in range(40)]
     happy, angry = (np.load(priors / f"{name}.npy") for name in ("happy", "angry"))
@@ -289,13 +293,13 @@ def test_clips_are_drawn_one_to_one(clips: Path, priors: Path, tmp_path: Path) -
         WindowSampler(replace(labelled, labelled=clips / "hdtf"), PRIOR)
 
 
-def test_from_videos_to_training_by_command(
+def test_the_commands_lead_from_videos_to_a_talking_clip(
     store: Store, demo_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
     voice = write_sound(tmp_path / "voice.wav", buzz(0.6, 230))
     for person in ("M001", "M002"):
-        for name, level in FEELINGS[:2]:
+        for name, level in EMOTION_LEVELS[:2]:
             place = tmp_path / "videos" / person / "video" / "front" / name / f"level_{level}"
             place.mkdir(parents=True)
             package.talk(demo_face, voice, place / "001.mp4", name)

@@ -92,7 +92,7 @@ def read_features(folder: Path, people: Sequence[str]) -> list[Recording]:
     if not out:
         raise InputError(
             f"{folder} holds no <ID>/front/<emotion>/<level_N>/NNN{EXPRESSION_SUFFIX} of the "
-            f"{len(people)} people asked for."
+            f"{len(people)} people wanted."
         )
     return out
 

@@ -274,12 +274,12 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         gather = self.backend.accelerator.gather
         codes, priors = zip(*self._used, strict=True)
         self._used.clear()
-        used, asked = gather(torch.cat(codes)), gather(torch.stack(priors))
+        used, prior = gather(torch.cat(codes)), gather(torch.stack(priors))
         book, steps = self._nets.emotion_bank.codebook, self._unused.get_buffer("steps")
         steps += 1
         steps[used] = 0
         for entry in torch.nonzero(steps > self.config.restart).flatten().tolist():
-            book.codebook.weight[entry] = book.fc(asked[entry % len(asked)])
+            book.codebook.weight[entry] = book.fc(prior[entry % len(prior)])
             steps[entry] = 0
 
     def measure(self, net: Trainee) -> dict[str, float]:
