@@ -20,9 +20,9 @@ from mien.cmet.semantic import WINDOW
 from mien.emotion.request import Emotion, Request, Timeline
 from mien.emotion.resolve_edtalk import EDTalkResolver, SemanticTarget, label_voices
 from mien.engines.edtalk.settings import EDTalkSettings
-from mien.engines.motion import Motion
 from mien.errors import InputError, MissingExtraError, WeightsError
 from mien.face.follow import Face
+from mien.face.pose import Motion
 from mien.face.tracker import FaceTracker
 from mien.media.frame import Frame
 from mien.media.read import VideoReader

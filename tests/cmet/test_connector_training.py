@@ -15,7 +15,7 @@ from mien.cmet.losses import directional, focal
 from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import transfer
 from mien.errors import InputError, WeightsError
-from mien.face.readers import OPENFACE_UNITS
+from mien.face.facs import OPENFACE_UNITS
 from mien.training.connector.export import export_connector, load_connector
 from mien.training.connector.mesh import ConnectorConfig, PairSampler, train_connector
 from mien.training.connector.objective import FaceSpace, cases, correlations, rank, typical_of

@@ -15,9 +15,9 @@ from mien.datasets.corpora import (
     read_corpus,
 )
 from mien.datasets.edtalk_features import EXPRESSION_SUFFIX, SPEECH_FOLDER, read_features
+from mien.datasets.manifest import speech_of
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE, find_files, sound_beside
 from mien.datasets.svd_clips import find_clips
-from mien.datasets.videos import speech_of
 from mien.errors import InputError
 from mien.evaluation.pairs import mead_pairs
 

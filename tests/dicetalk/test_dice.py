@@ -13,7 +13,7 @@ from mien.datasets.manifest import read_manifest
 from mien.dicetalk.bank import BankSpec, EmotionBank, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, contrast, reverse
 from mien.errors import InputError
-from mien.face.readers import OPENFACE_COLUMNS
+from mien.face.facs import OPENFACE_COLUMNS
 from mien.training.emotion_prior.mesh import (
     Differences,
     EmotionPriorConfig,

@@ -17,10 +17,10 @@ from mien.engines.edtalk.engine import EDTalkEngine, Restorer
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.layers import warp
 from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
-from mien.engines.motion import Motion
 from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError, MienError, WeightsError
 from mien.face.crop import Crop
+from mien.face.pose import Motion
 from mien.face.tracker import FaceTracker
 from mien.media.still import read_still
 from mien.speech.emotion2vec import embed

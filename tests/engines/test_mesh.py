@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
 from mien.engines.mesh.engine import NeutralEstimate, removal
 from mien.engines.mesh.warp import Region, extend, motion_field, warp, warp_mesh
-from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression
+from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression, read_expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
-from mien.face.readers import read_expression
 from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP, canonical_face
 
 HEAD = canonical_face().points

@@ -14,10 +14,9 @@ from mien.cli.doctor import doctor
 from mien.cli.edit import edit
 from mien.cli.emotions import emotions
 from mien.cli.evaluate import evaluate
-from mien.cli.features import features
 from mien.cli.feel import feel
 from mien.cli.talk import talk
-from mien.cli.train import train
+from mien.cli.train import features, train
 from mien.cli.weights import weights
 from mien.errors import MienError
 

@@ -6,7 +6,6 @@ import json
 import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Annotated, Any
 
 import typer
@@ -49,18 +48,22 @@ def doctor(
 
 def _libraries() -> dict[str, str | None]:
     """Return the versions of the required libraries; None for missing ones."""
+    from importlib import metadata
+
     try:
-        requirements = requires("mien") or []
-    except PackageNotFoundError:  # run from a source tree that is not installed
+        requirements = metadata.requires("mien") or []
+    except metadata.PackageNotFoundError:  # run from a source tree that is not installed
         return {}
     names = [re.split(r"[^\w.-]", one)[0] for one in requirements if "extra ==" not in one]
     return {name: _version(name) for name in names}
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata
+
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return None
 
 

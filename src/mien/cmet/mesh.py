@@ -77,7 +77,7 @@ class MeshConnector:
 
         Args:
             vector: emotion semantic vector.
-            face: the initial code (see :mod:`mien.face.readers`); an average neutral face by
+            face: the initial code (see :mod:`mien.face.facs`); an average neutral face by
                 default.
         """
         start = self.neutral_face if face is None else face

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from mien.datasets.manifest import process_videos, speech_of
 from mien.datasets.mead import find_files
-from mien.datasets.videos import process_videos, speech_of
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.errors import InputError, MienError

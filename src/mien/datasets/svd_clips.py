@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mien.datasets.manifest import process_videos, speech_of
 from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, read_place
-from mien.datasets.videos import process_videos, speech_of
 from mien.errors import InputError, MienError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.media.frame import RGBImage

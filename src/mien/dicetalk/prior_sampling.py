@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.facs import INDEX, Expression
-from mien.face.readers import openface_to_rig
+from mien.face.facs import INDEX, Expression, openface_to_rig
 from mien.weights.bundled import open_arrays, open_net
 
 Array = npt.NDArray[np.float32]

@@ -250,8 +250,8 @@ def read_face(path: Path) -> Expression:
     Raises:
         FaceNotFoundError: when there is no face.
     """
+    from mien.face.facs import read_expression
     from mien.face.pose import head_pose
-    from mien.face.readers import read_expression
     from mien.face.tracker import FaceTracker
 
     still = is_still(path)

@@ -63,3 +63,18 @@ def head_pose(landmarks: npt.NDArray[np.floating[Any]]) -> HeadPose:
     """Estimate the head pose from the landmarks ``(478, 3)``, pixels, that no action unit moves."""
     rigid = list(RIGID)
     return fit_similarity(canonical_face().points[rigid], landmarks[rigid].astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """How one face moves in one frame, split as in C-MET (arXiv 2604.07786, section 3).
+
+    Attributes:
+        lip: articulation code, ``float32 (L,)``.
+        pose: head pose in the engine's own code, ``float32 (P,)``.
+        expression: expression code, ``float32 (D,)``, in the engine's own units.
+    """
+
+    lip: npt.NDArray[np.float32]
+    pose: npt.NDArray[np.float32]
+    expression: npt.NDArray[np.float32]

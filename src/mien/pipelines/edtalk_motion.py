@@ -19,9 +19,9 @@ from mien.cmet.semantic import WINDOW, Connect
 from mien.emotion.resolve_edtalk import SemanticTarget
 from mien.engines.edtalk.framing import face_mask, match_colour, paste, training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
-from mien.engines.motion import Motion
 from mien.face.crop import Crop
 from mien.face.follow import Face
+from mien.face.pose import Motion
 from mien.face.topology import LEFT_EYE, RIGHT_EYE, Landmarks
 from mien.media.frame import Frame, RGBImage
 from mien.pipelines.footage import Footage, FrameFaces

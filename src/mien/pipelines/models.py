@@ -17,8 +17,8 @@ from mien.emotion.request import Request
 from mien.emotion.resolve_edtalk import EDTalkResolver
 from mien.emotion.resolve_svd import Embed, Prior, SvdResolver
 from mien.errors import FaceNotFoundError, InputError, WeightsError, needs_extra
+from mien.face.facs import read_expression
 from mien.face.pose import head_pose
-from mien.face.readers import read_expression
 from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.audio import Samples, has_sound, read_speech

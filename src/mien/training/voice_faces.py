@@ -22,7 +22,7 @@ import torch
 from mien.cmet.semantic import Voice, semantic_vector, voice_of
 from mien.datasets.manifest import Utterance, present, read_manifest
 from mien.errors import InputError
-from mien.face.readers import CODE_UNITS_PER_INTENSITY, OPENFACE_COLUMNS, OPENFACE_UNITS
+from mien.face.facs import CODE_UNITS_PER_INTENSITY, OPENFACE_COLUMNS, OPENFACE_UNITS
 from mien.media.output import whole_file
 from mien.speech.listener import Listener
 from mien.training.config import TrainingConfig

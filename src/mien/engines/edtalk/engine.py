@@ -15,8 +15,8 @@ from torch import Tensor
 from mien.engines.edtalk.checkpoints import fold
 from mien.engines.edtalk.generator import Coefficients, EDTalk, Source
 from mien.engines.edtalk.settings import EDTalkConfig, EDTalkSettings
-from mien.engines.motion import Motion
 from mien.errors import InputError, MienError, WeightsError
+from mien.face.pose import Motion
 from mien.media.frame import RGBImage
 from mien.utils.device import out_of_memory, torch_device, working_dtype
 from mien.weights.bundled import open_net

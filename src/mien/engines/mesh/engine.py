@@ -15,11 +15,9 @@ from mien.engines.mesh.eyes import draw_eyes
 from mien.engines.mesh.mouth import draw_mouth
 from mien.engines.mesh.warp import Map, Points, Region, extend, mesh_field, smooth_creases, warp
 from mien.engines.mesh.wrinkles import draw_wrinkles
-from mien.engines.motion import Motion
-from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression
+from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression, read_expression
 from mien.face.follow import Face
-from mien.face.pose import head_pose
-from mien.face.readers import read_expression
+from mien.face.pose import Motion, head_pose
 from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
 from mien.media.frame import RGBImage
 

@@ -15,8 +15,7 @@ from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.mesh import sharpen
 from mien.cmet.semantic import WINDOW, Voice, semantic_vector
 from mien.emotion.expression_track import PRESETS
-from mien.face.facs import RECIPES, expression
-from mien.face.readers import OPENFACE_UNITS
+from mien.face.facs import OPENFACE_UNITS, RECIPES, expression
 from mien.media.output import whole_file
 from mien.training.connector.objective import Predict, predictor
 from mien.training.onnx_export import halve_weights, write_onnx

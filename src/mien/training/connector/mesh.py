@@ -16,7 +16,7 @@ from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.losses import LossWeights
 from mien.cmet.semantic import WINDOW
 from mien.errors import InputError
-from mien.face.readers import OPENFACE_UNITS
+from mien.face.facs import OPENFACE_UNITS
 from mien.training.connector.objective import (
     FaceSpace,
     both_ways,
