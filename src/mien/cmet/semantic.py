@@ -3,7 +3,7 @@
 The paper's vector is the difference between two speech embeddings. mien adds the difference in
 valence, arousal and dominance: the embedding separates the emotions it was trained on but says
 little about how they relate, which is what a connector needs to place an emotion whose face was
-not in its training data (see docs/cmet.md).
+not in its training data (see docs/voices.md).
 """
 
 from __future__ import annotations
