@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import InputError
+from mien.media.container import existing_file, open_container
 from mien.media.output import SOUND_SUFFIXES
-from mien.media.read import existing_file, open_container
 
 if TYPE_CHECKING:
     import av

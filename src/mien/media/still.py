@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from mien.errors import InputError, OutputError
+from mien.media.container import existing_file, open_container
 from mien.media.frame import RGBImage
 from mien.media.output import STILL_SUFFIXES, whole_file
-from mien.media.read import existing_file, open_container
 
 _SIGNATURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _JPEG_QUALITY: Final = 95

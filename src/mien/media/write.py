@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from mien.errors import InputError, OutputError
+from mien.media.container import open_container
 from mien.media.frame import RGBImage, from_rgb
 from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
-from mien.media.read import VideoInfo, open_container
+from mien.media.read import VideoInfo
 
 if TYPE_CHECKING:
     import av.container
