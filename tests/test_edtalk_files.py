@@ -153,8 +153,13 @@ def test_a_face_gives_its_coefficients(
     assert report.emotion["looks"][0]["by"] == "face"
 
 
-def _resolver(request: Request, clip: Path, **more: object) -> EDTalkResolver:
-    return EDTalkResolver(request, VoiceAnalysis(clip), tiny_emotion2vec, **more)  # type: ignore[arg-type]
+def _resolver(
+    request: Request, clip: Path, labels: dict[str, np.ndarray] | None = None
+) -> EDTalkResolver:
+    def no_face(path: Path) -> np.ndarray:
+        raise AssertionError(f"No face was asked for, but {path} is read.")
+
+    return EDTalkResolver(request, VoiceAnalysis(clip), tiny_emotion2vec, labels or {}, no_face)
 
 
 def test_names_mix_by_strength(demo_face: Path) -> None:

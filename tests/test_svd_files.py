@@ -19,6 +19,7 @@ from mien.engines.svd.settings import SvdSettings
 from mien.errors import InputError, WeightsError
 from mien.media.read import VideoReader
 from mien.speech.analysis import VoiceAnalysis
+from mien.speech.listener import VOICE_EMOTIONS, Listener
 from mien.weights.manifest import ADAPTERS, AUDIO, PRIORS, UNET, entry
 from mien.weights.store import CACHE_VARIABLE, Store
 
@@ -234,6 +235,40 @@ def test_requests_become_priors(voice: Path, monkeypatch: pytest.MonkeyPatch) ->
         resolver(Emotion.parse("romantic")).check()
     with pytest.raises(InputError, match="mesh engine"):
         resolver(Emotion.parse(au="12=1")).check()
+
+
+def test_voices_count_beside_their_neutral(voice: Path, tmp_path: Path) -> None:
+    plain = write_sound(tmp_path / "plain.wav", buzz(2.0, 120))
+    silent = write_sound(tmp_path / "silent.wav", np.zeros(32_000, np.float32))
+    rng = np.random.default_rng(0)
+    known = {name: rng.normal(size=PRIOR).astype(np.float32) for name in NAMES}
+    own = {path: rng.normal(size=PRIOR).astype(np.float32) for path in (voice, plain)}
+
+    def at(request: Request, **more: object) -> np.ndarray:
+        return SvdResolver(request, VoiceAnalysis(voice), known, **more).at(0.5)  # type: ignore[arg-type]
+
+    def embed(path: Path, samples: object) -> np.ndarray:
+        return own[path]
+
+    for alone, beside in (
+        (Emotion.parse(like=voice), Emotion.parse(like=voice, neutral=plain)),
+        (Emotion.parse("auto"), Emotion.parse("auto", neutral=plain)),
+    ):
+        assert np.abs(at(alone) - at(beside)).max() > 0.01, "the listener compares"
+        expected = known["neutral"] + own[voice] - own[plain]
+        assert np.allclose(at(beside, embed=embed), expected, atol=1e-5)
+    listener = Listener()
+    voices = [listener.analyse(path) for path in (voice, plain)]
+    shares = listener.classify(voices[0].embedding[None], voices[1].embedding)[0][0]
+    offsets = [
+        s * (known[n] - known["neutral"])
+        for n, s in zip(VOICE_EMOTIONS, shares, strict=True)
+        if n in known
+    ]
+    like = at(Emotion.parse(like=voice, neutral=plain)) - known["neutral"]
+    assert np.allclose(like, np.sum(offsets, 0), atol=1e-5)
+    with pytest.raises(InputError, match="Nobody speaks"):
+        at(Emotion.parse(like=voice, neutral=silent))
 
 
 def test_the_speech_is_decoded_once(

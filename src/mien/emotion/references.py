@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Final, TypedDict
 
-from mien.errors import InputError
+from mien.errors import FaceNotFoundError, InputError
+from mien.face.topology import Landmarks
 from mien.media.audio import has_sound
-from mien.media.still import is_still
-from mien.speech.analysis import VoiceAnalysis
+from mien.media.frame import RGBImage
+from mien.media.still import is_still, read_still
+
+_FACE_FRAMES: Final = 40
+_FACE_SECONDS: Final = 60.0
 
 Files = str | Path | Sequence[str | Path]
 """One file or several."""
@@ -102,7 +107,7 @@ def reference_to(paths: Sequence[Path], neutral: Sequence[Path] = ()) -> Referen
     Raises:
         InputError: for files that are missing or do not go together.
     """
-    _check_files(paths)
+    check_files(paths)
     silent = [path for path in paths if is_still(path) or not has_sound(path)]
     if not silent:
         return VoiceReference(tuple(paths), tuple(neutral))
@@ -115,66 +120,49 @@ def reference_to(paths: Sequence[Path], neutral: Sequence[Path] = ()) -> Referen
     return FaceReference(silent[0])
 
 
-def use_voice(references: Iterable[Reference], voice: Path) -> bool:
-    """Whether references need a clip's own voice, as ``auto`` or as one of their files."""
-    return any(
-        isinstance(reference, OwnVoice)
-        or (isinstance(reference, VoiceReference) and voice in reference.files)
-        for reference in references
-    )
-
-
-def check_references(references: Iterable[Reference], own_voice: VoiceAnalysis | None) -> None:
-    """Check that all files of references are there, without decoding them.
-
-    Args:
-        references: what a request refers to.
-        own_voice: of the clip; None where there is no clip.
-
-    Raises:
-        InputError: naming the file that is missing or has no sound.
-    """
-    for reference in references:
-        _check_files(reference.files)
-        if isinstance(reference, OwnVoice):
-            if own_voice is None:
-                raise InputError("auto follows a clip's own voice; here there is no clip.")
-            if not own_voice.has_sound:
-                raise InputError(
-                    f"{own_voice.path} has no sound: there is no voice to follow. Name an emotion, "
-                    "or use --like."
-                )
-        if not isinstance(reference, FaceReference):
-            for path in reference.files:
-                if not has_sound(path):
-                    raise InputError(f"{path} has no sound in it.")
-
-
 def describe_reference(
     reference: Reference, strength: float, own_voice: Path | None
 ) -> ReferenceDescription:
-    """Describe a reference in plain values.
-
-    Args:
-        reference: to describe.
-        strength: its weight.
-        own_voice: the clip, where it is known.
-    """
+    """Describe a reference in plain values; ``own_voice`` is the clip, where it is known."""
     if isinstance(reference, OwnVoice):
         out = ReferenceDescription(name="auto", strength=strength, by="voice")
         return out if own_voice is None else {**out, "voice": str(own_voice)}
     if isinstance(reference, FaceReference):
         return {"name": "like", "strength": strength, "by": "face", "like": [str(reference.path)]}
-    return {
-        "name": "like",
-        "strength": strength,
-        "by": "voice",
-        "like": [str(path) for path in reference.paths],
-        "neutral": [str(path) for path in reference.neutral],
-    }
+    paths, neutral = (list(map(str, part)) for part in (reference.paths, reference.neutral))
+    return {"name": "like", "strength": strength, "by": "voice", "like": paths, "neutral": neutral}
 
 
-def _check_files(paths: Iterable[Path]) -> None:
+def check_files(paths: Iterable[Path]) -> None:
+    """Raise InputError for a file that is missing."""
     for path in paths:
         if not path.is_file():
             raise InputError(f"There is no file {path}.")
+
+
+def faces_of(path: Path) -> Iterator[tuple[RGBImage, Landmarks]]:
+    """Yield the face in a picture, or in frames spread over a clip's first minute, and its frame.
+
+    Raises:
+        FaceNotFoundError: when no frame shows a face.
+    """
+    from mien.face.tracker import FaceTracker
+
+    found = False
+    with closing(FaceTracker(still=is_still(path))) as tracker:
+        for image in _images(path):
+            for face in tracker(image)[:1]:
+                found = True
+                yield image, face
+    if not found:
+        raise FaceNotFoundError(f"No usable face was found in {path}.")
+
+
+def _images(path: Path) -> Iterator[RGBImage]:
+    from mien.media.read import VideoReader
+
+    if is_still(path):
+        yield read_still(path)
+        return
+    with VideoReader(path) as reader:
+        yield from reader.first_look(_FACE_FRAMES, _FACE_SECONDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -16,16 +16,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion.references import FaceReference, VoiceReference, check_references, use_voice
-from mien.emotion.request import (
-    Emotion,
-    Request,
-    RequestDescription,
-    emotions_of,
-    references_of,
-    settled_times,
-    weighted_emotions,
-)
+from mien.emotion.references import FaceReference, VoiceReference
+from mien.emotion.request import Emotion, Request, emotions_of, weighted_emotions
+from mien.emotion.resolver import Resolver, refuse_units
 from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.speech.analysis import VoiceAnalysis
@@ -77,8 +70,8 @@ def label_voices() -> Mapping[str, Vector]:
     return MappingProxyType(dict(pairs))
 
 
-class EDTalkResolver:
-    """Turns a request into semantic vectors and coefficients; every file is read once.
+class EDTalkResolver(Resolver):
+    """Turns a request into semantic vectors and coefficients.
 
     Args:
         request: what is asked for.
@@ -89,52 +82,35 @@ class EDTalkResolver:
         read_face: reads the expression coefficients of a picture or clip of a face.
     """
 
+    _own_voice: VoiceAnalysis
+
     def __init__(
         self,
         request: Request,
         own_voice: VoiceAnalysis,
         emotion2vec: Callable[[], Emotion2vec],
-        labels: Mapping[str, Vector] = MappingProxyType({}),
-        read_face: Callable[[Path], Vector] | None = None,
+        labels: Mapping[str, Vector],
+        read_face: Callable[[Path], Vector],
     ) -> None:
-        self._request, self._own_voice = request, own_voice
-        self._load, self._labels, self._read_face = emotion2vec, labels, read_face
-        self._net: Emotion2vec | None = None
-        self._voices: dict[Path, Vector] = {}
-        self._faces: dict[Path, Vector] = {}
+        super().__init__(request, own_voice)
+        self._net, self._labels, self._face = cache(emotion2vec), labels, cache(read_face)
+        self._known: dict[Path, Vector] = {}
         self._moments: dict[int, Vector] = {}
-        names = {name for emotion in emotions_of(request) for name, _ in emotion.labels}
-        from_neutral = _NEUTRAL in names and _NEUTRAL not in labels
-        if from_neutral or use_voice(references_of(request), own_voice.path):
+        if self._needs_own_voice() or any(map(self._leaves_voice, emotions_of(request))):
             own_voice.require("samples")
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """None: emotion2vec does not say when it is uncertain."""
-        return ()
+    def _leaves_voice(self, emotion: Emotion) -> bool:
+        """Whether an emotion is measured away from that of the clip's own voice."""
+        return _NEUTRAL not in self._labels and any(n == _NEUTRAL for n, _ in emotion.labels)
 
-    def check(self) -> None:
-        """Check the request, then resolve everything it refers to, before any work.
-
-        Raises:
-            InputError: for action units, which EDTalk does not have, and unusable files.
-            FaceNotFoundError: for a picture or clip of a face without one.
-        """
-        for emotion in emotions_of(self._request):
-            if emotion.units:
-                raise InputError(
-                    "Action units belong to the mesh engine; edtalk takes names, voices and faces."
-                )
-            neutral = any(name == _NEUTRAL for name, _ in emotion.labels)
-            if neutral and _NEUTRAL not in self._labels and not self._own_voice.has_sound:
-                raise InputError(
-                    "For edtalk, neutral means away from the emotion of the clip's voice, and this "
-                    "clip has no sound. Install EDTalk's own coefficients (mien weights convert "
-                    "edtalk/labels DIR) or use the mesh engine."
-                )
-        check_references(references_of(self._request), self._own_voice)
-        for time in settled_times(self._request):
-            self.at(time)
+    def _check_emotion(self, emotion: Emotion) -> None:
+        refuse_units(emotion, "edtalk")
+        if self._leaves_voice(emotion) and not self._own_voice.has_sound:
+            raise InputError(
+                "For edtalk, neutral means away from the emotion of the clip's voice, and this "
+                "clip has no sound. Install EDTalk's own coefficients (mien weights convert "
+                "edtalk/labels DIR) or use the mesh engine."
+            )
 
     def at(self, time: float) -> SemanticTarget:
         """Return what is wanted at ``time`` seconds."""
@@ -153,10 +129,6 @@ class EDTalkResolver:
         mean = total / strength if strength > 0 else None
         return SemanticTarget(mean, strength, tuple(coefficients))
 
-    def describe(self) -> RequestDescription:
-        """Describe the request in plain values, for reports."""
-        return self._request.describe(self._own_voice.path)
-
     def _parts(self, emotion: Emotion, time: float) -> Iterator[tuple[Vector, bool, float]]:
         """(semantic vector or coefficients, whether these, strength) of every part."""
         for name, strength in emotion.labels:
@@ -167,32 +139,30 @@ class EDTalkResolver:
         for reference, strength in emotion.references:
             if isinstance(reference, FaceReference):
                 yield self._face(reference.path), True, strength
-            elif isinstance(reference, VoiceReference):
-                vector = self._mean(reference.paths) - self._neutral(reference.neutral)
-                yield vector, False, strength
+                continue
+            if isinstance(reference, VoiceReference):
+                voice = self._mean(reference.paths)
             else:
-                vector = self._own_voice_at(time) - self._neutral(reference.neutral)
-                yield vector, False, strength
+                voice = self._own_voice_at(time)
+            plain = reference.neutral
+            neutral = self._mean(plain) if plain else label_voices()[_NEUTRAL]
+            yield voice - neutral, False, strength
 
     def _label(self, name: str) -> Vector:
         voices = label_voices()
         if name != _NEUTRAL:
             return voices[name] - voices[_NEUTRAL]
-        return voices[_NEUTRAL] - self._voice(self._own_voice.path)
-
-    def _neutral(self, paths: Sequence[Path]) -> Vector:
-        return self._mean(paths) if paths else label_voices()[_NEUTRAL]
+        return voices[_NEUTRAL] - self._mean([self._own_voice.path])
 
     def _mean(self, paths: Sequence[Path]) -> Vector:
-        mean: Vector = np.mean([self._voice(path) for path in paths], 0)
+        """Mean speech embedding of whole files."""
+        for path in paths:
+            if path not in self._known:
+                own = path == self._own_voice.path
+                samples = self._own_voice.samples if own else read_speech(path)
+                self._known[path] = self._embed(samples)
+        mean: Vector = np.mean([self._known[path] for path in paths], 0)
         return mean
-
-    def _voice(self, path: Path) -> Vector:
-        """Speech embedding of a whole file."""
-        if path not in self._voices:
-            own = path == self._own_voice.path
-            self._voices[path] = self._embed(self._own_voice.samples if own else read_speech(path))
-        return self._voices[path]
 
     def _own_voice_at(self, time: float) -> Vector:
         """Speech embedding of the clip's own voice, interpolated linearly."""
@@ -213,13 +183,4 @@ class EDTalkResolver:
     def _embed(self, samples: Samples) -> Vector:
         from mien.speech.emotion2vec import embed
 
-        if self._net is None:
-            self._net = self._load()
-        return embed(self._net, samples)
-
-    def _face(self, path: Path) -> Vector:
-        if path not in self._faces:
-            if self._read_face is None:
-                raise InputError(f"A face cannot be read here; {path} shows one. Use a voice.")
-            self._faces[path] = self._read_face(path)
-        return self._faces[path]
+        return embed(self._net(), samples)

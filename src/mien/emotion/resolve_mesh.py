@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +13,7 @@ import numpy.typing as npt
 from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import Voice, semantic_vector, voice_of
 from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, presets
-from mien.emotion.references import (
-    FaceReference,
-    OwnVoice,
-    Reference,
-    VoiceReference,
-    check_references,
-    use_voice,
-)
+from mien.emotion.references import FaceReference, OwnVoice, Reference, faces_of
 from mien.emotion.request import (
     Emotion,
     Request,
@@ -31,10 +22,11 @@ from mien.emotion.request import (
     emotions_of,
     references_of,
 )
-from mien.errors import FaceNotFoundError, InputError
-from mien.face.facs import INDEX, RECIPES, Expression, expression
-from mien.media.still import is_still, read_still
-from mien.speech.analysis import VoiceAnalysis, VoiceEmotions
+from mien.emotion.resolver import Resolver
+from mien.face.facs import INDEX, RECIPES, Expression, expression, read_expression
+from mien.face.pose import head_pose
+from mien.media.still import is_still
+from mien.speech.analysis import VoiceAnalysis
 
 _SMOOTH_SECONDS: Final = 1.0
 """Spread of the weights with which moments of a voice are averaged: emotions change slowly."""
@@ -43,9 +35,6 @@ _BLOCK: Final = 256
 _STEP_SECONDS: Final = 0.25
 _FULL_NORM: Final = 1.5
 """Norm of an expression at which the person's own gives way entirely."""
-
-_FACE_SAMPLES: Final = 40
-_FACE_SECONDS: Final = 60.0
 
 _NEUTRAL_QUANTILE: Final = 0.2
 """Quantile of a clip's action units that is taken for the person's neutral expression."""
@@ -70,25 +59,23 @@ class EmotionTarget:
     presence: float
 
 
-class MeshResolver:
-    """Turns a request into action units; every file is read once, when first needed.
+class MeshResolver(Resolver):
+    """Turns a request into action units.
 
     What comes from voices, faces and presets is scaled by the prosody of the clip's own voice;
     other named emotions and action units stay steady.
 
     Args:
         request: what is asked for.
-        own_voice: voice of the clip, or of the speech of a portrait; None where there is none.
-            It is decoded only if the request needs it.
+        own_voice: as for :class:`Resolver`; decoded only if the request needs it.
         scale_all: scale every request by prosody, as portraits that talk do.
     """
 
     def __init__(
         self, request: Request, own_voice: VoiceAnalysis | None = None, *, scale_all: bool = False
     ) -> None:
-        self._request, self._own_voice = request, own_voice
+        super().__init__(request, own_voice)
         self._tracks: dict[Reference, ExpressionTrack] = {}
-        self._voices = VoiceEmotions(own_voice)
         self._gain: GainCurve | None = None
         self._scaled_by: VoiceAnalysis | None = None
         if own_voice is None:
@@ -96,24 +83,15 @@ class MeshResolver:
         if scale_all or (_is_derived(request) and own_voice.has_sound):
             self._scaled_by = own_voice
             own_voice.require("prosody")
-        if use_voice(references_of(request), own_voice.path):
+        if self._needs_own_voice():
             own_voice.require("emotion")
 
     def check(self) -> None:
-        """Check the request, then resolve everything it refers to, before any work.
-
-        Raises:
-            InputError: for files that are missing or cannot be used.
-            FaceNotFoundError: for a picture or clip of a face without one.
-        """
-        check_references(references_of(self._request), self._own_voice)
+        """As :meth:`Resolver.check`; the clip's own voice is not decoded for its prosody yet."""
+        for reference in references_of(self._request):
+            self._check_reference(reference)
         for reference in references_of(self._request):
             self._track(reference)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Reasons why voices that were resolved are uncertain."""
-        return self._voices.warnings
 
     def at(self, time: float) -> EmotionTarget:
         """Return what is wanted at ``time`` seconds; continuous in time."""
@@ -136,7 +114,7 @@ class MeshResolver:
 
     def describe(self) -> RequestDescription:
         """Describe the request in plain values, for reports."""
-        out = self._request.describe(None if self._own_voice is None else self._own_voice.path)
+        out = super().describe()
         if self._scaled_by is not None:
             out["follows"] = "loudness and pitch of the clip's own voice"
         return out
@@ -164,62 +142,39 @@ class MeshResolver:
 
     def _track(self, reference: Reference) -> ExpressionTrack:
         if reference not in self._tracks:
-            if isinstance(reference, FaceReference):
-                track = ExpressionTrack.steady(read_face(reference.path))
-            elif isinstance(reference, VoiceReference):
-                track = self._voice_track(reference)
-            else:
-                track = self._own_voice_track(reference)
-            self._tracks[reference] = track
+            self._tracks[reference] = self._read_track(reference)
         return self._tracks[reference]
 
-    def _voice_track(self, reference: VoiceReference) -> ExpressionTrack:
-        neutral = self._neutral(reference.neutral)
-        voice = self._mean_voice(reference.paths)
-        if voice is None:
+    def _read_track(self, reference: Reference) -> ExpressionTrack:
+        if isinstance(reference, FaceReference):
+            return ExpressionTrack.steady(read_face(reference.path))
+        listener, neutral = self._voices.listener, self._connector.neutral_voice
+        if reference.neutral:
+            neutral = voice_of(listener, self._neutral_embeddings(reference.neutral))
+        if isinstance(reference, OwnVoice):
+            return self._own_voice_track(neutral)
+        embeddings = self._embeddings(reference.paths)
+        if embeddings is None:
             return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
-        return ExpressionTrack.steady(self._connector.expression(semantic_vector(voice, neutral)))
+        return ExpressionTrack.steady(self._shown(embeddings, neutral))
 
-    def _own_voice_track(self, reference: OwnVoice) -> ExpressionTrack:
-        if self._own_voice is None:
-            raise InputError("auto follows a clip's own voice; here there is no clip.")
-        neutral = self._neutral(reference.neutral)
+    def _own_voice_track(self, neutral: Voice) -> ExpressionTrack:
+        assert self._own_voice is not None  # noqa: S101 - checked before
         voice = self._voices.of(self._own_voice.path)
-        spoken = [
-            (moment.time, moment.embedding)
-            for moment in voice.curve
-            if moment.embedding is not None
-        ]
+        spoken = [(m.time, m.embedding) for m in voice.curve if m.embedding is not None]
         if not spoken:
             return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
         at, embeddings = np.array([t for t, _ in spoken]), np.stack([e for _, e in spoken])
         end = max(voice.seconds, _STEP_SECONDS) + _STEP_SECONDS
         times = np.arange(0.0, end, _STEP_SECONDS)
-        faces = np.stack(
-            [
-                self._connector.expression(
-                    semantic_vector(voice_of(self._voices.listener, one[None]), neutral)
-                )
-                for one in _smooth(at, embeddings, at)
-            ]
-        )
-        shown = _smooth(at, faces, times)
+        faces = [self._shown(one[None], neutral) for one in _smooth(at, embeddings, at)]
+        shown = _smooth(at, np.stack(faces), times)
         presence = np.clip(np.linalg.norm(shown, axis=1) / _FULL_NORM, 0, 1).astype(np.float32)
         return ExpressionTrack(times, shown, presence)
 
-    def _neutral(self, files: Sequence[Path]) -> Voice:
-        if not files:
-            return self._connector.neutral_voice
-        voice = self._mean_voice(files)
-        if voice is None:
-            raise InputError(f"Nobody speaks in {files[0]}; leave --neutral out to do without.")
-        return voice
-
-    def _mean_voice(self, files: Sequence[Path]) -> Voice | None:
-        """The mean of voices; None where nobody speaks in any of them."""
-        voices = [self._voices.of(path) for path in files]
-        spoken = [voice.embedding for voice in voices if voice.has_speech]
-        return voice_of(self._voices.listener, np.stack(spoken)) if spoken else None
+    def _shown(self, embeddings: npt.NDArray[np.float32], neutral: Voice) -> Expression:
+        voice = voice_of(self._voices.listener, embeddings)
+        return self._connector.expression(semantic_vector(voice, neutral))
 
 
 def _is_derived(request: Request) -> bool:
@@ -250,32 +205,13 @@ def read_face(path: Path) -> Expression:
     Raises:
         FaceNotFoundError: when there is no face.
     """
-    from mien.face.facs import read_expression
-    from mien.face.pose import head_pose
-    from mien.face.tracker import FaceTracker
-
-    still = is_still(path)
-    readings = []
-    with closing(FaceTracker(still=still)) as tracker:
-        for image in [read_still(path)] if still else _pictures(path):
-            for face in tracker(image)[:1]:
-                readings.append(read_expression(head_pose(face).to_head(face)))
-    if not readings:
-        raise FaceNotFoundError(f"No usable face was found in {path}.")
-    seen = np.stack(readings)
-    if still:
+    seen = np.stack([read_expression(head_pose(face).to_head(face)) for _, face in faces_of(path)])
+    if is_still(path):
         own = np.maximum(seen[0] - _SHAPE, 0) / (1 - _SHAPE)
     else:
         own = np.median(seen, 0) - np.quantile(seen, _NEUTRAL_QUANTILE, axis=0)
         own = np.maximum(own, np.median(seen, 0) - 2 * _SHAPE)
     return _completed(own.astype(np.float32))
-
-
-def _pictures(path: Path) -> list[npt.NDArray[np.uint8]]:
-    from mien.media.read import VideoReader
-
-    with VideoReader(path) as reader:
-        return list(reader.first_look(_FACE_SAMPLES, _FACE_SECONDS))
 
 
 def _completed(own: Expression) -> Expression:

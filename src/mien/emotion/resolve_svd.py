@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.emotion.references import FaceReference, OwnVoice, Reference, check_references, use_voice
-from mien.emotion.request import (
-    Emotion,
-    Request,
-    RequestDescription,
-    emotions_of,
-    references_of,
-    settled_times,
-    weighted_emotions,
-)
+from mien.emotion.references import FaceReference, OwnVoice, Reference, VoiceReference
+from mien.emotion.request import Emotion, Request, weighted_emotions
+from mien.emotion.resolver import Resolver, refuse_units
 from mien.errors import InputError
 from mien.media.audio import Samples
-from mien.speech.analysis import VoiceAnalysis, VoiceEmotions
+from mien.speech.analysis import VoiceAnalysis
 from mien.speech.listener import VOICE_EMOTIONS
 from mien.utils.numeric import interpolate_rows
 
@@ -34,12 +27,13 @@ Embed = Callable[[Path, Samples | None], Prior]
 argument is its sound, where it has been decoded already."""
 
 
-class SvdResolver:
-    """Turns a request into priors; every file is read once.
+class SvdResolver(Resolver):
+    """Turns a request into priors.
 
     A prior is the neutral one plus, for every emotion, its strength times the difference between
-    its prior and the neutral one (the paper's mode P). Without an embedder, a voice counts as the
-    emotions that the listener recognises in it.
+    its prior and the neutral one (the paper's mode P). With an embedder, a voice or face counts as
+    its own prior, measured from the neutral voice where one is given. Without, a voice counts as
+    the emotions that the listener recognises in it, beside that neutral voice.
 
     Args:
         request: what is asked for.
@@ -48,6 +42,8 @@ class SvdResolver:
         embed: the user's embedder, if any.
     """
 
+    _own_voice: VoiceAnalysis
+
     def __init__(
         self,
         request: Request,
@@ -55,42 +51,25 @@ class SvdResolver:
         priors: Mapping[str, Prior],
         embed: Embed | None = None,
     ) -> None:
-        self._request, self._own_voice = request, own_voice
+        super().__init__(request, own_voice)
         self._priors, self._embed = priors, embed
-        self._offsets: dict[Path, Prior] = {}
-        self._voices = VoiceEmotions(own_voice)
-        self._curves: tuple[npt.NDArray[np.float64], Prior] | None = None
-        if use_voice(references_of(request), own_voice.path):
+        self._embedded: dict[Path, Prior] = {}
+        self._curves: dict[OwnVoice, tuple[npt.NDArray[np.float64], Prior]] = {}
+        if self._needs_own_voice():
             own_voice.require("emotion" if embed is None else "samples")
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Reasons why voices that were resolved are uncertain."""
-        return self._voices.warnings
+    def _check_emotion(self, emotion: Emotion) -> None:
+        refuse_units(emotion, "svd")
+        for name, _ in emotion.labels:
+            self._offset(name)
 
-    def check(self) -> None:
-        """Check the request, then resolve everything it refers to, before any work.
-
-        Raises:
-            InputError: for action units, names without a prior, faces without an embedder, and
-                unusable files.
-        """
-        for emotion in emotions_of(self._request):
-            if emotion.units:
-                raise InputError(
-                    "Action units belong to the mesh engine; svd takes names, voices and faces."
-                )
-            for name, _ in emotion.labels:
-                self._offset(name)
-        references = list(references_of(self._request))
-        if self._embed is None and any(isinstance(r, FaceReference) for r in references):
+    def _check_reference(self, reference: Reference) -> None:
+        if self._embed is None and isinstance(reference, FaceReference):
             raise InputError(
                 "--like with a face needs --embedder FILE on svd (made by mien train "
                 "dice-embedder; none is published). Use a name or a voice."
             )
-        check_references(references, self._own_voice)
-        for time in settled_times(self._request):
-            self.at(time)
+        super()._check_reference(reference)
 
     def at(self, time: float) -> Prior:
         """Return the prior wanted at ``time`` seconds, ``float32 (P,)``."""
@@ -103,10 +82,6 @@ class SvdResolver:
     def track(self, frames: int, frames_per_second: float) -> Prior:
         """Return the priors of all frames, ``float32 (N, P)``; a steady one is repeated exactly."""
         return np.stack([self.at(i / frames_per_second) for i in range(frames)])
-
-    def describe(self) -> RequestDescription:
-        """Describe the request in plain values, for reports."""
-        return self._request.describe(self._own_voice.path)
 
     def _parts(self, emotion: Emotion, time: float) -> Iterator[tuple[Prior, float]]:
         for name, strength in emotion.labels:
@@ -124,28 +99,41 @@ class SvdResolver:
         return self._priors[name] - self._priors[NEUTRAL]
 
     def _referred(self, reference: Reference, time: float) -> Prior:
-        if isinstance(reference, OwnVoice) and self._embed is None:
-            return self._own_voice_at(time)
+        plain = () if isinstance(reference, FaceReference) else reference.neutral
         if isinstance(reference, OwnVoice):
             paths: tuple[Path, ...] = (self._own_voice.path,)
         else:
-            paths = (reference.path,) if isinstance(reference, FaceReference) else reference.paths
+            paths = reference.paths if isinstance(reference, VoiceReference) else reference.files
         if self._embed is not None:
-            offsets = [self._embedded(path, self._embed) for path in paths]
+            neutral = self._priors[NEUTRAL]
+            if plain:
+                neutral = np.mean([self._embedding(path, self._embed) for path in plain], 0)
+            offsets = [self._embedding(path, self._embed) - neutral for path in paths]
             return np.mean(offsets, 0).astype(np.float32)
-        return self._mixed(np.mean([self._voices.of(path).emotion for path in paths], 0))
+        if isinstance(reference, OwnVoice):
+            return self._own_voice_at(reference, time)
+        voices = [self._voices.of(path) for path in paths]
+        shares = [self._recognised(voice.emotion, voice.embedding, plain) for voice in voices]
+        return self._mixed(np.mean(shares, 0))
 
-    def _own_voice_at(self, time: float) -> Prior:
+    def _own_voice_at(self, reference: OwnVoice, time: float) -> Prior:
         """Offset of the speech's own voice, interpolated linearly between its seconds."""
-        if self._curves is None:
+        if reference not in self._curves:
             voice = self._voices.of(self._own_voice.path)
-            spoken = [moment for moment in voice.curve if moment.embedding is not None]
-            offsets = [self._mixed(moment.emotion) for moment in spoken]
-            if not spoken:  # silence is neutral
-                offsets = [np.zeros_like(self._priors[NEUTRAL])]
-            times = np.array([moment.time for moment in spoken] or [0.0])
-            self._curves = (times, np.stack(offsets))
-        return interpolate_rows(np.array([time]), *self._curves)[0]
+            spoken = [(m, m.embedding) for m in voice.curve if m.embedding is not None]
+            shares = [self._recognised(m.emotion, e, reference.neutral) for m, e in spoken]
+            # Silence is neutral.
+            offsets = list(map(self._mixed, shares)) or [np.zeros_like(self._priors[NEUTRAL])]
+            times = np.array([moment.time for moment, _ in spoken] or [0.0])
+            self._curves[reference] = (times, np.stack(offsets))
+        return interpolate_rows(np.array([time]), *self._curves[reference])[0]
+
+    def _recognised(self, emotion: Prior, embedding: Prior, neutral: Sequence[Path]) -> Prior:
+        """Probabilities of emotions in a voice, beside the neutral voice where there is one."""
+        if not neutral or not embedding.any():
+            return emotion
+        beside = self._neutral_embeddings(neutral).mean(0)
+        return self._voices.listener.classify(embedding[None], beside)[0][0]
 
     def _mixed(self, shares: npt.NDArray[np.float32]) -> Prior:
         out = np.zeros_like(self._priors[NEUTRAL])
@@ -154,8 +142,8 @@ class SvdResolver:
                 out += np.float32(share) * self._offset(name)
         return out
 
-    def _embedded(self, path: Path, embed: Embed) -> Prior:
-        if path not in self._offsets:
+    def _embedding(self, path: Path, embed: Embed) -> Prior:
+        if path not in self._embedded:
             samples = self._own_voice.samples if path == self._own_voice.path else None
-            self._offsets[path] = embed(path, samples) - self._priors[NEUTRAL]
-        return self._offsets[path]
+            self._embedded[path] = embed(path, samples)
+        return self._embedded[path]

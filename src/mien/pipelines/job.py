@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mien.emotion.expression_track import PRESETS
 from mien.emotion.references import FaceReference
 from mien.emotion.request import Emotion, Request, RequestDescription, emotions_of
+from mien.emotion.resolver import Resolver
 from mien.errors import CancelledError, InputError
 from mien.face.select import FaceChoice
 from mien.media.audio import has_sound
@@ -69,17 +70,6 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""
         return {**asdict(self), "output": str(self.output)}
-
-
-class Resolver(Protocol):
-    """What a report needs of an engine's resolver (:mod:`mien.emotion`)."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Reasons why voices are uncertain."""
-
-    def describe(self) -> RequestDescription:
-        """Return the request in plain values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.cmet.semantic import Codes, Connect
+from mien.emotion.references import faces_of
 from mien.emotion.request import Request
 from mien.emotion.resolve_edtalk import EDTalkResolver
 from mien.emotion.resolve_svd import Embed, Prior, SvdResolver
@@ -24,7 +25,7 @@ from mien.face.tracker import FaceTracker
 from mien.media.audio import Samples, has_sound, read_speech
 from mien.media.frame import RGBImage
 from mien.media.read import VideoReader
-from mien.media.still import is_still, read_still
+from mien.media.still import is_still
 from mien.pipelines.job import TRACKER_ASSETS
 from mien.speech.analysis import VoiceAnalysis
 from mien.weights.manifest import (
@@ -40,6 +41,8 @@ from mien.weights.manifest import (
 from mien.weights.store import Store, Weights, weights_used
 
 if TYPE_CHECKING:
+    import torch
+
     from mien.cmet.connector import Connector
     from mien.engines.edtalk.engine import EDTalkEngine
     from mien.engines.edtalk.settings import EDTalkSettings
@@ -47,12 +50,13 @@ if TYPE_CHECKING:
     from mien.engines.svd.settings import SvdSettings
     from mien.speech.emotion2vec import Emotion2vec
 
+    Net = TypeVar("Net", bound=torch.nn.Module)
+
 Array = npt.NDArray[np.float32]
 
 LONGEST_SECONDS: Final = 60.0
 """Start of a clip that is read as a reference or for training."""
 
-_REFERENCE_FRAMES: Final = 40
 _POOLED_FRAMES: Final = 10
 """Frames of emotion2vec (50 per second) in one row of the embedder's voice."""
 
@@ -87,11 +91,13 @@ class EDTalkModels:
         with needs_extra("edtalk", "The engine edtalk"):
             import safetensors  # noqa: F401
             import torch  # noqa: F401
+        from mien.cmet.connector import Connector, ConnectorSpec
         from mien.engines.edtalk.engine import EDTalkEngine
 
-        paths = [store.locate(name) for name in (GENERATOR, CONNECTOR)]
-        engine = EDTalkEngine.load(paths[0], settings)
-        connect = _connect(_load_connector(paths[1]), engine.expression_dim)
+        generator, _ = (store.locate(name) for name in (GENERATOR, CONNECTOR))
+        engine = EDTalkEngine.load(generator, settings)
+        connector = _open(store, CONNECTOR, Connector, ConnectorSpec)
+        connect = _connect(connector, engine.expression_dim)
         return cls(engine, connect, store, [GENERATOR, CONNECTOR])
 
     def listener(self) -> Emotion2vec:
@@ -104,13 +110,10 @@ class EDTalkModels:
     def lips(self, samples: Samples) -> Array:
         """Return the lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
         from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig, lip_coefficients
-        from mien.weights.convert import load
 
-        tensors, spec = load(self.store.locate(AUDIO2LIP))
+        net = _open(self.store, AUDIO2LIP, Audio2Lip, Audio2LipConfig)
         self.used.append(AUDIO2LIP)
-        net = Audio2Lip(Audio2LipConfig(**spec))
-        net.load_state_dict(tensors)
-        return lip_coefficients(net.to(self.engine.device).eval(), samples)
+        return lip_coefficients(net.to(self.engine.device), samples)
 
     def labels(self) -> dict[str, Array]:
         """Return EDTalk's own coefficients per emotion, where the user has them."""
@@ -130,17 +133,10 @@ class EDTalkModels:
         """
         from mien.engines.edtalk.framing import training_crop
 
-        found: list[Array] = []
-        with closing(FaceTracker(still=is_still(path))) as tracker:
-            for image in _images(path):
-                faces = tracker(image)
-                if faces:
-                    crop = training_crop(faces[0]).cut(
-                        image, self.engine.pixels, replicate_edges=True
-                    )
-                    found.append(self.engine.motion(crop[None])[0].expression)
-        if not found:
-            raise FaceNotFoundError(f"No usable face was found in {path}.")
+        found = []
+        for image, face in faces_of(path):
+            crop = training_crop(face).cut(image, self.engine.pixels, replicate_edges=True)
+            found.append(self.engine.motion(crop[None])[0].expression)
         return np.median(found, axis=0).astype(np.float32)
 
     def resolver(self, request: Request, own_voice: VoiceAnalysis) -> EDTalkResolver:
@@ -160,20 +156,16 @@ def load_emotion2vec(store: Store) -> Emotion2vec:
         WeightsError: when it is missing or damaged.
     """
     from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
+
+    return _open(store, EMOTION2VEC, Emotion2vec, Emotion2vecSpec)
+
+
+def _open(store: Store, name: str, make: Callable[[Any], Net], spec: Callable[..., Any]) -> Net:
+    """Load a net onto the CPU, with the sizes that its weights carry."""
     from mien.weights.convert import load
 
-    tensors, spec = load(store.locate(EMOTION2VEC))
-    net = Emotion2vec(Emotion2vecSpec(**spec))
-    net.load_state_dict(tensors)
-    return net.eval()
-
-
-def _load_connector(path: Path) -> Connector:
-    from mien.cmet.connector import Connector, ConnectorSpec
-    from mien.weights.convert import load
-
-    tensors, spec = load(path)
-    net = Connector(ConnectorSpec(**spec))
+    tensors, sizes = load(store.locate(name))
+    net = make(spec(**sizes))
     net.load_state_dict(tensors)
     return net.eval()
 
@@ -199,14 +191,6 @@ def _connect(net: Connector, size: int) -> Connect:
         return delta
 
     return connect
-
-
-def _images(path: Path) -> Iterator[RGBImage]:
-    if is_still(path):
-        yield read_still(path)
-        return
-    with VideoReader(path) as reader:
-        yield from reader.first_look(_REFERENCE_FRAMES, LONGEST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +337,7 @@ def sampled_frames(path: Path) -> tuple[list[RGBImage], list[Landmarks]]:
 def _face_frames_of(source: Path, *, optional: bool) -> Array | None:
     """Return the action units of a picture or clip; None where there is no face but may be none."""
     if is_still(source):
-        with closing(FaceTracker(still=True)) as tracker:
-            faces = tracker(read_still(source))
-        if not faces:
-            raise FaceNotFoundError(f"No usable face was found in {source}.")
-        return face_frames(faces[:1])
+        return face_frames(face for _, face in faces_of(source))
     try:
         return face_frames(sampled_frames(source)[1])
     except (FaceNotFoundError, InputError):
