@@ -18,7 +18,7 @@ from mien.face.facs import BASIC_EMOTIONS, RECIPES
 from mien.face.follow import follow
 from mien.face.pose import head_pose
 from mien.face.tracker import FaceTracker
-from mien.media.frame import Frame
+from mien.media.frame import ArrayPicture, Frame
 from mien.media.read import VideoReader
 
 CLIPS = ("hdtf_512_25fps.mp4", "mead_w009_neutral_256_25fps.mp4", "turning_224_25fps.mp4")
@@ -50,7 +50,7 @@ def main() -> None:
         with VideoReader(MEDIA / "videos" / name) as reader:
             clips[name] = [frame for frame, _ in zip(reader, range(120), strict=False)]
     first = clips[CLIPS[0]][0].image
-    still = [Frame(first, Fraction(i, 25), i) for i in range(60)]
+    still = [Frame(ArrayPicture(first), Fraction(i, 25), i) for i in range(60)]
     for emotion in BASIC_EMOTIONS[1:]:
         row: list[object] = [emotion]
         for frames in (still, *clips.values()):

@@ -8,7 +8,7 @@ import pytest
 from mien.errors import InputError
 from mien.face.follow import Face, FaceFollower, TrackedFrame, follow
 from mien.face.select import FaceChoice, FaceSelector
-from mien.media.frame import Frame
+from mien.media.frame import ArrayPicture, Frame
 
 from ..conftest import canonical_landmarks
 
@@ -36,7 +36,9 @@ def run(
     positions: list[list[tuple[float, float]]], images: dict[int, np.ndarray] | None = None
 ) -> list[TrackedFrame]:
     images = images or {}
-    frames = [Frame(images.get(i, GREY), Fraction(i, 25), i) for i in range(len(positions))]
+    frames = [
+        Frame(ArrayPicture(images.get(i, GREY)), Fraction(i, 25), i) for i in range(len(positions))
+    ]
     return list(follow(iter(frames), Script(positions)))
 
 
@@ -126,7 +128,7 @@ def test_look_ahead_is_bounded() -> None:
         nonlocal pulled
         for i in range(200):
             pulled += 1
-            yield Frame(GREY, Fraction(i, 25), i)
+            yield Frame(ArrayPicture(GREY), Fraction(i, 25), i)
 
     stream = follow(frames(), Script([[A]] * 200))  # type: ignore[arg-type]
     for emitted, _ in enumerate(stream, 1):

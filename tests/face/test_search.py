@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mien.face.crop import Square, eye_distance, face_square, is_plausible, mesh_distance
 from mien.face.detector import CELL_PIXELS, Detection, decode, search, search_rotated
+from mien.media.frame import Image, as_picture
 
 from ..conftest import canonical_landmarks
 
@@ -18,10 +19,11 @@ class Bright:
     def __init__(self) -> None:
         self.sides: list[int] = []
 
-    def __call__(self, picture: np.ndarray, longest: int) -> list[Detection]:
+    def __call__(self, image: Image, longest: int) -> list[Detection]:
         self.sides.append(longest)
-        scale = min(1.0, longest / max(picture.shape[:2]))
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = as_picture(image)
+        small = picture.small(longest)
+        scale = max(small.shape) / max(picture.width, picture.height)
         mask = (small[..., 1] > 128).astype(np.uint8)
         _, _, stats, centers = cv2.connectedComponentsWithStats(mask)
         return [

@@ -153,11 +153,11 @@ def read_expressions(path: Path, models: EDTalkModels) -> Array:
         nonlocal end
         for frame in reader:
             end = float(frame.time)
-            found = tracker(frame.image)
+            found = tracker(frame.picture)
             if found:
                 times.append(end)
                 yield training_crop(found[0]).cut(
-                    frame.image, models.engine.pixels, replicate_edges=True
+                    frame.picture, models.engine.pixels, replicate_edges=True
                 )
 
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:

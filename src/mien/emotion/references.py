@@ -11,7 +11,7 @@ from typing import Final, TypedDict
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.topology import Landmarks
 from mien.media.audio import has_sound
-from mien.media.frame import RGBImage
+from mien.media.frame import Image
 from mien.media.still import is_still, read_still
 
 _FACE_FRAMES: Final = 40
@@ -140,7 +140,7 @@ def check_files(paths: Iterable[Path]) -> None:
             raise InputError(f"There is no file {path}.")
 
 
-def faces_of(path: Path) -> Iterator[tuple[RGBImage, Landmarks]]:
+def faces_of(path: Path) -> Iterator[tuple[Image, Landmarks]]:
     """Yield the face in a picture, or in frames spread over a clip's first minute, and its frame.
 
     Raises:
@@ -158,7 +158,7 @@ def faces_of(path: Path) -> Iterator[tuple[RGBImage, Landmarks]]:
         raise FaceNotFoundError(f"No usable face was found in {path}.")
 
 
-def _images(path: Path) -> Iterator[RGBImage]:
+def _images(path: Path) -> Iterator[Image]:
     from mien.media.read import VideoReader
 
     if is_still(path):

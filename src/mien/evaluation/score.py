@@ -209,10 +209,10 @@ def face_crops(path: Path) -> list[RGBImage]:
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         step = 1 / reader.info.rate
         for frame in reader:
-            found = tracker(frame.image)
+            found = tracker(frame.picture)
             until = int((frame.time + step) * FRAMES_PER_SECOND + step / 1000)
             if found and until > shown:
-                crop = training_crop(found[0]).cut(frame.image, _CROP_SIDE, replicate_edges=True)
+                crop = training_crop(found[0]).cut(frame.picture, _CROP_SIDE, replicate_edges=True)
                 out += [crop] * (until - shown)
             shown = max(shown, until)
     return out

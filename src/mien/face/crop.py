@@ -22,7 +22,7 @@ from mien.face.topology import (
     RIGHT_EYE,
     Landmarks,
 )
-from mien.media.frame import RGBImage
+from mien.media.frame import Box, Image, RGBImage, as_picture, to_8_bits
 
 Points = npt.NDArray[np.floating[Any]]
 
@@ -154,21 +154,23 @@ class Crop:
         shift = turn @ (0.5 - np.array([self.x, self.y])) + pixels / 2 - 0.5
         return np.hstack([turn, shift[:, None]])
 
-    def cut(self, image: RGBImage, pixels: int, *, replicate_edges: bool = False) -> RGBImage:
+    def cut(self, image: Image, pixels: int, *, replicate_edges: bool = False) -> RGBImage:
         """Return the crop as ``uint8 (pixels, pixels, 3)``.
 
         Outside the image it is black, or with ``replicate_edges`` repeats the image's border.
         """
         stride, factor = _downscaling(int(self.side / (1.5 * pixels)))
         reach = self.side * (abs(np.cos(self.angle)) + abs(np.sin(self.angle))) / 2 + 2 * factor
-        height, width = image.shape[:2]
+        picture = as_picture(image)
         left, top = max(0, int(self.x - reach)), max(0, int(self.y - reach))
-        right, bottom = min(width, int(self.x + reach) + 1), min(height, int(self.y + reach) + 1)
+        right = min(picture.width, int(self.x + reach) + 1)
+        bottom = min(picture.height, int(self.y + reach) + 1)
         columns, rows = (right - left) // factor, (bottom - top) // factor
         if columns < 1 or rows < 1:
             return np.zeros((pixels, pixels, 3), np.uint8)
-        across = slice(left + stride // 2, left + columns * factor, stride)
-        window = image[top + stride // 2 : top + rows * factor : stride, across]
+        whole = picture.read(Box(left, top, right, bottom))
+        first = stride // 2
+        window = to_8_bits(whole[first : rows * factor : stride, first : columns * factor : stride])
         if factor > 1:
             window = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA)
         crop = replace(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.face.crop import FACE_MARGIN, Crop, Square, roll_from
-from mien.media.frame import RGBImage
+from mien.media.frame import Image, as_picture
 from mien.weights.bundled import open_net
 
 CELL_PIXELS: Final = 8
@@ -35,7 +35,7 @@ _LARGEST: Final = 3840
 _MIN_ROTATED_SCORE: Final = 0.6
 """Minimum score for rotated faces: three more passes would be three more chances to err."""
 
-Detect = Callable[[RGBImage, int], "list[Detection]"]
+Detect = Callable[[Image, int], "list[Detection]"]
 """Detects faces in an image downscaled to the given longer side, pixels."""
 
 
@@ -85,15 +85,14 @@ class Detector:
         self._net = open_net("tracker_detector.onnx", folder=folder)
         self._threshold = threshold
 
-    def __call__(self, image: RGBImage, longest: int) -> list[Detection]:
+    def __call__(self, image: Image, longest: int) -> list[Detection]:
         """Detect faces in ``image``, downscaled to a longer side of ``longest`` pixels.
 
         Faces of 9 pixels and more at that scale can be found.
         """
-        scale = min(1.0, longest / max(image.shape[:2]))
-        small = image
-        if scale < 1:
-            small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = as_picture(image)
+        small = picture.small(longest)
+        scale = max(small.shape[:2]) / max(picture.width, picture.height)
         height, width = small.shape[:2]
         size = (-(-height // _MULTIPLE) * _MULTIPLE, -(-width // _MULTIPLE) * _MULTIPLE, 3)
         padded = np.zeros((1, *size), np.uint8)
@@ -120,31 +119,35 @@ def decode(maps: npt.NDArray[np.float32], threshold: float) -> list[Detection]:
     return _distinct(out, _SAME_IN_MAP)
 
 
-def search(image: RGBImage, detect: Detect, *, thorough: bool) -> list[Detection]:
+def search(image: Image, detect: Detect, *, thorough: bool) -> list[Detection]:
     """Detect faces in ``image``, largest first.
 
     Args:
-        image: RGB ``uint8 (H, W, 3)``.
+        image: a picture or RGB ``uint8 (H, W, 3)``.
         detect: the detector.
         thorough: search at several scales, up to half the resolution of a very large image.
     """
-    longest = max(image.shape[:2])
+    picture = as_picture(image)
+    longest = max(picture.width, picture.height)
     sides = [_QUICK]
     if thorough:
         sides += [side for side in _THOROUGH if side < 1.2 * longest]
         if longest > 2 * _THOROUGH[-1]:
             sides.append(min(longest // 2, _LARGEST))
-    return _largest_first([found for side in sides for found in detect(image, side)])
+    return _largest_first([found for side in sides for found in detect(picture, side)])
 
 
-def search_rotated(image: RGBImage, detect: Detect) -> list[Detection]:
+def search_rotated(image: Image, detect: Detect) -> list[Detection]:
     """Detect faces in an image that lies on its side or upside down, largest first."""
-    size = (image.shape[1], image.shape[0])
+    picture = as_picture(image)
+    small = picture.small(_QUICK)
+    size = (small.shape[1], small.shape[0])
+    factor = max(picture.width, picture.height) / max(size)
     out = []
     for turns in (1, 2, 3):
-        rotated = np.ascontiguousarray(np.rot90(image, turns))
+        rotated = np.ascontiguousarray(np.rot90(small, turns))
         found = (one for one in detect(rotated, _QUICK) if one.score >= _MIN_ROTATED_SCORE)
-        out += [_rotated_back(one, turns, size) for one in found]
+        out += [_rotated_back(one, turns, size).scaled(factor) for one in found]
     return _largest_first(out)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.face.topology import EYES, LANDMARK_COUNT, LIPS, MESH_POINTS, Landmarks
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import Frame, Image, as_picture
 
 Array = npt.NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class Face:
 class LandmarkTracker(Protocol):
     """Finds the faces of one frame after another. One instance per clip; not thread-safe."""
 
-    def __call__(self, image: RGBImage) -> list[Landmarks]:
+    def __call__(self, image: Image) -> list[Landmarks]:
         """Return the raw landmarks of every face in ``image``, largest face first."""
 
     def reset(self) -> None:
@@ -153,10 +153,10 @@ class FaceFollower:
         self._last: float | None = None
         self.cut = False
 
-    def update(self, image: RGBImage, time: Fraction) -> tuple[Face, ...]:
+    def update(self, image: Image, time: Fraction) -> tuple[Face, ...]:
         """Return the faces of the next image, shown at ``time`` seconds."""
         now = float(time)
-        thumbnail = _thumbnail(image)
+        thumbnail = as_picture(image).thumbnail()
         jump = self._jumps(thumbnail)
         if jump:
             self._tracker.reset()
@@ -229,12 +229,6 @@ class FaceFollower:
         return bool(np.abs(before - thumbnail).mean() > _CUT)
 
 
-def _thumbnail(image: RGBImage) -> npt.NDArray[np.int16]:
-    """Return about 32 x 32 grey levels of an image."""
-    step_y, step_x = max(1, image.shape[0] // 32), max(1, image.shape[1] // 32)
-    return image[step_y // 2 :: step_y, step_x // 2 :: step_x, 1].astype(np.int16)
-
-
 def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[TrackedFrame]:
     """Follow people through a clip with a short look-ahead.
 
@@ -247,7 +241,7 @@ def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[Tracke
     past: dict[int, tuple[float, Face]] = {}
     horizon = _LONGEST_GAP + _FADE
     for frame in frames:
-        faces = follower.update(frame.image, frame.time)
+        faces = follower.update(frame.picture, frame.time)
         ahead.append(TrackedFrame(frame, faces, follower.cut))
         while float(frame.time - ahead[0].frame.time) > horizon:
             yield _settled(ahead, past)

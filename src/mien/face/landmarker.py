@@ -26,7 +26,7 @@ from mien.face.topology import (
     Landmarks,
     canonical_face,
 )
-from mien.media.frame import RGBImage
+from mien.media.frame import Image
 from mien.weights.bundled import open_net
 
 if TYPE_CHECKING:
@@ -116,13 +116,13 @@ class Landmarker:
             open_net(f"tracker_{part.name}.onnx", folder=folder) for part in (FACE, MOUTH, EYE)
         )
 
-    def locate(self, image: RGBImage, crop: Crop) -> Located:
+    def locate(self, image: Image, crop: Crop) -> Located:
         """Find the landmarks of the face in ``crop`` in one pass, for video."""
         points, logits = self._face.run(None, {"images": crop.cut(image, FACE.pixels)[None]})
         landmarks = self._refined(image, crop.to_image(points[0]))
         return Located(landmarks, _sigmoid(logits[0]))
 
-    def locate_mirrored(self, image: RGBImage, crop: Crop) -> Located:
+    def locate_mirrored(self, image: Image, crop: Crop) -> Located:
         """Average the landmarks of the crop and its mirror image: slower, more exact."""
         mirrored = replace(crop, mirrored=not crop.mirrored)
         images = np.stack([c.cut(image, FACE.pixels) for c in (crop, mirrored)])
@@ -133,7 +133,7 @@ class Landmarker:
         landmarks = self._refined(image, _mean(one, other), mirror=True)
         return Located(landmarks, _sigmoid(float(np.min(logits))), disagreement)
 
-    def _refined(self, image: RGBImage, rough: Landmarks, *, mirror: bool = False) -> Landmarks:
+    def _refined(self, image: Image, rough: Landmarks, *, mirror: bool = False) -> Landmarks:
         """Replace lips and eyes by the output of their own nets.
 
         ``mirror``: average the mouth with its mirror image. (Both eyes share one net already.)
@@ -155,7 +155,7 @@ class Landmarker:
 
     @staticmethod
     def _part(
-        net: onnxruntime.InferenceSession, image: RGBImage, crops: list[Crop], pixels: int
+        net: onnxruntime.InferenceSession, image: Image, crops: list[Crop], pixels: int
     ) -> npt.NDArray[np.float32]:
         images = np.stack([crop.cut(image, pixels) for crop in crops])
         points: npt.NDArray[np.float32] = net.run(None, {"images": images})[0]

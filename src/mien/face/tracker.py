@@ -11,7 +11,7 @@ from mien.face.crop import Crop, face_crop, face_square, is_plausible, mesh_dist
 from mien.face.detector import Detection, Detector, search, search_rotated
 from mien.face.landmarker import Landmarker, Located
 from mien.face.topology import Landmarks
-from mien.media.frame import RGBImage
+from mien.media.frame import Image, Picture, as_picture
 
 _MIN_PRESENCE: Final = 0.5
 """Presence below which a tracked face counts as gone."""
@@ -72,9 +72,10 @@ class FaceTracker:
         self._landmarker = Landmarker(folder)
         self.reset()
 
-    def __call__(self, image: RGBImage) -> list[Landmarks]:
+    def __call__(self, image: Image) -> list[Landmarks]:
         """Return landmarks ``(478, 3)`` of every face, largest first."""
-        tracks = self._new_tracks(image, []) if self._still else self._follow(image)
+        picture = as_picture(image)
+        tracks = self._new_tracks(picture, []) if self._still else self._follow(picture)
         found = [track.landmarks for track in tracks]
         return sorted(found, key=lambda points: -face_square(points).side)
 
@@ -87,7 +88,7 @@ class FaceTracker:
         """Forget everything."""
         self.reset()
 
-    def _follow(self, image: RGBImage) -> list[_Track]:
+    def _follow(self, image: Picture) -> list[_Track]:
         before = len(self._tracks)
         due = self._frames % _SCAN_EVERY == 0
         self._frames += 1
@@ -102,7 +103,7 @@ class FaceTracker:
             self._tracks = kept + self._new_tracks(image, [track.landmarks for track in kept])
         return self._tracks
 
-    def _new_tracks(self, image: RGBImage, known: list[Landmarks]) -> list[_Track]:
+    def _new_tracks(self, image: Picture, known: list[Landmarks]) -> list[_Track]:
         """Search for faces other than ``known``."""
         free = self._max_faces - len(known)
         if free <= 0:
@@ -117,7 +118,7 @@ class FaceTracker:
         return out[:free]
 
     def _accepted(
-        self, image: RGBImage, detections: list[Detection], known: list[Landmarks]
+        self, image: Picture, detections: list[Detection], known: list[Landmarks]
     ) -> list[_Track]:
         """Return detections that are faces other than ``known``, at most ``max_faces``."""
         out: list[_Track] = []
@@ -132,7 +133,7 @@ class FaceTracker:
                 out.append(track)
         return out
 
-    def _accept(self, image: RGBImage, detection: Detection) -> _Track | None:
+    def _accept(self, image: Picture, detection: Detection) -> _Track | None:
         """Return a track of the detection, if it is a face."""
         crop = detection.crop()
         found: Located | None = None
@@ -149,7 +150,7 @@ class FaceTracker:
             return None
         return _Track(found.landmarks, crop)
 
-    def _update(self, track: _Track, image: RGBImage, *, verify: bool) -> bool:
+    def _update(self, track: _Track, image: Picture, *, verify: bool) -> bool:
         """Move a track to its face in ``image``; return whether the face is there."""
         if verify:
             found = self._landmarker.locate_mirrored(image, track.crop)
@@ -168,8 +169,10 @@ class FaceTracker:
         return True
 
 
-def _present(found: Located, image: RGBImage) -> bool:
-    return found.presence >= _MIN_PRESENCE and is_plausible(found.landmarks, *image.shape[:2])
+def _present(found: Located, image: Picture) -> bool:
+    return found.presence >= _MIN_PRESENCE and is_plausible(
+        found.landmarks, image.height, image.width
+    )
 
 
 def _motion(a: Crop, b: Crop) -> float:

@@ -1,7 +1,8 @@
-"""Read videos: one upright RGB frame after another, with the container's own times."""
+"""Read videos: one frame after another in the file's own planes, with its own times."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,8 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from mien.errors import InputError
+from mien.media.color import ColorSpec
 from mien.media.container import open_container
-from mien.media.frame import ColorSpec, Frame, RGBImage, to_rgb
+from mien.media.frame import Frame, Picture, RGBImage
+from mien.media.planes import (
+    Layout,
+    Orientation,
+    VideoPicture,
+    frame_from_rgb,
+    layout_of,
+)
 
 if TYPE_CHECKING:
     import av.video
@@ -21,6 +30,9 @@ _MAX_MISSING: Final = 0.02
 """Fraction of a video that may be missing before it counts as damaged."""
 
 _FALLBACK_FRAMES_PER_SECOND: Final = Fraction(25)
+
+_BOTTOM_FIRST: Final = (3, 4)
+"""FFmpeg's codes of field orders in which the lower field is shown first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +46,17 @@ class VideoInfo:
         time_base: seconds per tick of the time stamps.
         frames: number of frames, if the container states it.
         duration: seconds, if the container states it.
-        rotation: clockwise rotation applied to the frames, degrees: 0, 90, 180 or 270.
+        orientation: how decoded frames are turned upright.
         has_audio: whether there is a sound track.
-        color: colour matrix and range.
+        color: matrix, range and tags.
+        layout: pixel format of the frames.
         pixel_aspect: width of a pixel of the upright frame divided by its height.
+        start: time of the first frame on the container's clock, seconds.
+        interlaced: whether frames hold two fields.
+        bottom_first: whether the lower field comes first.
+        codec: FFmpeg's name of the codec.
+        mastering: bytes of FFmpeg's record of the mastering display of an HDR video, if stated.
+        light_level: likewise of its content light level.
     """
 
     path: Path
@@ -47,10 +66,17 @@ class VideoInfo:
     time_base: Fraction
     frames: int | None
     duration: Fraction | None
-    rotation: int
+    orientation: Orientation
     has_audio: bool
     color: ColorSpec
+    layout: Layout
     pixel_aspect: Fraction = Fraction(1)
+    start: Fraction = Fraction(0)
+    interlaced: bool = False
+    bottom_first: bool = False
+    codec: str = ""
+    mastering: bytes = b""
+    light_level: bytes = b""
 
     @classmethod
     def new(cls, path: Path, image: RGBImage, rate: Fraction, frames: int) -> Self:
@@ -64,9 +90,10 @@ class VideoInfo:
             time_base=1 / (rate * 512),
             frames=frames,
             duration=frames / rate,
-            rotation=0,
+            orientation=Orientation(),
             has_audio=False,
-            color=ColorSpec.usual(height),
+            color=ColorSpec.usual(min(width, height)),
+            layout=layout_of("yuv420p"),
         )
 
 
@@ -75,7 +102,7 @@ class VideoReader:
 
     Frames come in the order they are shown; times count from the first frame. Memory does not
     grow with length. A truncated file yields what can be decoded; ``damaged`` then holds a
-    description of what is missing.
+    description of what is missing, and ``warnings`` what else was changed.
 
     Raises:
         InputError: when the file cannot be read or has no video stream.
@@ -84,10 +111,12 @@ class VideoReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.damaged: str | None = None
+        self.warnings: tuple[str, ...] = ()
         self._container = open_container(self.path)
+        self._slots: list[Fraction] = []
+        self._packets = 0
         try:
-            self._stream = self._video_stream()
-            self._stream.thread_type = "AUTO"
+            self._open_stream()
             first = self._first_frame()
             self.info = self._describe(first)
         except BaseException:
@@ -109,33 +138,22 @@ class VideoReader:
         self._rewind()
         start: Fraction | None = None
         last = Fraction(-1)
+        end = Fraction(0)
         count = 0
         for index, raw in enumerate(self._decode()):
             time = self._time_of(raw, index)
             start = time if start is None else start
+            end = time + 1 / self.info.rate
             time = time - start
             if time <= last:  # broken time stamps: keep the order, one nominal frame apart
                 time = last + 1 / self.info.rate
             last = time
-            yield Frame(self._upright(raw), time, index)
+            yield Frame(self._picture(raw), time, index)
             count = index + 1
-        self._check_complete(count, last)
+        self._check_complete(count, end)
 
-    def _check_complete(self, count: int, last: Fraction) -> None:
-        """Set ``damaged`` when clearly fewer frames came than the container states."""
-        if self.damaged is not None:
-            return
-        stated = self._stream.frames
-        if stated and stated - count > max(2, _MAX_MISSING * stated):
-            self.damaged = f"it breaks off after {count} of {stated} frames"
-            return
-        length = _tag_seconds(self._stream.metadata.get("DURATION", ""))
-        short = length - float(last + 1 / self.info.rate) if length is not None else 0.0
-        if length is not None and short > max(2 / float(self.info.rate), _MAX_MISSING * length):
-            self.damaged = f"it breaks off {short:.1f} s before its end"
-
-    def first_look(self, count: int, seconds: float) -> Iterator[RGBImage]:
-        """Yield up to ``count`` images, spread evenly over the first ``seconds``."""
+    def first_look(self, count: int, seconds: float) -> Iterator[Picture]:
+        """Yield up to ``count`` pictures, spread evenly over the first ``seconds``."""
         rate = float(self.info.rate)
         length = min(seconds, float(self.info.duration or seconds))
         every = max(1, int(length * rate / count))
@@ -144,21 +162,49 @@ class VideoReader:
             if index >= every * count:
                 return
             if index % every == 0:
-                yield self._upright(raw)
+                yield self._picture(raw)
 
-    def _video_stream(self) -> av.video.VideoStream:
+    def _check_complete(self, count: int, end: Fraction) -> None:
+        """Set ``damaged`` when clearly less came than the container states.
+
+        ``end`` is when the last frame ends on the container's clock.
+        """
+        if self.damaged is not None:
+            return
+        name = self._container.format.name
+        stated = 0
+        came = self._packets
+        if "mov" in name:  # an edit list may hide frames that are there
+            stated = len(self._stream.index_entries or ())
+        elif name == "avi":  # a repeated frame is a slot without a packet
+            stated, came = self._stream.frames, round(end * self.info.rate)
+        if stated - came > max(2, _MAX_MISSING * stated):
+            self.damaged = f"it breaks off after {count} of {stated} frames"
+        if "matroska" not in name:
+            return
+        length = _tag_seconds(self._stream.metadata.get("DURATION", ""))
+        short = length - float(end) if length is not None else 0.0
+        if length is not None and short > max(2 / float(self.info.rate), _MAX_MISSING * length):
+            self.damaged = f"it breaks off {short:.1f} s before its end"
+
+    def _open_stream(self) -> None:
         found = self._container.streams.video
         streams = [s for s in found if s.codec_context is not None and not _is_cover(s)]
         if not streams:
             raise InputError(f"{self.path} has no video stream (sound only?).")
-        return streams[0]
+        self._stream = streams[0]
+        self._stream.thread_type = "AUTO"
+        # AVI counts slots; the order of B-frames is not in it.
+        self._reordered = self._container.format.name == "avi" and bool(
+            self._stream.codec_context.has_b_frames
+        )
+        self._slots, self._packets = [], 0
 
     def _rewind(self) -> None:
         # Seeking to the start loses frames in some containers (MPEG-PS); opening again does not.
         self._container.close()
         self._container = open_container(self.path)
-        self._stream = self._video_stream()
-        self._stream.thread_type = "AUTO"
+        self._open_stream()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yield decoded frames; damaged packets are recorded in ``damaged`` and skipped."""
@@ -173,6 +219,10 @@ class VideoReader:
             except av.FFmpegError as error:
                 self.damaged = f"reading broke off: {error}"
                 return
+            if packet.size:
+                self._packets += 1
+                if self._reordered and packet.dts is not None:
+                    heapq.heappush(self._slots, packet.dts * Fraction(packet.time_base))
             try:
                 yield from packet.decode()
             except av.FFmpegError as error:
@@ -184,22 +234,48 @@ class VideoReader:
         raise InputError(f"{self.path} is damaged: none of its frames can be decoded.")
 
     def _time_of(self, raw: av.VideoFrame, index: int) -> Fraction:
+        if self._slots:
+            return heapq.heappop(self._slots)
         if raw.pts is None or raw.time_base is None:
             return index / self.info.rate
         return raw.pts * raw.time_base
 
-    def _upright(self, raw: av.VideoFrame) -> RGBImage:
-        image = to_rgb(raw, self.info.color)
-        turns = self.info.rotation // 90
-        return np.ascontiguousarray(np.rot90(image, -turns)) if turns else image
+    def _picture(self, raw: av.VideoFrame) -> Picture:
+        info = self.info
+        decoded = (
+            (info.height, info.width) if info.orientation.sideways else (info.width, info.height)
+        )
+        if (raw.width, raw.height) != decoded:
+            raw = self._letterboxed(raw, *decoded)
+        if info.orientation.layout(layout_of(raw.format.name)) != info.layout:
+            raw = raw.reformat(format=info.layout.name)
+        return VideoPicture.of(raw, info.color, info.orientation)
+
+    def _letterboxed(self, raw: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+        """Fit a frame of another size into the size of the first one, with black bars."""
+        if not self.warnings:
+            self.warnings = (
+                f"{self.path}: frames change from {width}x{height} to {raw.width}x{raw.height} on "
+                "the way; they were fitted into the first size, with black bars.",
+            )
+        scale = min(width / raw.width, height / raw.height)
+        inner = (max(1, round(raw.width * scale)), max(1, round(raw.height * scale)))
+        small = raw.to_ndarray(format="rgb24", width=inner[0], height=inner[1])
+        canvas = np.zeros((height, width, 3), np.uint8)
+        left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+        canvas[top : top + inner[1], left : left + inner[0]] = small
+        out = frame_from_rgb(canvas, self.info.layout.name, self.info.color)
+        out.pts, out.time_base = raw.pts, raw.time_base
+        return out
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         stream = self._stream
         rate = Fraction(stream.average_rate or stream.guessed_rate or _FALLBACK_FRAMES_PER_SECOND)
-        # PyAV counts counterclockwise.
-        rotation = round(-(getattr(first, "rotation", 0) or 0) / 90) % 4 * 90
+        side_data = {data.type.name: bytes(data) for data in first.side_data}
+        matrix = side_data.get("DISPLAYMATRIX")
+        orientation = Orientation.of(np.frombuffer(matrix, np.int32).tolist() if matrix else ())
         width, height = first.width, first.height
-        if rotation % 180:
+        if orientation.sideways:
             width, height = height, width
         duration: Fraction | None = None
         if stream.duration and stream.time_base:
@@ -207,6 +283,11 @@ class VideoReader:
         elif self._container.duration:
             duration = Fraction(self._container.duration, 1_000_000)
         frames = stream.frames or (round(duration * rate) if duration else None)
+        start = Fraction(0)
+        if self._slots:
+            start = self._slots[0]
+        elif first.pts is not None and first.time_base is not None:
+            start = first.pts * Fraction(first.time_base)
         return VideoInfo(
             path=self.path,
             width=width,
@@ -215,10 +296,17 @@ class VideoReader:
             time_base=Fraction(stream.time_base or Fraction(1, 90_000)),
             frames=frames or None,
             duration=duration,
-            rotation=rotation,
+            orientation=orientation,
             has_audio=bool(self._container.streams.audio),
             color=ColorSpec.of(first),
-            pixel_aspect=_pixel_aspect(stream, rotation),
+            layout=orientation.layout(layout_of(first.format.name)),
+            pixel_aspect=_pixel_aspect(stream, orientation),
+            start=start,
+            interlaced=bool(first.interlaced_frame),
+            bottom_first=stream.codec_context.field_order in _BOTTOM_FIRST,
+            codec=stream.codec_context.name,
+            mastering=side_data.get("MASTERING_DISPLAY_METADATA", b""),
+            light_level=side_data.get("CONTENT_LIGHT_LEVEL", b""),
         )
 
 
@@ -228,13 +316,13 @@ def _is_cover(stream: Any) -> bool:  # noqa: ANN401 - PyAV's stream types differ
     return bool(disposition is not None and "attached_pic" in str(disposition).lower())
 
 
-def _pixel_aspect(stream: av.video.VideoStream, rotation: int) -> Fraction:
+def _pixel_aspect(stream: av.video.VideoStream, orientation: Orientation) -> Fraction:
     """Return width by height of an upright pixel; 1 where the file does not state it."""
     stated = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     if not stated or stated <= 0:
         return Fraction(1)
     shape = Fraction(stated)
-    return 1 / shape if rotation % 180 else shape
+    return 1 / shape if orientation.sideways else shape
 
 
 def _tag_seconds(text: str) -> float | None:

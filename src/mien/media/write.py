@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from mien.errors import InputError, OutputError
-from mien.media.frame import RGBImage, from_rgb
+from mien.media.encode import EncodingSettings, choose_encoding, configure
+from mien.media.frame import Picture, RGBWindow
 from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
+from mien.media.planes import EXACT, VideoPicture, frame_from_rgb, layout_of
 from mien.media.read import VideoInfo
 from mien.media.sound import Companions
 
 if TYPE_CHECKING:
     import av.container
-
-QUALITY: Final = 18
-"""Default constant rate factor of x264, visually lossless; higher values compress more."""
-
-_H264: Final = ("libx264", {"preset": "veryfast"})
-_VP9: Final = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "row-mt": "1", "b": "0"})
-_MPEG4: Final = ("mpeg4", {"qscale": "2"})
-_MPEG2: Final = ("mpeg2video", {"qscale": "2"})
-_CODECS: Final = {".webm": _VP9, ".avi": _MPEG4, ".mpg": _MPEG2, ".mpeg": _MPEG2}
-_MPEG_FRAME_RATES: Final = tuple(
-    map(Fraction, ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"))
-)
+    import av.packet
 
 
 class VideoWriter:
     """Writes frames as they come; use it as a context manager.
 
-    The file appears under its name only when the block ends without an exception. Sound is copied
-    packet by packet where the container supports its codec, otherwise re-encoded.
+    The file appears under its name only when the block ends without an exception. Frames are
+    encoded in their own pixel format where the encoder takes it. Sound is copied packet by packet
+    where the container supports its codec, otherwise re-encoded.
 
     Args:
         path: output; its suffix selects the container.
-        like: the video it came from: size, rate, time base and colour are kept.
+        like: the video it came from: size, rate, time base, pixel format and colour are kept.
         audio_from: file whose sound is added; None for a video without sound.
         overwrite: whether an existing file may be replaced.
-        quality: constant rate factor of x264; VP9 uses 8 more.
+        settings: codec and quality.
 
     Raises:
         InputError: for an output that cannot be written.
@@ -55,15 +50,22 @@ class VideoWriter:
         *,
         audio_from: str | Path | None = None,
         overwrite: bool = False,
-        quality: int = QUALITY,
+        settings: EncodingSettings | None = None,
     ) -> None:
         self.path = Path(path)
         inputs = [like.path] + ([Path(audio_from)] if audio_from else [])
         check_output(self.path, inputs=inputs, overwrite=overwrite, suffixes=VIDEO_SUFFIXES)
         self._like = like
         self._audio_from = Path(audio_from) if audio_from else None
-        self._quality = quality
+        self.encoding = choose_encoding(self.path.suffix, like, settings or EncodingSettings())
+        self._lost_alpha = False
         self._stack = ExitStack()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Properties of the input that the output does not have."""
+        lost = ("Transparency was blended over black: the output cannot hold it.",)
+        return (*self.encoding.warnings, *(lost if self._lost_alpha else ()))
 
     def __enter__(self) -> Self:
         import av
@@ -79,8 +81,7 @@ class VideoWriter:
                 raise InputError(f"{self.path} cannot be written ({error}).") from error
             self._closed = False
             stack.callback(self._close_quietly)
-            self._stream, self._pixel_format = self._add_video()
-            self._constant_rate = self._stream.codec_context.name in ("mpeg4", "mpeg2video")
+            self._stream = self._add_video()
             self._last = -1
             self._companions = stack.enter_context(
                 Companions(self._container, self.path.suffix.lower(), sound=self._audio_from)
@@ -88,14 +89,15 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, image: RGBImage, time: Fraction) -> None:
-        """Append an image shown at ``time`` seconds; times must increase."""
+    def write(self, picture: Picture | RGBWindow, time: Fraction) -> None:
+        """Append a picture shown at ``time`` seconds; times must increase."""
         import av
 
-        frame = from_rgb(image, self._pixel_format, self._like.color)
+        frame = self._prepared(picture)
         frame.time_base = self._stream.codec_context.time_base
         frame.pts = round(time / Fraction(frame.time_base))
-        if self._constant_rate:
+        frame.pict_type = 0  # the decoded type would force the same on the encoder
+        if self.encoding.constant_rate:
             if frame.pts <= self._last:
                 return  # a container with a constant rate has no slot for it
             self._last = frame.pts
@@ -142,34 +144,53 @@ class VideoWriter:
             except (av.FFmpegError, OSError, ValueError):
                 return  # the unfinished file is removed in any case
 
-    def _add_video(self) -> tuple[av.VideoStream, str]:
-        like = self._like
-        codec, options = _CODECS.get(self.path.suffix.lower(), _H264)
-        if codec in ("libx264", "libvpx-vp9"):
-            options = {
-                **options,
-                "crf": str(self._quality if codec == "libx264" else self._quality + 8),
-            }
-        rate = (
-            min(_MPEG_FRAME_RATES, key=lambda r: abs(r - like.rate))
-            if codec == "mpeg2video"
-            else like.rate
-        )
-        stream = self._container.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height = like.width, like.height
-        # Subsampled chroma needs even sides; frames with an odd side keep their size in 4:4:4.
-        even = like.width % 2 == 0 and like.height % 2 == 0
-        pixel_format = "yuv420p" if even or codec not in ("libx264", "libvpx-vp9") else "yuv444p"
-        stream.pix_fmt = pixel_format
-        context = stream.codec_context
-        if codec in ("mpeg4", "mpeg2video"):
-            context.time_base = 1 / rate
+    def _add_video(self) -> av.VideoStream:
+        import av
+
+        chosen = self.encoding
+        try:
+            stream = self._container.add_stream(
+                chosen.encoder, rate=chosen.rate, options=chosen.options
+            )
+            configure(stream.codec_context, chosen, self._like)
+            stream.codec_context.open()
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(
+                f"{self.path.suffix} cannot be written with {chosen} ({error})."
+            ) from error
+        return stream
+
+    def _prepared(self, picture: Picture | RGBWindow) -> av.VideoFrame:
+        """Return a frame in the encoder's format; the frame itself where it has that format."""
+        chosen, color = self.encoding, self._like.color
+        if isinstance(picture, VideoPicture):
+            frame = picture.to_frame()
+            if picture.layout.alpha and not layout_of(chosen.pixel_format).alpha:
+                frame = self._without_alpha(frame, picture)
         else:
-            context.time_base = like.time_base
-        if like.pixel_aspect != 1:
-            context.sample_aspect_ratio = like.pixel_aspect
-        context.colorspace = like.color.number
-        context.color_range = 2 if like.color.full_range else 1
-        if codec == "libx264":
-            context.thread_count = 2
-        return stream, pixel_format
+            image = picture.read(picture.box) if isinstance(picture, Picture) else picture
+            spec = replace(color, full_range=chosen.full_range)
+            return frame_from_rgb(image, chosen.pixel_format, spec)
+        before = color.full_range or picture.layout.kind == "rgb"
+        if frame.format.name == chosen.pixel_format and before == chosen.full_range:
+            return frame
+        return frame.reformat(
+            format=chosen.pixel_format,
+            src_colorspace=color.swscale_matrix,
+            dst_colorspace=color.swscale_matrix,
+            src_color_range=2 if before else 1,
+            dst_color_range=2 if chosen.full_range else 1,
+            interpolation=EXACT,
+        )
+
+    def _without_alpha(self, frame: av.VideoFrame, picture: VideoPicture) -> av.VideoFrame:
+        """Blend a translucent frame over black."""
+        alpha = picture.alpha()
+        peak = 2**picture.layout.bits - 1
+        if alpha is None or alpha.min() == peak:
+            return frame
+        self._lost_alpha = True
+        share = alpha[..., None].astype(np.float32) / np.float32(peak)
+        window = picture.read(picture.box)
+        blended = np.rint(window * share).astype(window.dtype)
+        return picture.replaced(picture.box, blended).to_frame()

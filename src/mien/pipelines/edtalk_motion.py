@@ -23,7 +23,7 @@ from mien.face.crop import Crop
 from mien.face.follow import Face
 from mien.face.pose import Motion
 from mien.face.topology import LEFT_EYE, RIGHT_EYE, Landmarks
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import Frame, Picture, RGBImage
 from mien.pipelines.footage import Footage, FrameFaces
 from mien.utils.numeric import interpolate_rows, smoothstep
 
@@ -62,7 +62,7 @@ class SourceFrames:
             self._known[face.id] = self._engine.source(best)
         return self._known[face.id]
 
-    def _read(self, image: RGBImage, landmarks: Landmarks) -> tuple[float, RGBImage]:
+    def _read(self, image: Picture, landmarks: Landmarks) -> tuple[float, RGBImage]:
         crop = training_crop(landmarks).cut(image, self._engine.pixels, replicate_edges=True)
         return _unrest(landmarks), crop
 
@@ -116,7 +116,7 @@ class Mover:
         self._engine, self._connect, self._target_at = engine, connect, target_at
         self._sources, self._lips = sources, lips
         self._people: dict[int, _Person] = {}
-        self._last_read: dict[int, tuple[RGBImage, _Reading]] = {}
+        self._last_read: dict[int, tuple[Picture, _Reading]] = {}
 
     def move(self, frames: Iterable[FrameFaces]) -> Iterator[Frame]:
         """Yield the frames with their faces moved, in order; holds one window of them."""
@@ -130,7 +130,7 @@ class Mover:
             yield from self._move_window(window)
 
     def _move_window(self, window: list[FrameFaces]) -> Iterator[Frame]:
-        images = [frame.image for frame, _ in window]
+        images = [frame.picture for frame, _ in window]
         people = dict.fromkeys(face.id for _, faces in window for face in faces)
         for person in people:
             here = [
@@ -141,10 +141,10 @@ class Mover:
             ]
             self._move_person(here, [float(frame.time) for frame, _ in window], images)
         for (frame, _), image in zip(window, images, strict=True):
-            yield replace(frame, image=image)
+            yield replace(frame, picture=image)
 
     def _move_person(
-        self, here: list[tuple[int, Face]], times: list[float], images: list[RGBImage]
+        self, here: list[tuple[int, Face]], times: list[float], images: list[Picture]
     ) -> None:
         """Replace one person in the ``images`` that show them."""
         at = np.array([times[i] for i, _ in here])
@@ -170,7 +170,7 @@ class Mover:
             wide = mask if side == len(mask) else face_mask(face.landmarks, crop, side)
             images[i] = paste(images[i], match_colour(picture, own, wide), crop, mask, weight)
 
-    def _read(self, seen: list[tuple[RGBImage, Face]]) -> list[_Reading]:
+    def _read(self, seen: list[tuple[Picture, Face]]) -> list[_Reading]:
         """Read one person in several images; an image that repeats is read once."""
         person = seen[0][1].id
         last = self._last_read.get(person)

@@ -17,7 +17,7 @@ from mien.face.follow import Face, follow
 from mien.face.select import FaceChoice, FaceSelector, shape_of
 from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import ArrayPicture, Frame, Image, Picture
 from mien.media.read import VideoInfo, VideoReader
 from mien.media.still import read_still
 from mien.pipelines.job import Job
@@ -48,10 +48,10 @@ class FirstLook(Generic[Sample]):
         read: makes a sample out of a picture and the landmarks of one face in it.
     """
 
-    read: Callable[[RGBImage, Landmarks], Sample]
+    read: Callable[[Picture, Landmarks], Sample]
     _samples: list[tuple[npt.NDArray[np.float64], Sample]] = field(default_factory=list)
 
-    def add(self, image: RGBImage, landmarks: Landmarks) -> None:
+    def add(self, image: Picture, landmarks: Landmarks) -> None:
         """Take a sample."""
         self._samples.append((shape_of(landmarks), self.read(image, landmarks)))
 
@@ -84,7 +84,7 @@ class Footage:
         if job.still:
             image = read_still(job.source)
             self._portrait = FrameFaces(
-                Frame(image, Fraction(0), 0), people_in(image, job.source, job.choice)
+                Frame(ArrayPicture(image), Fraction(0), 0), people_in(image, job.source, job.choice)
             )
             self.info = VideoInfo.new(job.source, image, rate, 1)
         else:
@@ -92,7 +92,7 @@ class Footage:
             self._tracker = stack.enter_context(closing(FaceTracker()))
             self.info = self._reader.info
 
-    def first_look(self, read: Callable[[RGBImage, Landmarks], Sample]) -> FirstLook[Sample]:
+    def first_look(self, read: Callable[[Picture, Landmarks], Sample]) -> FirstLook[Sample]:
         """Take samples from the start of a clip; a picture gives none."""
         look = FirstLook(read)
         if self._reader is not None:
@@ -113,7 +113,7 @@ class Footage:
             yield last
         step = 1 / self.info.rate
         while last is not None and float(last.frame.time + step) < until:
-            frame = Frame(last.frame.image, last.frame.time + step, last.frame.index + 1)
+            frame = Frame(last.frame.picture, last.frame.time + step, last.frame.index + 1)
             last = FrameFaces(frame, last.faces)
             yield last
 
@@ -176,7 +176,7 @@ def open_footage(job: Job, rate: Fraction = Fraction(25)) -> Iterator[Footage]:
         yield Footage(job, rate, stack)
 
 
-def people_in(image: RGBImage, path: Path, choice: FaceChoice) -> tuple[Face, ...]:
+def people_in(image: Image, path: Path, choice: FaceChoice) -> tuple[Face, ...]:
     """Return the chosen faces of a picture.
 
     Raises:

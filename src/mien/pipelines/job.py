@@ -157,7 +157,7 @@ class Job:
         """
         if self.makes_picture:
             with closing(frames):
-                image = next(frames).image
+                image = next(frames).picture.image()
             self.step(0, 1)
             write_still(self.output, image)
             if self.progress is not None:
@@ -168,7 +168,7 @@ class Job:
         writer = VideoWriter(self.output, info, audio_from=sound, overwrite=self.overwrite)
         with writer, closing(frames):
             for frame in frames:
-                writer.write(frame.image, frame.time)
+                writer.write(frame.picture, frame.time)
                 done, end = done + 1, frame.time
                 self.step(done, total)
         return Written(done, float(end + 1 / info.rate), float(info.rate))

@@ -13,7 +13,7 @@ from mien.engines.mesh.engine import removal
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.topology import Landmarks
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import Frame, Image
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
 from mien.pipelines.job import MESH_ASSETS, Job, Report, assets_behind
 from mien.speech.analysis import VoiceAnalysis
@@ -57,12 +57,12 @@ def _draw(
 ) -> Generator[Frame]:
     """Yield frames with the chosen faces edited; others pass through untouched."""
     for frame, faces in frames:
-        image: RGBImage = frame.image
+        picture = frame.picture
         target = resolver.at(float(frame.time))
         for face in faces:
             delta = expression_change(target, neutral.of(face))
-            image = engine.render(image, face, delta)
-        yield Frame(image, frame.time, frame.index)
+            picture = engine.render(picture, face, delta)
+        yield Frame(picture, frame.time, frame.index)
 
 
 class NeutralExpressions:
@@ -89,7 +89,7 @@ class NeutralExpressions:
             self._known[face.id] = np.median(np.stack(samples), axis=0).astype(np.float32)
         return self._known[face.id]
 
-    def _read(self, image: RGBImage, landmarks: Landmarks) -> Expression:
+    def _read(self, image: Image, landmarks: Landmarks) -> Expression:
         return self._engine.encode(image, Face(0, landmarks)).expression
 
 

@@ -24,7 +24,7 @@ from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.media.audio import SAMPLE_RATE_HZ
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import ArrayPicture, Frame, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import read_still
 from mien.pipelines.footage import people_in
@@ -180,7 +180,7 @@ class _Speakers:
         for portrait, head, change in zip(self._portraits, heads, changes, strict=True):
             turn = Turn(head.yaw, head.pitch, head.roll, head.rise)
             image = portrait.draw(code, change, turn, head.blink, head.gaze, onto=image)
-        return Frame(image, time, index)
+        return Frame(ArrayPicture(image), time, index)
 
 
 def _resized(image: RGBImage, side: int | None) -> RGBImage:

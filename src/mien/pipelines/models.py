@@ -318,7 +318,7 @@ def sampled_frames(path: Path) -> tuple[list[RGBImage], list[Landmarks]]:
     found: list[Landmarks | None] = []
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         for frame in reader:
-            faces = tracker(frame.image)
+            faces = tracker(frame.picture)
             if frame.time > LONGEST_SECONDS:
                 break
             if float(frame.time) + 1e-3 >= len(frames) / FRAMES_PER_SECOND:

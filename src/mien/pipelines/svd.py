@@ -11,7 +11,7 @@ import numpy as np
 from mien.engines.svd.settings import FRAMES_PER_SECOND, SvdSettings
 from mien.errors import InputError
 from mien.face.topology import Landmarks
-from mien.media.frame import Frame, RGBImage
+from mien.media.frame import ArrayPicture, Frame, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import read_still
 from mien.pipelines.footage import people_in
@@ -73,4 +73,4 @@ def box_of(landmarks: Landmarks) -> tuple[float, float, float, float]:
 
 def _timed(pictures: Iterable[RGBImage], rate: Fraction) -> Generator[Frame]:
     for index, picture in enumerate(pictures):
-        yield Frame(picture, index / rate, index)
+        yield Frame(ArrayPicture(picture), index / rate, index)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mien.face.crop import Crop, roll_angle
 from mien.face.topology import Landmarks
-from mien.media.frame import RGBImage
+from mien.media.frame import Box, Picture, RGBImage
 
 _JAW: Final = (
     127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152,
@@ -93,35 +93,29 @@ def match_colour(drawn: RGBImage, original: RGBImage, mask: Mask) -> RGBImage:
     return np.clip(np.rint((out - mean) * gain + goal), 0, 255).astype(np.uint8)
 
 
-def paste(image: RGBImage, drawn: RGBImage, crop: Crop, mask: Mask, weight: float) -> RGBImage:
-    """Return a copy of ``image`` with ``drawn`` in place of ``crop``.
+def paste(picture: Picture, drawn: RGBImage, crop: Crop, mask: Mask, weight: float) -> Picture:
+    """Return ``picture`` with ``drawn`` in place of ``crop``.
 
     Args:
-        image: the frame.
+        picture: not changed.
         drawn: ``uint8 (P, P, 3)``.
         crop: where it goes.
         mask: ``float32 (M, M)`` over the crop.
-        weight: strength, 0..1; 0 returns the frame bit for bit.
+        weight: strength, 0..1; 0 returns ``picture`` itself.
     """
-    out = image.copy()
-    if weight <= 0:
-        return out
     corners = crop.to_image(np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]))
-    height, width = image.shape[:2]
-    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (width, height))
-    if right <= left or bottom <= top:
-        return out
-    size = (int(right - left), int(bottom - top))
+    box = Box.around(corners, 1).within(picture.box)
+    if weight <= 0 or box.empty:
+        return picture
 
-    def placed(picture: npt.NDArray[np.generic], how: int) -> npt.NDArray[np.generic]:
-        back = cv2.invertAffineTransform(crop.matrix(picture.shape[0]))
-        back[:, 2] -= (left, top)
-        return cv2.warpAffine(picture, back, size, flags=how)
+    def placed(image: npt.NDArray[np.generic], how: int) -> npt.NDArray[np.generic]:
+        back = cv2.invertAffineTransform(crop.matrix(image.shape[0]))
+        back[:, 2] -= (box.left, box.top)
+        return cv2.warpAffine(image, back, (box.width, box.height), flags=how)
 
-    face = placed(drawn, cv2.INTER_CUBIC).astype(np.float32)
+    part = picture.read(box)
+    peak = np.iinfo(part.dtype).max
+    face = placed(drawn, cv2.INTER_CUBIC).astype(np.float32) * np.float32(peak / 255)
     share = weight * placed(mask, cv2.INTER_LINEAR).astype(np.float32)[..., None]
-    part = out[top:bottom, left:right]
-    mixed = part + share * (face - part)
-    part[...] = np.where(share > 0, np.clip(np.rint(mixed), 0, 255), part).astype(np.uint8)
-    return out
+    mixed = np.clip(np.rint(part + share * (face - part)), 0, peak)
+    return picture.replaced(box, np.where(share > 0, mixed, part).astype(part.dtype))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, overload
 
 import cv2
 import numpy as np
@@ -13,13 +13,22 @@ import numpy.typing as npt
 from mien.engines.mesh import lips, rig
 from mien.engines.mesh.eyes import draw_eyes
 from mien.engines.mesh.mouth import draw_mouth
-from mien.engines.mesh.warp import Map, Points, Region, extend, mesh_field, smooth_creases, warp
+from mien.engines.mesh.warp import (
+    Map,
+    Points,
+    Region,
+    extend,
+    mesh_field,
+    moving_box,
+    smooth_creases,
+    warp,
+)
 from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression, read_expression
 from mien.face.follow import Face
-from mien.face.pose import Motion, head_pose
+from mien.face.pose import HeadPose, Motion, head_pose
 from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
-from mien.media.frame import RGBImage
+from mien.media.frame import Image, Picture, RGBWindow, as_picture, to_8_bits
 
 _MIN_MOTION: Final = 1e-3
 """Pixels of motion below which nothing is drawn."""
@@ -78,7 +87,7 @@ class MeshEngine:
     def __init__(self, settings: MeshSettings | None = None) -> None:
         self.settings = settings or MeshSettings()
 
-    def encode(self, image: RGBImage, face: Face) -> Motion:
+    def encode(self, image: Image, face: Face) -> Motion:
         """Read the pose, lips and action units of ``face`` from its landmarks."""
         pose = head_pose(face.landmarks)
         head = pose.to_head(face.landmarks)
@@ -87,66 +96,111 @@ class MeshEngine:
         code = np.array([*turn.ravel(), *pose.translation[:2], pose.scale], np.float32)
         return Motion(lip=lip, pose=code, expression=read_expression(head))
 
-    def render(self, image: RGBImage, face: Face, delta: Expression) -> RGBImage:
+    @overload
+    def render(self, image: Picture, face: Face, delta: Expression) -> Picture: ...
+
+    @overload
+    def render(self, image: RGBWindow, face: Face, delta: Expression) -> RGBWindow: ...
+
+    def render(self, image: Image, face: Face, delta: Expression) -> Image:
         """Draw ``face`` with its expression moved by ``delta``.
 
         Args:
-            image: ``uint8 (H, W, 3)``; not changed.
+            image: a picture, or RGB ``uint8`` or ``uint16 (H, W, 3)``; not changed.
             face: landmarks in ``image``; ``face.weight`` scales the edit.
             delta: ``float32 (D,)`` action units.
 
         Returns:
-            A new image; ``image`` itself when there is nothing to draw.
+            A new image of the same kind; ``image`` itself when there is nothing to draw.
         """
         delta = (delta * face.weight).astype(np.float32)
         if not np.abs(delta).max() > 0:
             return image
         motion = self._motion(head_pose(face.landmarks).to_head(face.landmarks), delta)
-        return self.move(image, face, motion, delta)
+        out = self.move(as_picture(image), face, motion, delta)
+        return out if isinstance(image, Picture) else out.read(out.box)
 
     def move(
         self,
-        image: RGBImage,
+        picture: Picture,
         face: Face,
         motion: Points,
         delta: Expression,
         gaze: tuple[float, float] = (0.0, 0.0),
-    ) -> RGBImage:
-        """Draw ``face`` with its landmarks moved.
+    ) -> Picture:
+        """Draw ``face`` with its landmarks moved. Only a window around the face is read.
 
         Args:
-            image: ``uint8 (H, W, 3)``; not changed.
-            face: landmarks in ``image``.
+            picture: not changed.
+            face: landmarks in ``picture``.
             motion: displacement ``(478, 3)`` in the head frame, eye distances.
             delta: the action units ``float32 (D,)`` that cause it, for the creases.
             gaze: displacement of the irises to the right and down, eye distances.
 
         Returns:
-            A new image; ``image`` itself when there is nothing to draw.
+            A new picture; ``picture`` itself when there is nothing to draw.
         """
         pose = head_pose(face.landmarks)
         points = face.landmarks.astype(np.float64)
         moves = pose.rotate(motion)
         glance = (gaze[0] * pose.scale, gaze[1] * pose.scale)
         if max(float(np.abs(moves[:, :2]).max()), *map(abs, glance)) < _MIN_MOTION:
-            return image
+            return picture
+        vertices, shifts = extend(points, moves[:, :2])
+        box = moving_box(vertices, shifts, (picture.height, picture.width))
+        if box is None:
+            return picture
+        corner = np.array([box.left, box.top, 0.0])
+        points, vertices = points - corner, vertices - corner[:2]
+        pose = replace(pose, translation=pose.translation - corner)
+
+        def draw(window: RGBWindow) -> RGBWindow:
+            return self._draw(window, points, moves, (vertices, shifts), pose, delta, glance, face)
+
+        window = picture.read(box)
+        if picture.interlaced:
+            drawn = window.copy()
+            for first in (0, 1):
+                drawn[first::2] = draw(_one_field(window, first))[first::2]
+        else:
+            drawn = draw(window)
+        return picture.replaced(box, drawn)
+
+    def _draw(
+        self,
+        window: RGBWindow,
+        points: Points,
+        moves: Points,
+        mesh: tuple[Points, Points],
+        pose: HeadPose,
+        delta: Expression,
+        glance: tuple[float, float],
+        face: Face,
+    ) -> RGBWindow:
+        """Return a window with the face in it moved; all coordinates are those of the window."""
         grid = self.settings.grid * (_STILL_GRID_FACTOR if self.settings.still else 1)
-        moved = mesh_field(points, moves, extend(points, moves[:, :2]), image.shape, grid)
+        moved = mesh_field(points, moves, mesh, window.shape, grid)
         if moved is None:
-            return image
+            return window
         region, field = moved
         new_points = points[:, :2] + moves[:, :2]
         field = smooth_creases(field, _lips_and_eyes(new_points, region))
-        out = image.copy()
-        out[region.window] = warp(image, field, region)
+        warped = window.copy()
+        warped[region.window] = warp(window, field, region)
         if face.bridged:  # the face may be covered: move the pixels, draw nothing
-            return out
-        draw_eyes(out, image, points[:, :2], moves[:, :2], pose.scale, glance)
+            return warped
+        source = to_8_bits(window)
+        out = to_8_bits(warped).copy()
+        draw_eyes(out, source, points[:, :2], moves[:, :2], pose.scale, glance)
         if self.settings.still or self.settings.portrait:
-            draw_mouth(out, image, pose, points, moves)
+            draw_mouth(out, source, pose, points, moves)
         if self.settings.wrinkles > 0:
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)
-        return out
+        if warped.dtype == np.uint8:
+            return out
+        # What is painted has 8 bits; the pixels of the face keep their depth.
+        painted = out.astype(np.int32) - to_8_bits(warped)
+        return np.clip(warped + 257 * painted, 0, 65535).astype(np.uint16)
 
     def _motion(self, head: Points, delta: Expression) -> Points:
         """Return the displacement ``(478, 3)`` in the head frame."""
@@ -155,6 +209,19 @@ class MeshEngine:
             return lips.settle_still(head, motion, delta)
         spoken = lips.articulate(head, delta)
         return lips.keep_articulation(head, rig.displacement(head, spoken))
+
+
+def _one_field(window: RGBWindow, first: int) -> RGBWindow:
+    """Return a window with the lines of one field; the others are interpolated between them."""
+    out = window.copy()
+    lines = window[first::2].astype(np.float32)
+    between = (lines[:-1] + lines[1:]) / 2
+    if first == 1:
+        between = np.concatenate([lines[:1], between])
+    if len(between) < len(out[1 - first :: 2]):
+        between = np.concatenate([between, lines[-1:]])
+    out[1 - first :: 2] = np.rint(between[: len(out[1 - first :: 2])]).astype(window.dtype)
+    return out
 
 
 def _lips_and_eyes(points: npt.NDArray[np.float64], region: Region) -> Map:

@@ -17,7 +17,7 @@ from mien.face.facs import INDEX, Expression
 from mien.face.follow import Face
 from mien.face.pose import HeadPose, head_pose
 from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LANDMARK_COUNT, OVAL
-from mien.media.frame import RGBImage
+from mien.media.frame import ArrayPicture, RGBImage
 from mien.weights.bundled import open_arrays
 
 Points = npt.NDArray[np.float64]
@@ -138,7 +138,7 @@ class Portrait:
             felt[unit] = felt[unit] + blink * (1 - felt[unit])
         motion = speech + lips.keep_articulation(spoken, rig.displacement(spoken, felt))
         motion = lips.steady_corners(head, motion)
-        moved = self._engine.move(image, self.face, motion, felt, gaze)
+        moved = self._engine.move(ArrayPicture(image), self.face, motion, felt, gaze).image()
         points = self.face.landmarks + self._pose.rotate(motion)
         limited = Turn(turn.yaw * self.freedom, turn.pitch * self.freedom, turn.roll, turn.rise)
         return turn_head(moved, points, self._pose, limited)

@@ -22,7 +22,7 @@ from mien.face.topology import (
     OVAL,
     canonical_face,
 )
-from mien.media.frame import RGBImage
+from mien.media.frame import Box, RGBWindow
 
 Points = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
@@ -220,6 +220,20 @@ def region_of(points: Points, shape: tuple[int, ...], cells: int) -> Region | No
     return Region(int(low[0]), int(low[1]), width, height, max(1.0, max(width, height) / cells))
 
 
+def moving_box(vertices: Points, moves: Points, shape: tuple[int, ...]) -> Box | None:
+    """Return the part of an image that a motion of the mesh changes; None when it lies outside.
+
+    Args:
+        vertices: of the whole mesh, ``(V, 2)`` pixels.
+        moves: their motion, ``(V, 2)`` pixels.
+        shape: of the image.
+    """
+    region = region_of(np.concatenate([vertices, vertices + moves]), shape, 1)
+    if region is None:
+        return None
+    return Box(region.x, region.y, region.x + region.width, region.y + region.height)
+
+
 def motion_field(points: Points, moves: Points, depth: Points, region: Region) -> Map:
     """Compute where each grid cell of the new image comes from, relative to itself.
 
@@ -295,12 +309,12 @@ def smooth_creases(field: Map, keep: Map) -> Map:
     return out
 
 
-def warp(image: RGBImage, field: Map, region: Region) -> RGBImage:
+def warp(image: RGBWindow, field: Map, region: Region) -> RGBWindow:
     """Resample the pixels of ``region`` by ``field``; return the rectangle alone."""
     offset = region.enlarge(field)
     x = np.arange(region.x, region.x + region.width, dtype=np.float32)[None, :]
     y = np.arange(region.y, region.y + region.height, dtype=np.float32)[:, None]
-    out: RGBImage = cv2.remap(
+    out: RGBWindow = cv2.remap(
         image,
         offset[..., 0] + x,
         offset[..., 1] + y,
