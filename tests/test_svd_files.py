@@ -121,7 +121,7 @@ def test_what_cannot_be_is_said(
         (("--au", "12=1"), "Action units belong to the mesh"),
         (("-e", "romantic"), f"Valid: {', '.join(sorted(NAMES))}"),
         (("--like", demo_face), "embedder"),
-        (("-e", "happy", "--preset", "best"), "exact, fewer, fast"),
+        (("-e", "happy", "--svd-preset", "best"), "exact, fewer, fast"),
         (("-e", "happy", "--face", "all"), "choose one"),
         (("-e", "happy", "--offload", "--device", "cpu"), "--offload needs a GPU"),
         (("-e", "happy", "--fps", "50"), "engine mesh"),
@@ -135,7 +135,7 @@ def test_what_cannot_be_is_said(
         assert not out.exists()
     done = mien("talk", demo_clip, voice, "-o", out, "--engine", "svd", cache=store.folder)
     assert "is a video" in done.stderr
-    done = mien("talk", demo_face, voice, "-o", out, "--preset", "fast", cache=store.folder)
+    done = mien("talk", demo_face, voice, "-o", out, "--svd-preset", "fast", cache=store.folder)
     assert "only for --engine svd" in done.stderr
     done = mien(*base, "-e", "happy", cache=tmp_path / "empty")
     assert done.returncode != 0

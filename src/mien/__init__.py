@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OutputError,
         WeightsError,
     )
+    from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Report
     from mien.pipelines.mesh_live import Editor
     from mien.pipelines.mesh_talk import TalkSettings
@@ -35,6 +36,7 @@ _MODULES = {
     "mien.emotion.request": ("Emotion", "Timeline"),
     "mien.engines.edtalk.settings": ("EDTalkSettings",),
     "mien.engines.svd.settings": ("SvdSettings",),
+    "mien.media.encode": ("EncodingSettings",),
     "mien.errors": (
         "CancelledError",
         "FaceNotFoundError",
@@ -55,6 +57,7 @@ __all__ = [
     "EDTalkSettings",
     "Editor",
     "Emotion",
+    "EncodingSettings",
     "FaceNotFoundError",
     "Feeling",
     "InputError",

@@ -15,6 +15,7 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
+    from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Cancel, Job, Progress, Report
     from mien.pipelines.mesh_talk import TalkSettings
     from mien.speech.feeling import Feeling
@@ -41,6 +42,7 @@ def edit(
     face: str = "largest",
     engine: str = "mesh",
     options: EDTalkSettings | None = None,
+    encoding: EncodingSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -64,6 +66,7 @@ def edit(
         face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person.
         engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
         options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
+        encoding: ``EncodingSettings`` (codec, quality, preset, lossless) of a video.
         overwrite: whether an existing output may be replaced.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; the work stops when it returns True.
@@ -75,7 +78,7 @@ def edit(
         OutputError: when writing fails on the way.
         CancelledError: when ``cancel`` returned True. No file is left behind in any of these cases.
     """
-    job = _job(input, output, None, face, overwrite, progress, cancel)
+    job = _job(input, output, None, face, encoding, overwrite, progress, cancel)
     chosen = _settings(engine, EDITORS, None, options)
     request = build_request(
         emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
@@ -98,6 +101,7 @@ def talk(
     engine: str = "mesh",
     settings: TalkSettings | None = None,
     options: EDTalkSettings | SvdSettings | None = None,
+    encoding: EncodingSettings | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -119,6 +123,7 @@ def talk(
             authors' weights, for videos too; ``"svd"``: the published DICE-Talk, which needs a GPU.
         settings: ``TalkSettings`` (rate, size, liveliness, seed …) for ``mesh``.
         options: ``EDTalkSettings`` or ``SvdSettings`` (device, precision …) for those engines.
+        encoding: as in :func:`edit`.
         overwrite: as in :func:`edit`.
         progress: as in :func:`edit`; with ``svd`` it counts calls of the UNet.
         cancel: as in :func:`edit`.
@@ -126,7 +131,7 @@ def talk(
     Raises:
         As :func:`edit`.
     """
-    job = _job(portrait, output, speech, face, overwrite, progress, cancel)
+    job = _job(portrait, output, speech, face, encoding, overwrite, progress, cancel)
     chosen = _settings(engine, TALKERS, settings, options)
     if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
@@ -141,12 +146,14 @@ def _job(
     output: str | Path,
     speech: str | Path | None,
     face: str,
+    encoding: EncodingSettings | None,
     overwrite: bool,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Job:
     """Return the job of a verb; its pipeline checks the files."""
     from mien.face.select import FaceChoice
+    from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Job
 
     if not isinstance(face, str):
@@ -157,11 +164,14 @@ def _job(
     for name, function in (("progress", progress), ("cancel", cancel)):
         if function is not None and not callable(function):
             raise InputError(f"{name} must be a function; got {type(function).__name__}.")
+    if encoding is not None and not isinstance(encoding, EncodingSettings):
+        raise InputError(f"encoding must be EncodingSettings; got {type(encoding).__name__}.")
     return Job(
         _path("The input", source),
         _path("The output", output),
         choice=FaceChoice.parse(face),
         speech=None if speech is None else _path("The speech", speech),
+        encoding=encoding or EncodingSettings(),
         overwrite=overwrite,
         progress=progress,
         cancel=cancel,

@@ -26,6 +26,10 @@ def edit(
     dtype: opt.Dtype = "auto",
     compile: opt.Compile = False,
     restorer: opt.Restorer = None,
+    codec: opt.Codec = None,
+    quality: opt.Quality = None,
+    preset: opt.EncoderPreset = None,
+    lossless: opt.Lossless = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
@@ -46,6 +50,7 @@ def edit(
             face=face,
             engine=engine,
             options=opt.edtalk_options(engine, device, dtype, compile, restorer),
+            encoding=opt.encoding_settings(codec, quality, preset, lossless),
             overwrite=overwrite,
             progress=progress,
         )

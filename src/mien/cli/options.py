@@ -12,10 +12,15 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
+    from mien.media.encode import EncodingSettings
 
 
 def _published(flag: str, help: str, **more: Any) -> Any:  # noqa: ANN401 - Typer's own types
     return typer.Option(flag, help=help, rich_help_panel="Published engines", **more)
+
+
+def _video(flag: str, help: str, **more: Any) -> Any:  # noqa: ANN401
+    return typer.Option(flag, help=help, rich_help_panel="Video encoding", **more)
 
 
 def _svd(flag: str, help: str, **more: Any) -> Any:  # noqa: ANN401
@@ -55,6 +60,18 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
+Codec = Annotated[
+    str | None,
+    _video("--codec", "h264, hevc, av1, vp9, prores, ffv1 or an encoder of FFmpeg."),
+]
+Quality = Annotated[
+    int | None, _video("--quality", "On the codec's scale, lower is better; H.264: 18.")
+]
+EncoderPreset = Annotated[
+    str | None, _video("--preset", "Speed against size, as the encoder names it.")
+]
+Lossless = Annotated[bool, _video("--lossless", "Store every sample exactly.")]
+
 Device = Annotated[str, _published("--device", "auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str, _published("--dtype", "auto, fp32, bf16 or fp16.")]
 Compile = Annotated[bool, _published("--compile", "Compile the nets first; for long clips.")]
@@ -62,7 +79,7 @@ Restorer = Annotated[
     Path | None, _published("--restorer", "ONNX net that restores drawn faces.", metavar="FILE")
 ]
 
-Preset = Annotated[str | None, _svd("--preset", "exact (default), fewer or fast.")]
+Preset = Annotated[str | None, _svd("--svd-preset", "exact (default), fewer or fast.")]
 Steps = Annotated[int | None, _svd("--steps", "Sampling steps; overrides the preset.")]
 Side = Annotated[int | None, _svd("--side", "Shorter side of the frames; default 512 pixels.")]
 ImageGuidance = Annotated[
@@ -81,6 +98,15 @@ MaxMemory = Annotated[
 ]
 Offload = Annotated[bool, _svd("--offload", "Keep idle nets off the GPU.")]
 Yes = Annotated[bool, _svd("--yes", "Run even if it is estimated to take very long.")]
+
+
+def encoding_settings(
+    codec: str | None, quality: int | None, preset: str | None, lossless: bool
+) -> EncodingSettings:
+    """Return how a video is written."""
+    from mien.media.encode import EncodingSettings
+
+    return EncodingSettings(codec, quality, preset, lossless)
 
 
 def edtalk_options(
@@ -128,6 +154,7 @@ def svd_options(engine: str, **given: object) -> SvdSettings | None:
             "num_inference_steps": "--steps",
             "shorter_side": "--side",
             "allow_slow": "--yes",
+            "preset": "--svd-preset",
             "max_memory_gb": "--max-memory",
         }
         options = ", ".join(names.get(name, "--" + name.replace("_", "-")) for name in own)

@@ -17,6 +17,7 @@ from mien.emotion.resolver import Resolver
 from mien.errors import CancelledError, InputError
 from mien.face.select import FaceChoice
 from mien.media.audio import has_sound
+from mien.media.encode import EncodingSettings
 from mien.media.frame import Frame
 from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
 from mien.media.read import VideoInfo
@@ -52,6 +53,7 @@ class Report:
         engine: name of the engine.
         weights: nets and presets used.
         frames_per_second: frames written by the wall-clock time of the whole job.
+        encoding: encoder, pixel format and quality of a video; empty for a still.
         warnings: what the user should know (a damaged input, for instance).
     """
 
@@ -65,6 +67,7 @@ class Report:
     engine: str
     weights: tuple[Weights, ...]
     frames_per_second: float
+    encoding: str = ""
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,11 +77,21 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a job has written: frames, length in seconds, frames per second; 1, 0, 0 for a still."""
+    """What a job has written.
+
+    Attributes:
+        frames: number of pictures.
+        seconds: length; 0 for a still.
+        rate: frames per second; 0 for a still.
+        encoding: encoder, pixel format and quality of a video.
+        warnings: properties of the input that the output does not have.
+    """
 
     frames: int
     seconds: float
     rate: float
+    encoding: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class Job:
         choice: which faces change.
         speech: file with the voice that the faces speak; None for an edit.
         overwrite: whether an existing output may be replaced.
+        encoding: codec and quality of a video.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; stops the job when it returns True.
         started: when the work began, on ``perf_counter``.
@@ -103,6 +117,7 @@ class Job:
     choice: FaceChoice = field(default_factory=lambda: FaceChoice("largest"))
     speech: Path | None = None
     overwrite: bool = False
+    encoding: EncodingSettings = field(default_factory=EncodingSettings)
     progress: Progress | None = None
     cancel: Cancel | None = None
     started: float = field(default_factory=perf_counter)
@@ -129,6 +144,10 @@ class Job:
         if self.speech is not None and not has_sound(self.speech):
             raise InputError(f"{self.speech} has no sound in it.")
         suffixes = STILL_SUFFIXES if self.makes_picture else VIDEO_SUFFIXES
+        if self.makes_picture and self.encoding != EncodingSettings():
+            raise InputError(
+                "Codec, quality, preset and lossless are for videos; the output is a picture."
+            )
         check_output(self.output, inputs=inputs, overwrite=self.overwrite, suffixes=suffixes)
 
     def step(self, done: int, total: int | None) -> None:
@@ -165,13 +184,20 @@ class Job:
             return Written(1, 0.0, 0.0)
         done, end = 0, Fraction(0)
         sound = self.speech or self.source
-        writer = VideoWriter(self.output, info, audio_from=sound, overwrite=self.overwrite)
+        writer = VideoWriter(
+            self.output,
+            info,
+            audio_from=sound,
+            overwrite=self.overwrite,
+            settings=self.encoding,
+        )
         with writer, closing(frames):
             for frame in frames:
                 writer.write(frame.picture, frame.time)
                 done, end = done + 1, frame.time
                 self.step(done, total)
-        return Written(done, float(end + 1 / info.rate), float(info.rate))
+        seconds = float(end + 1 / info.rate)
+        return Written(done, seconds, float(info.rate), str(writer.encoding), writer.warnings)
 
     def report(
         self,
@@ -196,7 +222,8 @@ class Job:
             engine=engine,
             weights=weights,
             frames_per_second=written.frames / (perf_counter() - self.started),
-            warnings=(*resolver.warnings, *warnings),
+            encoding=written.encoding,
+            warnings=(*resolver.warnings, *warnings, *written.warnings),
         )
 
 
