@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
@@ -77,21 +78,14 @@ class Emotion2vecSpec:
                 f"This is not an emotion2vec checkpoint: {error} is missing or of another shape."
             ) from error
 
-        def count(pattern: str) -> int:
-            found = {m[1] for name in weights if (m := re.match(pattern, name))}
-            return len(found)
+        def count(where: str) -> int:
+            pattern = re.escape(where) + r"blocks\.(\d+)\."
+            return len({m[1] for name in weights if (m := re.match(pattern, name))})
 
-        prenet = count(re.escape(_AUDIO) + r"\.context_encoder\.blocks\.(\d+)\.")
         return cls(
-            width=width,
-            heads=heads,
-            prenet=prenet,
-            blocks=count(r"blocks\.(\d+)\."),
-            channels=channels,
-            extra=extra,
-            classes=classes,
+            width, heads, count(f"{_AUDIO}.context_encoder."), count(""), channels, extra, classes,
             groups=width // position[1],
-        )
+        )  # fmt: skip
 
 
 class _ConvLayer(nn.Sequential):
@@ -103,24 +97,6 @@ class _ConvLayer(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         y = self[2](self[0](x).transpose(1, 2)).transpose(1, 2)
         return F.gelu(y)
-
-
-class _LocalEncoder(nn.Module):
-    """Waveform ``(B, samples)`` to ``(B, T, channels)``, 50 frames per second."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        inputs = [1] + [channels] * (len(_KERNELS) - 1)
-        self.conv_layers = nn.ModuleList(
-            _ConvLayer(a, channels, k, s)
-            for a, k, s in zip(inputs, _KERNELS, _STRIDES, strict=True)
-        )
-
-    def forward(self, sound: Tensor) -> Tensor:
-        x = sound[:, None]
-        for layer in self.conv_layers:
-            x = layer(x)
-        return x.transpose(1, 2)
 
 
 class _Attention(nn.Module):
@@ -138,16 +114,6 @@ class _Attention(nn.Module):
         return self.proj(y.transpose(1, 2).reshape(batch, length, width))
 
 
-class _Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class _Block(nn.Module):
     """Post-norm transformer block."""
 
@@ -155,7 +121,8 @@ class _Block(nn.Module):
         super().__init__()
         self.attn = _Attention(width, heads)
         self.norm1 = nn.LayerNorm(width, eps=_EPSILON)
-        self.mlp = _Mlp(width)
+        fc1, fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(OrderedDict(fc1=fc1, gelu=nn.GELU(), fc2=fc2))
         self.norm2 = nn.LayerNorm(width, eps=_EPSILON)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
@@ -163,11 +130,8 @@ class _Block(nn.Module):
         return self.norm2(x + self.mlp(x))
 
 
-class _ContextEncoder(nn.Module):
-    def __init__(self, spec: Emotion2vecSpec) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
-        self.blocks = nn.ModuleList(_Block(spec.width, spec.heads) for _ in range(spec.prenet))
+def _blocks(spec: Emotion2vecSpec, count: int) -> nn.ModuleList:
+    return nn.ModuleList(_Block(spec.width, spec.heads) for _ in range(count))
 
 
 class _AudioEncoder(nn.Module):
@@ -176,21 +140,23 @@ class _AudioEncoder(nn.Module):
         width = spec.width
         self.extra_tokens = nn.Parameter(torch.zeros(1, spec.extra, width))
         self.alibi_scale = nn.Parameter(torch.ones(1, 1, spec.heads, 1, 1))
-        self.local_encoder = _LocalEncoder(spec.channels)
+        inputs = [1] + [spec.channels] * (len(_KERNELS) - 1)
+        forms = zip(inputs, _KERNELS, _STRIDES, strict=True)
+        convs = nn.Sequential(*(_ConvLayer(a, spec.channels, k, s) for a, k, s in forms))
+        self.local_encoder = nn.ModuleDict({"conv_layers": convs})
         self.project_features = nn.Sequential(
             nn.Identity(),
             nn.LayerNorm(spec.channels, eps=_EPSILON),
             nn.Linear(spec.channels, width),
         )
         pad = _POSITION_KERNEL // 2
-        convs = (
-            nn.Sequential(
-                nn.Conv1d(width, width, _POSITION_KERNEL, padding=pad, groups=spec.groups)
-            )
+        near = (
+            nn.Conv1d(width, width, _POSITION_KERNEL, padding=pad, groups=spec.groups)
             for _ in range(_POSITION_LAYERS)
         )
-        self.relative_positional_encoder = nn.Sequential(nn.Identity(), *convs)
-        self.context_encoder = _ContextEncoder(spec)
+        self.relative_positional_encoder = nn.Sequential(nn.Identity(), *map(nn.Sequential, near))
+        norm, blocks = nn.LayerNorm(width, eps=_EPSILON), _blocks(spec, spec.prenet)
+        self.context_encoder = nn.ModuleDict({"norm": norm, "blocks": blocks})
 
     def positions(self, x: Tensor) -> Tensor:
         """Compute relative positions of frames ``(B, T, width)``, to be added to them."""
@@ -199,12 +165,6 @@ class _AudioEncoder(nn.Module):
             y = F.layer_norm(conv(y).transpose(1, 2), x.shape[-1:], eps=_EPSILON)
             y = F.gelu(y.transpose(1, 2))
         return y.transpose(1, 2)
-
-
-class _Encoders(nn.Module):
-    def __init__(self, spec: Emotion2vecSpec) -> None:
-        super().__init__()
-        self.AUDIO = _AudioEncoder(spec)
 
 
 class Output(NamedTuple):
@@ -221,15 +181,16 @@ class Emotion2vec(nn.Module):
     def __init__(self, spec: Emotion2vecSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.modality_encoders = _Encoders(spec)
-        self.blocks = nn.ModuleList(_Block(spec.width, spec.heads) for _ in range(spec.blocks))
+        self.modality_encoders: Any = nn.Module()
+        self.modality_encoders.AUDIO = _AudioEncoder(spec)
+        self.blocks = _blocks(spec, spec.blocks)
         self.proj = nn.Linear(spec.width, spec.classes) if spec.classes else None
 
     def local(self, sound: Tensor) -> Tensor:
         """Compute convolutional features ``(T, width)`` of standardised sound ``(samples,)``."""
         audio = self.modality_encoders.AUDIO
-        features = audio.project_features(audio.local_encoder(sound[None]))
-        out: Tensor = features[0]
+        features = audio.local_encoder["conv_layers"](sound[None, None]).transpose(1, 2)
+        out: Tensor = audio.project_features(features)[0]
         return out
 
     def forward(self, samples: Tensor) -> Output:
@@ -240,8 +201,8 @@ class Emotion2vec(nn.Module):
         x = x + audio.positions(x)
         x = torch.cat([audio.extra_tokens, x], 1)
         bias = self._alibi(x.shape[1]).to(x)
-        x = audio.context_encoder.norm(x)
-        for block in (*audio.context_encoder.blocks, *self.blocks):
+        x = audio.context_encoder["norm"](x)
+        for block in (*audio.context_encoder["blocks"], *self.blocks):
             x = block(x, bias)
         frames = x[0, self.spec.extra :]
         utterance = frames.mean(0)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
@@ -60,14 +61,14 @@ class CheckpointFormat:
             and the tensors.
         nested: keys under which the tensors may be, tried in order.
         prefixes: prefixes of names to strip.
-        ignored: whether a tensor that is not expected may be there (used in training only).
+        ignored: pattern of names that may be there as well (used in training only).
     """
 
     title: str
     expect: Callable[[Config, Mapping[str, Tensor]], Expected]
     nested: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
-    ignored: Callable[[str], bool] = field(default=lambda name: False)
+    ignored: str | None = None
 
 
 def configured(kind: type[T], sizes: Config) -> T:
@@ -76,13 +77,22 @@ def configured(kind: type[T], sizes: Config) -> T:
     Raises:
         WeightsError: for sizes that ``kind`` does not have.
     """
-    valid = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    check_sizes(sizes, [one.name for one in fields(kind)])  # type: ignore[arg-type]
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()})
+
+
+def check_sizes(sizes: Config, valid: Collection[str]) -> None:
+    """Refuse names of sizes that are not ``valid``.
+
+    Raises:
+        WeightsError: with those that are.
+    """
     unknown = [name for name in sizes if name not in valid]
     if unknown:
         raise WeightsError(
-            f"The configuration has unknown sizes: {', '.join(unknown)}. Valid: {', '.join(valid)}."
+            f"The configuration has unknown sizes: {', '.join(unknown)}. Valid: "
+            f"{', '.join(valid) or 'none'}."
         )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()})
 
 
 def convert(
@@ -122,10 +132,12 @@ def _check(
     tensors: Mapping[str, Tensor],
     shapes: Mapping[str, tuple[int, ...]],
     problem: str,
-    ignored: Callable[[str], bool],
+    ignored: str | None,
 ) -> None:
     missing = [name for name in shapes if name not in tensors]
-    unknown = [name for name in tensors if name not in shapes and not ignored(name)]
+    unknown = [name for name in tensors if name not in shapes]
+    if ignored is not None:
+        unknown = [name for name in unknown if not re.search(ignored, name)]
     other = [
         f"{name}: expected {shape}, found {tuple(tensors[name].shape)}"
         for name, shape in shapes.items()

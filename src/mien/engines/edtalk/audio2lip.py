@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -50,17 +51,21 @@ class Audio2LipConfig:
     width: int = 32
 
 
+_BLOCKS: Final[tuple[tuple[int, int, Any, int], ...]] = (
+    *[(1, 3, 1, 1)] * 3,
+    (2, 3, (3, 1), 1), *[(2, 3, 1, 1)] * 2,
+    (4, 3, 3, 1), *[(4, 3, 1, 1)] * 2,
+    (8, 3, (3, 2), 1), (8, 3, 1, 1),
+    (16, 3, 1, 0), (16, 1, 1, 0),
+)  # fmt: skip
+"""Channels (as a multiple of the first block's), kernel, stride and padding of the blocks."""
+
+
 class _Block(nn.Module):
     """Convolution, batch norm, optional residual, ReLU; attribute names are the published ones."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        kernel: int = 3,
-        stride: int | tuple[int, int] = 1,
-        padding: int = 1,
+        self, inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int], padding: int
     ) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
@@ -83,23 +88,14 @@ class Audio2Lip(nn.Module):
     def __init__(self, config: Audio2LipConfig | None = None) -> None:
         super().__init__()
         config = config or Audio2LipConfig()
-        w = config.width
+        widths = [1, *(config.width * times for times, *_ in _BLOCKS)]
         self.audio_encoder = nn.Sequential(
-            _Block(1, w),
-            _Block(w, w),
-            _Block(w, w),
-            _Block(w, 2 * w, stride=(3, 1)),
-            _Block(2 * w, 2 * w),
-            _Block(2 * w, 2 * w),
-            _Block(2 * w, 4 * w, stride=3),
-            _Block(4 * w, 4 * w),
-            _Block(4 * w, 4 * w),
-            _Block(4 * w, 8 * w, stride=(3, 2)),
-            _Block(8 * w, 8 * w),
-            _Block(8 * w, 16 * w, padding=0),
-            _Block(16 * w, 16 * w, kernel=1, padding=0),
+            *(
+                _Block(a, b, *form)
+                for (a, b), (_, *form) in zip(pairwise(widths), _BLOCKS, strict=True)
+            )
         )
-        self.mapping = nn.Linear(16 * w, config.lip)
+        self.mapping = nn.Linear(widths[-1], config.lip)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Compute the coefficients of every window."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -31,38 +31,19 @@ from mien.weights.manifest import AUDIO2LIP, CONNECTOR, EMOTION2VEC, GENERATOR
 def _expect_generator(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
     config = configured(EDTalkConfig, sizes)
     keys = list(generator_keys(config))
-    return Expected(
-        asdict(config),
-        {key.name: key.shape for key in keys},
-        [key.name for key in keys if key.parameter is not None],
-    )
+    used = [key.name for key in keys if key.parameter is not None]
+    return Expected(asdict(config), {key.name: key.shape for key in keys}, used)
 
 
-def _expect_audio2lip(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
-    return _expect_whole(Audio2Lip, configured(Audio2LipConfig, sizes))
-
-
-def _expect_connector(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
-    return _expect_whole(Connector, configured(ConnectorSpec, sizes))
-
-
-def _expect_emotion2vec(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
-    # Its authors publish no sizes of the large model that could be written down here.
-    spec = configured(Emotion2vecSpec, sizes) if sizes else Emotion2vecSpec.of(tensors)
-    return _expect_whole(Emotion2vec, spec)
-
-
-def _expect_whole(make: Callable[[Any], nn.Module], config: Any) -> Expected:  # noqa: ANN401
+def _expect(
+    make: Callable[[Any], nn.Module], spec: type, sizes: Config, tensors: Mapping[str, Any]
+) -> Expected:
+    # emotion2vec's authors publish no sizes of the large model that could be written down here.
+    read = spec is Emotion2vecSpec and not sizes
+    config: Any = Emotion2vecSpec.of(tensors) if read else configured(spec, sizes)
     with torch.device("meta"):
         state = make(config).state_dict()
     return Expected(asdict(config), {name: tuple(value.shape) for name, value in state.items()})
-
-
-def _only_for_training(name: str) -> bool:
-    """Whether a tensor of emotion2vec's checkpoint is used in training only."""
-    return bool(
-        re.search(r"decoder|_ema|ema\.|criterion|recon|mask_emb|\.norm_?cls|cls_head", name)
-    )
 
 
 FORMATS: Final[Mapping[str, CheckpointFormat]] = {
@@ -70,17 +51,23 @@ FORMATS: Final[Mapping[str, CheckpointFormat]] = {
         "the EDTalk generator", _expect_generator, ("gen", "state_dict"), ("module.",)
     ),
     AUDIO2LIP: CheckpointFormat(
-        "Audio2Lip", _expect_audio2lip, ("audio2lip", "state_dict"), ("module.",)
+        "Audio2Lip",
+        partial(_expect, Audio2Lip, Audio2LipConfig),
+        ("audio2lip", "state_dict"),
+        ("module.",),
     ),
     CONNECTOR: CheckpointFormat(
-        "C-MET's connector", _expect_connector, ("state_dict", "model"), ("module.",)
+        "C-MET's connector",
+        partial(_expect, Connector, ConnectorSpec),
+        ("state_dict", "model"),
+        ("module.",),
     ),
     EMOTION2VEC: CheckpointFormat(
         "emotion2vec",
-        _expect_emotion2vec,
+        partial(_expect, Emotion2vec, Emotion2vecSpec),
         ("model", "state_dict"),
         ("module.", "d2v_model."),
-        _only_for_training,
+        r"decoder|_ema|ema\.|criterion|recon|mask_emb|\.norm_?cls|cls_head",
     ),
 }
 """Layout of the published checkpoints, by name in the manifest."""

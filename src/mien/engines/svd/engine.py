@@ -154,7 +154,6 @@ class SvdEngine:
             portrait = prepare_portrait(image, box, shorter_side=settings.shorter_side)
             voice = pipeline.encode_audio(samples, plan.generated_frames)
             prior = torch.from_numpy(np.ascontiguousarray(priors, np.float32))
-            pipeline.check_inputs(portrait, voice, prior, sampling, settings.decode_chunk_size)
             inputs = pipeline.encode(
                 portrait,
                 voice,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -15,7 +16,7 @@ from mien.engines.svd.preprocess import HIDDEN_STATES, STATES_PER_FRAME
 from mien.engines.svd.rife import FlowNet
 from mien.engines.svd.unet import ADAPTER, SVD_XT, PoseGuider, build_unet
 from mien.errors import WeightsError, needs_extra
-from mien.weights.convert import CheckpointFormat, Config, Expected, load
+from mien.weights.convert import CheckpointFormat, Config, Expected, check_sizes, load
 from mien.weights.manifest import (
     ADAPTERS,
     AUDIO,
@@ -180,25 +181,25 @@ def untrained_networks(store: Store, prior_size: int) -> SvdNetworks:
             adapter.to_empty(device="cpu")
             adapter.copy_projections(module)
     audio_encoder = _load(store, AUDIO_ENCODER)
-    whisper, context = audio_encoder.config, config["cross_attention_dim"]
-    bank = BankSpec(
-        prior=prior_size,
-        width=context,
-        heads=max(1, context // _BANK_HEAD),
-        feature=config["block_out_channels"][-1],
-    )
+    width, context = config["block_out_channels"], config["cross_attention_dim"]
+    heads = max(1, context // _BANK_HEAD)
+    bank = BankSpec(prior=prior_size, width=context, heads=heads, feature=width[-1])
     return SvdNetworks(
         unet=unet,
         conditioning=conditioning,
         vae=_load(store, VAE),
         image_encoder=_load(store, IMAGE_ENCODER),
         audio_encoder=audio_encoder,
-        audio_projection=TokenNet(
-            STATES_PER_FRAME * (whisper.encoder_layers + 1) * whisper.d_model, context
-        ),
+        audio_projection=TokenNet(_states(audio_encoder), context),
         emotion_bank=EmotionBank(bank),
-        pose_guider=PoseGuider(config["block_out_channels"][0]),
+        pose_guider=PoseGuider(width[0]),
     )
+
+
+def _states(audio_encoder: Any) -> int:  # noqa: ANN401
+    """Numbers of hidden states in the window of a frame."""
+    whisper = audio_encoder.config
+    return STATES_PER_FRAME * (int(whisper.encoder_layers) + 1) * int(whisper.d_model)
 
 
 def _load(store: Store, name: str) -> Any:  # noqa: ANN401
@@ -258,10 +259,9 @@ def _maker(name: str) -> Callable[..., Any]:
 
 def _check(networks: SvdNetworks) -> None:
     """Refuse networks whose sizes do not match each other."""
-    unet, whisper = networks.unet.config, networks.audio_encoder.config
-    states = STATES_PER_FRAME * (whisper.encoder_layers + 1) * whisper.d_model
+    unet, audio = networks.unet.config, networks.audio_projection
     context, channels = unet.cross_attention_dim, unet.block_out_channels[0]
-    audio = networks.audio_projection
+    states = _states(networks.audio_encoder)
     for what, one, other in (
         ("The audio tokens and the UNet", audio.norm.normalized_shape[0], context),
         ("The emotion tokens and the UNet", networks.emotion_bank.spec.width, context),
@@ -273,59 +273,38 @@ def _check(networks: SvdNetworks) -> None:
             raise WeightsError(f"{what} are incompatible: {one} against {other} channels.")
 
 
-def _expect(name: str) -> Callable[[Config, Mapping[str, Any]], Expected]:
-    """Return a function that says what a checkpoint must contain."""
-
-    def expect(sizes: Config, tensors: Mapping[str, Any]) -> Expected:
-        unknown = [size for size in sizes if size not in PUBLISHED[name]]
-        if unknown:
-            raise WeightsError(
-                f"The configuration has unknown sizes: {', '.join(unknown)}. Valid: "
-                f"{', '.join(PUBLISHED[name]) or 'none'}."
-            )
-        config = {**PUBLISHED[name], **sizes}
-        if name == BANK and "classifier.fc1.weight" not in tensors:
-            config["feature"] = 0  # the discriminator may be missing
-        built = _build(name, config)
-        module = built[0] if name in (UNET, ADAPTERS) else built
-        shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-        if name == UNET:
-            shapes = {key: shape for key, shape in shapes.items() if ADAPTER not in key}
-        elif name == ADAPTERS:  # all adapters, and whatever else replaces stock weights
-            shapes = {k: shape for k, shape in shapes.items() if ADAPTER in k or k in tensors}
-        return Expected(config, shapes)
-
-    return expect
+def _expect(name: str, sizes: Config, tensors: Mapping[str, Any]) -> Expected:
+    """Return what a checkpoint must contain."""
+    check_sizes(sizes, PUBLISHED[name])
+    config = {**PUBLISHED[name], **sizes}
+    if name == BANK and "classifier.fc1.weight" not in tensors:
+        config["feature"] = 0  # the discriminator may be missing
+    built = _build(name, config)
+    module = built[0] if name in (UNET, ADAPTERS) else built
+    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    if name == UNET:
+        shapes = {key: shape for key, shape in shapes.items() if ADAPTER not in key}
+    elif name == ADAPTERS:  # all adapters, and whatever else replaces stock weights
+        shapes = {k: shape for k, shape in shapes.items() if ADAPTER in k or k in tensors}
+    return Expected(config, shapes)
 
 
+def _format(name: str, title: str, *layout: Any) -> CheckpointFormat:  # noqa: ANN401
+    return CheckpointFormat(title, partial(_expect, name), *layout)
+
+
+_DICE: Final = (("state_dict",), ("module.",))
 FORMATS: Final[Mapping[str, CheckpointFormat]] = {
-    UNET: CheckpointFormat("Stable Video Diffusion's UNet", _expect(UNET)),
-    VAE: CheckpointFormat("Stable Video Diffusion's VAE", _expect(VAE)),
-    IMAGE_ENCODER: CheckpointFormat(
-        "CLIP's image encoder",
-        _expect(IMAGE_ENCODER),
-        ignored=lambda name: name.endswith("position_ids"),
+    UNET: _format(UNET, "Stable Video Diffusion's UNet"),
+    VAE: _format(VAE, "Stable Video Diffusion's VAE"),
+    IMAGE_ENCODER: _format(IMAGE_ENCODER, "CLIP's image encoder", (), (), r"position_ids$"),
+    AUDIO_ENCODER: _format(
+        AUDIO_ENCODER, "Whisper", (), ("model.", "encoder."), r"^(decoder|proj_out)\."
     ),
-    AUDIO_ENCODER: CheckpointFormat(
-        "Whisper",
-        _expect(AUDIO_ENCODER),
-        prefixes=("model.", "encoder."),
-        ignored=lambda name: name.startswith(("decoder.", "proj_out.")),
-    ),
-    INTERPOLATOR: CheckpointFormat(
-        "RIFE's flow net",
-        _expect(INTERPOLATOR),
-        prefixes=("module.",),
-        ignored=lambda name: name.startswith("block_tea."),
-    ),
-    **{
-        name: CheckpointFormat(title, _expect(name), ("state_dict",), ("module.",))
-        for name, title in (
-            (ADAPTERS, "DICE-Talk's UNet"),
-            (AUDIO, "DICE-Talk's audio projection"),
-            (BANK, "DICE-Talk's emotion model"),
-            (GUIDER, "DICE-Talk's pose guider"),
-        )
-    },
+    INTERPOLATOR: _format(INTERPOLATOR, "RIFE's flow net", (), ("module.",), r"^block_tea\."),
+    ADAPTERS: _format(ADAPTERS, "DICE-Talk's UNet", *_DICE),
+    AUDIO: _format(AUDIO, "DICE-Talk's audio projection", *_DICE),
+    BANK: _format(BANK, "DICE-Talk's emotion model", *_DICE),
+    GUIDER: _format(GUIDER, "DICE-Talk's pose guider", *_DICE),
 }
 """Layout of the published checkpoints, by name in the manifest."""

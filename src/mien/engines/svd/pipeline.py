@@ -20,7 +20,7 @@ from mien.engines.svd.preprocess import (
     hidden_states,
     whisper_encoder,
 )
-from mien.engines.svd.rife import MULTIPLE, double_frame_rate
+from mien.engines.svd.rife import MULTIPLE, FlowNet, double_frame_rate
 from mien.engines.svd.sampler import SCALING_FACTOR, ClipInputs, StepEnd, euler_scheduler, sample
 from mien.engines.svd.settings import Sampling
 from mien.errors import InputError
@@ -28,8 +28,6 @@ from mien.media.audio import Samples
 
 _LATENT_PIXELS: Final = 8
 """Pixels per latent, along one side."""
-
-_CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,8 @@ class DiceTalkPipeline:
             InputError: for shapes that do not match.
         """
         sampling = sampling or Sampling()
-        self.check_inputs(portrait, voice, prior, sampling, decode_chunk_size, noise)
+        if sampling.num_inference_steps < 1 or decode_chunk_size < 1:
+            raise InputError("There must be at least one step, and one frame decoded at once.")
         inputs = self.encode(portrait, voice, prior, retrieval=retrieval, scales=scales)
         latents = self.denoise(
             inputs,
@@ -113,20 +112,8 @@ class DiceTalkPipeline:
         frames = torch.cat(list(self.decode(latents, inputs.frames, decode_chunk_size)))
         return TalkOutput(frames, latents)
 
-    def check_inputs(
-        self,
-        portrait: PreparedPortrait,
-        voice: Tensor,
-        prior: Tensor,
-        sampling: Sampling,
-        decode_chunk_size: int,
-        noise: Tensor | None = None,
-    ) -> None:
-        """Refuse inputs that do not match the networks or each other.
-
-        Raises:
-            InputError: with what was expected and what was received.
-        """
+    def _check(self, portrait: PreparedPortrait, voice: Tensor, prior: Tensor) -> None:
+        """Refuse inputs that do not match the networks or each other."""
         networks = self.networks
         height, width = portrait.reference.shape[1:]
         multiple = _LATENT_PIXELS * 2 ** (len(networks.unet.config.block_out_channels) - 1)
@@ -151,12 +138,6 @@ class DiceTalkPipeline:
             raise InputError(
                 f"The prior must be ({size},) or ({len(voice)}, {size}); got {tuple(prior.shape)}."
             )
-        total = sampling.windows.total(len(voice))
-        wanted = (total, 4, height // _LATENT_PIXELS, width // _LATENT_PIXELS)
-        if noise is not None and tuple(noise.shape) != wanted:
-            raise InputError(f"The noise must be {wanted}; got {tuple(noise.shape)}.")
-        if sampling.num_inference_steps < 1 or decode_chunk_size < 1:
-            raise InputError("There must be at least one step, and one frame decoded at once.")
 
     def encode_audio(self, samples: Samples, frames: int) -> Tensor:
         """Encode a voice (16 kHz) as Whisper's hidden states per frame, ``(N, 10, 5, C)``."""
@@ -174,7 +155,12 @@ class DiceTalkPipeline:
         retrieval: bool = False,
         scales: tuple[float, float] = (1.0, 1.0),
     ) -> ClipInputs:
-        """Compute everything that is constant within a clip; each network runs once."""
+        """Compute everything that is constant within a clip; each network runs once.
+
+        Raises:
+            InputError: for inputs that do not match the networks or each other.
+        """
+        self._check(portrait, voice, prior)
         networks, device = self.networks, self.device
         if prior.ndim == 1:
             priors, rows = prior[None], torch.zeros(len(voice), dtype=torch.int64)
@@ -229,21 +215,16 @@ class DiceTalkPipeline:
         callback_on_step_end: StepEnd | None = None,
     ) -> Tensor:
         """Sample the latents of a clip ``(F, 4, h, w)``, pad frames included."""
+        shape = (sampling.windows.total(inputs.frames), *inputs.reference.shape[1:])
         if noise is None:
-            shape = (sampling.windows.total(inputs.frames), *inputs.reference.shape[1:])
             noise = torch.randn(shape, generator=generator)  # on the CPU: the same everywhere
-        noise = noise.to(
-            self.device, torch.float64 if self.dtype == torch.float64 else torch.float32
-        )
+        if noise.shape != shape:
+            raise InputError(f"The noise must be {shape}; got {tuple(noise.shape)}.")
+        noise = noise.to(self.device, torch.promote_types(self.dtype, torch.float32))
+        unet, conditioning = self.networks.unet, self.networks.conditioning
         with self._on_device("unet"):
             return sample(
-                self.networks.unet,
-                self.networks.conditioning,
-                inputs,
-                noise,
-                sampling,
-                self.scheduler,
-                callback_on_step_end,
+                unet, conditioning, inputs, noise, sampling, self.scheduler, callback_on_step_end
             )
 
     @torch.inference_mode()
@@ -266,26 +247,23 @@ class DiceTalkPipeline:
 
         Without an interpolator the chunks pass unchanged.
         """
-        last: Tensor | None = None
+        net, last = self.networks.interpolator, None
+        if net is None:
+            yield from chunks
+            return
         for chunk in chunks:
-            if self.networks.interpolator is None:
-                yield chunk
-                continue
-            doubled = self._interpolated(chunk if last is None else torch.cat([last, chunk]))
+            doubled = self._interpolated(net, chunk if last is None else torch.cat([last, chunk]))
             yield doubled if last is None else doubled[1:]
             last = chunk[-1:]
         if last is not None:
             yield last
 
-    def _interpolated(self, frames: Tensor) -> Tensor:
-        interpolator = self.networks.interpolator
-        if interpolator is None:
-            return frames
+    def _interpolated(self, net: FlowNet, frames: Tensor) -> Tensor:
         height, width = frames.shape[-2:]
         padding = (0, -width % (2 * MULTIPLE), 0, -height % (2 * MULTIPLE))
         with torch.inference_mode(), self._on_device("interpolator"):
             padded = F.pad(frames, padding, mode="replicate")
-            doubled = double_frame_rate(interpolator, padded.to(self.device, _dtype(interpolator)))
+            doubled = double_frame_rate(net, padded.to(self.device, _dtype(net)))
         return doubled[..., :height, :width].float().clamp(0, 1)
 
     @contextmanager
@@ -301,7 +279,7 @@ class DiceTalkPipeline:
             yield
         finally:
             for name in names:
-                modules[name].to(_CPU)
+                modules[name].to("cpu")
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 

@@ -34,10 +34,9 @@ class _Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv0 = nn.Sequential(_conv(11, _WIDTH // 2, 2), _conv(_WIDTH // 2, _WIDTH, 2))
-        self.convblock0 = nn.Sequential(_conv(_WIDTH, _WIDTH), _conv(_WIDTH, _WIDTH))
-        self.convblock1 = nn.Sequential(_conv(_WIDTH, _WIDTH), _conv(_WIDTH, _WIDTH))
-        self.convblock2 = nn.Sequential(_conv(_WIDTH, _WIDTH), _conv(_WIDTH, _WIDTH))
-        self.convblock3 = nn.Sequential(_conv(_WIDTH, _WIDTH), _conv(_WIDTH, _WIDTH))
+        for i in range(4):
+            block = nn.Sequential(_conv(_WIDTH, _WIDTH), _conv(_WIDTH, _WIDTH))
+            self.add_module(f"convblock{i}", block)
         self.conv1 = _head(4)
         self.conv2 = _head(1)
 
@@ -46,8 +45,8 @@ class _Block(nn.Module):
         small = F.interpolate(images, scale_factor=1 / scale, mode="bilinear")
         guess = F.interpolate(flow, scale_factor=1 / scale, mode="bilinear") / scale
         x = self.conv0(torch.cat([small, guess], 1))
-        for block in (self.convblock0, self.convblock1, self.convblock2, self.convblock3):
-            x = block(x) + x
+        for i in range(4):
+            x = self.get_submodule(f"convblock{i}")(x) + x
         change = F.interpolate(self.conv1(x), scale_factor=scale, mode="bilinear") * scale
         mask = F.interpolate(self.conv2(x), scale_factor=scale, mode="bilinear")
         return change, mask
@@ -66,9 +65,7 @@ class FlowNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.block0 = _Block()
-        self.block1 = _Block()
-        self.block2 = _Block()
+        self.block0, self.block1, self.block2 = _Block(), _Block(), _Block()
 
     def forward(self, first: Tensor, second: Tensor) -> Interpolation:
         """Compute the middle of ``(B, 3, H, W)`` in 0..1; sides are multiples of 16.

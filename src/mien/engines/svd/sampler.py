@@ -89,18 +89,6 @@ def euler_scheduler() -> Any:  # noqa: ANN401 - diffusers' own type, imported la
     )
 
 
-def initial_latents(reference: Tensor, noise: Tensor, scheduler: Any) -> Tensor:  # noqa: ANN401
-    """Return latents ``(F, 4, h, w)`` at the strongest noise: the reference plus ``noise``.
-
-    Args:
-        reference: latent of the image, not scaled, ``(1, 4, h, w)``.
-        noise: ``(F, 4, h, w)``.
-        scheduler: with its timesteps set.
-    """
-    latents: Tensor = reference * SCALING_FACTOR + noise * scheduler.sigmas[0].to(noise)
-    return latents
-
-
 def sample(
     unet: Any,  # noqa: ANN401
     conditioning: Conditioning,
@@ -127,7 +115,7 @@ def sample(
     steps, windows = sampling.num_inference_steps, sampling.windows
     scheduler = scheduler or euler_scheduler()
     scheduler.set_timesteps(steps)
-    latents = initial_latents(inputs.reference.to(noise), noise, scheduler)
+    latents = inputs.reference.to(noise) * SCALING_FACTOR + noise * scheduler.sigmas[0].to(noise)
     sigmas = scheduler.sigmas.to(latents.device)
     conditioning.start((), inputs.mask, inputs.pose)
     predict = _Predictor(unet, conditioning, inputs, sampling)
@@ -161,12 +149,8 @@ class _Predictor:
     """The guided prediction for a window of scaled latents ``(L, 4, h, w)``."""
 
     def __init__(
-        self,
-        unet: Any,  # noqa: ANN401
-        conditioning: Conditioning,
-        inputs: ClipInputs,
-        sampling: Sampling,
-    ) -> None:
+        self, unet: Any, conditioning: Conditioning, inputs: ClipInputs, sampling: Sampling  # noqa: ANN401
+    ) -> None:  # fmt: skip
         self._conditioning, self._inputs, self._sampling = conditioning, inputs, sampling
         self._cache = DeepCache(unet, sampling.cache_interval)
         self._dtype: torch.dtype = next(unet.parameters()).dtype
@@ -192,7 +176,7 @@ class _Predictor:
         time_ids = scaled.new_tensor([ADDED_TIME_IDS] * len(branches))
         self._conditioning.streams = inputs.streams(branches, frames)
         predicted = self._cache.predict(
-            both.to(dtype), time.to(dtype if dtype == torch.float64 else torch.float32),
+            both.to(dtype), time.to(torch.promote_types(dtype, torch.float32)),
             image_embedding.to(dtype), time_ids.to(dtype),
             step=step, branches=branches, frames=frames,
         )  # fmt: skip
