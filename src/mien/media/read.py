@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.errors import InputError
 from mien.media.color import ColorSpec
-from mien.media.container import open_container
+from mien.media.container import MAX_PIXELS, open_container
 from mien.media.frame import Frame, Picture, RGBImage
 from mien.media.planes import (
     Layout,
@@ -104,15 +104,20 @@ class VideoReader:
     grow with length. A truncated file yields what can be decoded; ``damaged`` then holds a
     description of what is missing, and ``warnings`` what else was changed.
 
+    Args:
+        path: the file.
+        max_pixels: largest width x height of its frames.
+
     Raises:
-        InputError: when the file cannot be read or has no video stream.
+        InputError: when the file cannot be read, has no video stream or is too large.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> None:
         self.path = Path(path)
+        self._max_pixels = max_pixels
         self.damaged: str | None = None
         self.warnings: tuple[str, ...] = ()
-        self._container = open_container(self.path)
+        self._container = open_container(self.path, self._max_pixels)
         self._slots: list[Fraction] = []
         self._packets = 0
         try:
@@ -203,7 +208,7 @@ class VideoReader:
     def _rewind(self) -> None:
         # Seeking to the start loses frames in some containers (MPEG-PS); opening again does not.
         self._container.close()
-        self._container = open_container(self.path)
+        self._container = open_container(self.path, self._max_pixels)
         self._open_stream()
 
     def _decode(self) -> Iterator[av.VideoFrame]:

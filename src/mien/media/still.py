@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from mien.errors import InputError, OutputError
-from mien.media.container import existing_file, open_container
+from mien.media.container import MAX_PIXELS, existing_file, open_container
 from mien.media.frame import RGBImage
 from mien.media.output import STILL_SUFFIXES, whole_file
+from mien.media.size import check_size
 
 _SIGNATURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _JPEG_QUALITY: Final = 95
@@ -25,32 +26,28 @@ def is_still(path: Path) -> bool:
         InputError: when the file cannot be opened, or is named like an image and has neither an
             image nor a video in it.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}).") from error
+    with existing_file(path).open("rb") as file:
+        head = file.read(16)
     if head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
         return True
     if path.suffix.lower() in STILL_SUFFIXES:
         with open_container(path) as container:
-            # FFmpeg also opens damaged images, by their suffix or first bytes.
-            if container.format.name.startswith("image2") or container.format.name.endswith(
-                "_pipe"
-            ):
+            if container.format.name.endswith("_pipe"):  # an image, by its first bytes
                 raise _damaged(path)
     return False
 
 
-def read_still(path: str | Path) -> RGBImage:
+def read_still(path: str | Path, max_pixels: int = MAX_PIXELS) -> RGBImage:
     """Read an image as RGB ``uint8 (H, W, 3)``, upright; a corrupt EXIF block is ignored.
 
     Grey becomes RGB, 16 bits become 8, transparency is blended over white.
 
     Raises:
-        InputError: when there is no such file or it cannot be decoded.
+        InputError: when there is no such file, it cannot be decoded or has more than
+            ``max_pixels`` pixels.
     """
-    path = existing_file(path)
+    path = Path(path)
+    check_size(path, max_pixels)
     data = np.fromfile(path, np.uint8)
     try:
         # OpenCV applies the EXIF orientation, but not to IMREAD_UNCHANGED, which has the alpha.
