@@ -405,7 +405,7 @@ def _keyframe(number: int, entry: object, folder: Path) -> Keyframe:
         emotion = Emotion.parse(
             entry.get("emotion", ""),
             au=entry.get("au", ""),
-            intensity=check_intensity(entry.get("intensity", 1.0)),
+            intensity=entry.get("intensity", 1.0),
             **files,
         )
     except InputError as error:

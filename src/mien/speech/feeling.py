@@ -83,27 +83,17 @@ def feelings(voices: Sequence[Path], neutral: Path | None = None) -> Iterator[Fe
 
 
 def _feeling(file: Path, voice: VoiceEmotion) -> Feeling:
-    valence, arousal, _ = voice.affect.tolist()
-    return Feeling(
-        file=file,
-        emotion={name: round(p, 4) for name, p in voice.probabilities.items()},
-        valence=round(valence, 4),
-        arousal=round(arousal, 4),
-        intensity=round(voice.intensity, 4),
-        seconds=round(voice.seconds, 3),
-        curve=tuple(map(_second, voice.curve)),
-        warnings=voice.warnings,
-    )
+    valence, arousal, _ = (round(value, 4) for value in voice.affect.tolist())
+    odds = {name: round(p, 4) for name, p in voice.probabilities.items()}
+    curve = tuple(map(_second, voice.curve))
+    intensity, seconds = round(voice.intensity, 4), round(voice.seconds, 3)
+    return Feeling(file, odds, valence, arousal, intensity, seconds, curve, voice.warnings)
 
 
 def _second(moment: VoiceMoment) -> FeltSecond:
-    return FeltSecond(
-        time=round(moment.time, 2),
-        emotion=None if moment.embedding is None else VOICE_EMOTIONS[int(moment.emotion.argmax())],
-        valence=round(moment.valence, 4),
-        arousal=round(moment.arousal, 4),
-        intensity=round(moment.intensity, 4),
-    )
+    name = None if moment.embedding is None else VOICE_EMOTIONS[int(moment.emotion.argmax())]
+    values = (moment.valence, moment.arousal, moment.intensity)
+    return FeltSecond(round(moment.time, 2), name, *(round(value, 4) for value in values))
 
 
 _SIZE: Final = (960, 420)

@@ -275,7 +275,8 @@ class EmotionStream:
         self._opening = np.zeros(0, np.float32)
         self._start = self._speech_rows = self._voiced_rows = 0
         self._pieces: list[tuple[Embedding, float]] = []
-        self._seconds: list[_Second] = []
+        # Middle, level and, outside pauses, embedding of every second.
+        self._seconds: list[tuple[float, float, Embedding | None]] = []
 
     def feed(self, chunk: Chunk) -> None:
         """Take the next chunk."""
@@ -307,8 +308,8 @@ class EmotionStream:
         else:
             embedding = np.zeros(self._listener.size, np.float32)
             emotion, intensity = _ALL_NEUTRAL, 0.0
-        typical = float(np.mean([s.level for s in self._seconds if s.loud] or [0.0]))
-        curve = tuple(self._moment(second, typical) for second in self._seconds)
+        typical = float(np.mean([level for _, level, e in self._seconds if e is not None] or [0.0]))
+        curve = tuple(self._moment(time, level - typical, e) for time, level, e in self._seconds)
         seconds = self._start / SAMPLE_RATE_HZ
         affect, warnings = affect_of(emotion), self._warnings()
         out = VoiceEmotion(embedding, emotion, affect, intensity, seconds, curve, warnings)
@@ -336,7 +337,7 @@ class EmotionStream:
             for at in range(0, len(rows), FEATURES_PER_SECOND):
                 middle = at + min(FEATURES_PER_SECOND, len(rows) - at) / 2
                 time = start + middle / FEATURES_PER_SECOND
-                self._seconds.append(_Second(time, _PAUSE_LEVEL, False))
+                self._seconds.append((time, _PAUSE_LEVEL, None))
             return
         low, high = speech_span(rows)
         self._speech_rows += high - low
@@ -353,19 +354,18 @@ class EmotionStream:
             if loud:
                 spans.append(rows[max(middle - reach, 0) : middle + reach])
             time = start + middle / FEATURES_PER_SECOND
-            seconds.append(_Second(time, float(now.mean()), loud))
+            seconds.append((time, float(now.mean()), loud))
         vectors = iter(self._listener.embed(spans)) if spans else iter(())
-        self._seconds += [replace(s, embedding=next(vectors)) if s.loud else s for s in seconds]
+        self._seconds += [
+            (time, mean, next(vectors) if loud else None) for time, mean, loud in seconds
+        ]
 
-    def _moment(self, second: _Second, typical: float) -> VoiceMoment:
-        level = second.level - typical
-        if second.embedding is None:
-            return VoiceMoment(second.time, None, _ALL_NEUTRAL, 0, 0, 0, level)
-        odds, strength = self._listener.classify(second.embedding[None], self._neutral)
+    def _moment(self, time: float, level: float, embedding: Embedding | None) -> VoiceMoment:
+        if embedding is None:
+            return VoiceMoment(time, None, _ALL_NEUTRAL, 0, 0, 0, level)
+        odds, strength = self._listener.classify(embedding[None], self._neutral)
         valence, arousal, _ = affect_of(odds[0]).tolist()
-        return VoiceMoment(
-            second.time, second.embedding, odds[0], valence, arousal, float(strength[0]), level
-        )
+        return VoiceMoment(time, embedding, odds[0], valence, arousal, float(strength[0]), level)
 
     def _warnings(self) -> tuple[str, ...]:
         if not self._speech_rows:
@@ -379,14 +379,6 @@ class EmotionStream:
                 f"{SHORT_SECONDS:g} s are better.",
             )
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class _Second:
-    time: float
-    level: float
-    loud: bool
-    embedding: Embedding | None = None
 
 
 def _is_silent(rows: Features) -> bool:

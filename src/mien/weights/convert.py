@@ -261,15 +261,12 @@ def convert_labels(folder: Path, target: Path, size: int, about: Mapping[str, st
 
     Raises:
         InputError: when there is no such folder or nothing in it.
-        WeightsError: for an array of another size, or a pickled one.
+        WeightsError: for an array of another size, or a file that holds something else.
     """
     out = {}
     for path in _arrays_in(folder):
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{path} cannot be read safely ({error}).") from error
-        if values.shape[-1:] != (size,) or not np.isfinite(values).all():
+        values = _read_numbers(path)
+        if values.shape[-1:] != (size,):
             raise WeightsError(f"{path} should end in {size} finite values; it is {values.shape}.")
         out[path.stem.lower()] = values.reshape(-1, size).mean(0).astype(np.float32)
     _save_vectors(out, target, {"expression": size}, about)
@@ -339,12 +336,20 @@ def read_prior(path: Path) -> Vector:
     Raises:
         WeightsError: when it holds something else.
     """
+    values = _read_numbers(path).astype(np.float32)
+    if values.ndim > 2 or values.size < 2 or (values.ndim == 2 and len(values) != 1):
+        raise WeightsError(f"{path} should hold one vector; it is {values.shape}.")
+    return values.reshape(-1)
+
+
+def _read_numbers(path: Path) -> npt.NDArray[Any]:
+    """Read a ``.npy`` file with finite numbers, or a pickled dictionary with such as ``mu``."""
     try:
         with path.open("rb") as file:
             data = _read_array(file)
     except (OSError, ValueError, pickle.UnpicklingError, EOFError, AttributeError) as error:
         raise WeightsError(
-            f"{path} cannot be read as a prior ({error}). Nothing in it was executed."
+            f"{path} cannot be read as an array of numbers ({error}). Nothing in it was executed."
         ) from error
     if isinstance(data, dict):
         if _PRIOR_KEY not in data:
@@ -352,12 +357,9 @@ def read_prior(path: Path) -> Vector:
         data = data[_PRIOR_KEY]
     if not isinstance(data, np.ndarray) or data.dtype.kind not in "fiu":
         raise WeightsError(f"{path} holds a {type(data).__name__}; expected an array of numbers.")
-    values = data.astype(np.float32)
-    if values.ndim > 2 or values.size < 2 or (values.ndim == 2 and len(values) != 1):
-        raise WeightsError(f"{path} should hold one vector; it is {data.shape}.")
-    if not np.isfinite(values).all():
+    if not np.isfinite(data).all():
         raise WeightsError(f"{path} holds values that are no numbers.")
-    return values.reshape(-1)
+    return data
 
 
 def _read_array(file: BinaryIO) -> Any:  # noqa: ANN401

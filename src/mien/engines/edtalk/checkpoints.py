@@ -208,20 +208,17 @@ def _flow(published: str, own: str, width: int, style: int) -> Iterator[Key]:
 
 
 def _expression(published: str, own: str, width: int, config: EDTalkConfig) -> Iterator[Key]:
-    for branch in (1, 2):
-        conv, norm = f"{published}.conv{branch}", f"{published}.norm{branch}"
-        for name, shape, parameter in (
-            (f"{conv}.weight", (width, width, 3, 3), "conv.weight"),
-            (f"{conv}.bias", (width,), "conv.bias"),
-            (f"{norm}.mlp_shared.0.weight", (config.affine, config.style), "shared.weight"),
-            (f"{norm}.mlp_shared.0.bias", (config.affine,), "shared.bias"),
-            (f"{norm}.mlp_gamma.weight", (width, config.affine), "scale.weight"),
-            (f"{norm}.mlp_gamma.bias", (width,), "scale.bias"),
-            (f"{norm}.mlp_beta.weight", (width, config.affine), "shift.weight"),
-            (f"{norm}.mlp_beta.bias", (width,), "shift.bias"),
+    for branch in "12":
+        for name, part, shape in (
+            (f"conv{branch}", "conv", (width, width, 3, 3)),
+            (f"norm{branch}.mlp_shared.0", "shared", (config.affine, config.style)),
+            (f"norm{branch}.mlp_gamma", "scale", (width, config.affine)),
+            (f"norm{branch}.mlp_beta", "shift", (width, config.affine)),
         ):
             # The released code computes the first branch and discards the result.
-            yield Key(name, shape, f"{own}.{parameter}" if branch == 2 else None)
+            used = f"{own}.{part}" if branch == "2" else None
+            yield Key(f"{published}.{name}.weight", shape, used and f"{used}.weight")
+            yield Key(f"{published}.{name}.bias", shape[:1], used and f"{used}.bias")
 
 
 def _linears(published: str, own: str, sizes: list[int], style: int) -> Iterator[Key]:

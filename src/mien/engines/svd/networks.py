@@ -25,7 +25,6 @@ from mien.weights.manifest import (
     GUIDER,
     IMAGE_ENCODER,
     INTERPOLATOR,
-    SVD_NEEDED,
     UNET,
     VAE,
 )
@@ -63,6 +62,17 @@ PUBLISHED: Final[Mapping[str, Config]] = {
     INTERPOLATOR: {},
 }
 """Published configuration of every network, by name in the manifest."""
+
+_PARTS: Final = {
+    "vae": VAE,
+    "image_encoder": IMAGE_ENCODER,
+    "audio_encoder": AUDIO_ENCODER,
+    "audio_projection": AUDIO,
+    "emotion_bank": BANK,
+    "pose_guider": GUIDER,
+    "interpolator": INTERPOLATOR,
+}
+"""Name in the manifest of every network but the UNet."""
 
 _BANK_HEAD: Final = 128
 """Channels per attention head of the emotion bank."""
@@ -136,7 +146,8 @@ def load_networks(store: Store, *, interpolate: bool = True) -> SvdNetworks:
         MissingExtraError: without diffusers or transformers.
         WeightsError: for weights that are missing, damaged or incompatible.
     """
-    for name in (*SVD_NEEDED, *((INTERPOLATOR,) if interpolate else ())):
+    parts = {part: name for part, name in _PARTS.items() if interpolate or name != INTERPOLATOR}
+    for name in (UNET, ADAPTERS, *parts.values()):
         store.locate(name)
     with needs_extra("svd", "The svd engine"):
         import diffusers  # noqa: F401
@@ -148,15 +159,7 @@ def load_networks(store: Store, *, interpolate: bool = True) -> SvdNetworks:
     unet, conditioning = _build(UNET, config)
     _fill(unet, tensors, UNET)
     networks = SvdNetworks(
-        unet=unet,
-        conditioning=conditioning,
-        vae=_load(store, VAE),
-        image_encoder=_load(store, IMAGE_ENCODER),
-        audio_encoder=_load(store, AUDIO_ENCODER),
-        audio_projection=_load(store, AUDIO),
-        emotion_bank=_load(store, BANK),
-        pose_guider=_load(store, GUIDER),
-        interpolator=_load(store, INTERPOLATOR) if interpolate else None,
+        unet, conditioning, **{part: _load(store, name) for part, name in parts.items()}
     )
     _check(networks)
     return networks
