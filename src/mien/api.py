@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mien.emotion.references import Files, paths_of
 from mien.emotion.request import AUTO, Request, build_request
 from mien.errors import InputError
+from mien.utils.text import shown
 
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
@@ -44,6 +45,7 @@ def edit(
     options: EDTalkSettings | None = None,
     encoding: EncodingSettings | None = None,
     overwrite: bool = False,
+    max_pixels: int | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Report:
@@ -68,6 +70,8 @@ def edit(
         options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
         encoding: ``EncodingSettings`` (codec, quality, preset, lossless) of a video.
         overwrite: whether an existing output may be replaced.
+        max_pixels: largest width x height of inputs, which are refused before they are decoded;
+            2^27 (16K x 8K) by default.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; the work stops when it returns True.
 
@@ -78,7 +82,7 @@ def edit(
         OutputError: when writing fails on the way.
         CancelledError: when ``cancel`` returned True. No file is left behind in any of these cases.
     """
-    job = _job(input, output, None, face, encoding, overwrite, progress, cancel)
+    job = _job(input, output, None, face, encoding, overwrite, max_pixels, progress, cancel)
     chosen = _settings(engine, EDITORS, None, options)
     request = build_request(
         emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
@@ -103,6 +107,7 @@ def talk(
     options: EDTalkSettings | SvdSettings | None = None,
     encoding: EncodingSettings | None = None,
     overwrite: bool = False,
+    max_pixels: int | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Report:
@@ -125,13 +130,14 @@ def talk(
         options: ``EDTalkSettings`` or ``SvdSettings`` (device, precision …) for those engines.
         encoding: as in :func:`edit`.
         overwrite: as in :func:`edit`.
+        max_pixels: as in :func:`edit`.
         progress: as in :func:`edit`; with ``svd`` it counts calls of the UNet.
         cancel: as in :func:`edit`.
 
     Raises:
         As :func:`edit`.
     """
-    job = _job(portrait, output, speech, face, encoding, overwrite, progress, cancel)
+    job = _job(portrait, output, speech, face, encoding, overwrite, max_pixels, progress, cancel)
     chosen = _settings(engine, TALKERS, settings, options)
     if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
@@ -148,11 +154,13 @@ def _job(
     face: str,
     encoding: EncodingSettings | None,
     overwrite: bool,
+    max_pixels: int | None,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Job:
     """Return the job of a verb; its pipeline checks the files."""
     from mien.face.select import FaceChoice
+    from mien.media.container import MAX_PIXELS
     from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Job
 
@@ -166,6 +174,8 @@ def _job(
             raise InputError(f"{name} must be a function; got {type(function).__name__}.")
     if encoding is not None and not isinstance(encoding, EncodingSettings):
         raise InputError(f"encoding must be EncodingSettings; got {type(encoding).__name__}.")
+    if max_pixels is not None and (isinstance(max_pixels, bool) or not isinstance(max_pixels, int)):
+        raise InputError(f"max_pixels must be a whole number; got {shown(max_pixels)}.")
     return Job(
         _path("The input", source),
         _path("The output", output),
@@ -173,6 +183,7 @@ def _job(
         speech=None if speech is None else _path("The speech", speech),
         encoding=encoding or EncodingSettings(),
         overwrite=overwrite,
+        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
         progress=progress,
         cancel=cancel,
     )
@@ -199,7 +210,7 @@ def _settings(
         InputError: for an unknown engine or settings of another one.
     """
     if engine not in engines:
-        raise InputError(f"There is no engine {engine!r} here. Valid: {', '.join(engines)}.")
+        raise InputError(f"There is no engine {shown(engine)} here. Valid: {', '.join(engines)}.")
     if engine == "mesh" and options is not None:
         raise InputError("Options (device, dtype …) belong to the published engines.")
     if engine != "mesh" and settings is not None:

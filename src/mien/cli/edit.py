@@ -31,6 +31,7 @@ def edit(
     preset: opt.EncoderPreset = None,
     lossless: opt.Lossless = False,
     overwrite: opt.Overwrite = False,
+    max_pixels: opt.MaxPixels = None,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -52,6 +53,7 @@ def edit(
             options=opt.edtalk_options(engine, device, dtype, compile, restorer),
             encoding=opt.encoding_settings(codec, quality, preset, lossless),
             overwrite=overwrite,
+            max_pixels=max_pixels,
             progress=progress,
         )
     show_report(report, as_json=as_json)

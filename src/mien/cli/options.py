@@ -57,6 +57,10 @@ WhichFace = Annotated[
     str, typer.Option("--face", help="largest, all, a number (1 is leftmost) or a picture.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option("--max-pixels", help="Largest size of inputs in pixels; default 2^27."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 

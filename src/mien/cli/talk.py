@@ -62,6 +62,7 @@ def talk(
     preset: opt.EncoderPreset = None,
     lossless: opt.Lossless = False,
     overwrite: opt.Overwrite = False,
+    max_pixels: opt.MaxPixels = None,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -112,6 +113,7 @@ def talk(
             options=diffusion or opt.edtalk_options(engine, device, dtype, compile, restorer),
             encoding=opt.encoding_settings(codec, quality, preset, lossless),
             overwrite=overwrite,
+            max_pixels=max_pixels,
             progress=progress,
         )
     show_report(report, as_json=as_json)

@@ -11,8 +11,10 @@ from typing import Final, TypedDict
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.topology import Landmarks
 from mien.media.audio import has_sound
+from mien.media.container import existing_file
 from mien.media.frame import Image
 from mien.media.still import is_still, read_still
+from mien.utils.text import shown
 
 _FACE_FRAMES: Final = 40
 _FACE_SECONDS: Final = 60.0
@@ -95,7 +97,7 @@ def paths_of(files: Files | None, what: str) -> tuple[Path, ...]:
         return ()
     several = [files] if isinstance(files, str | Path) else files
     if not isinstance(several, Sequence) or not all(isinstance(f, str | Path) for f in several):
-        raise InputError(f"{what} must be a file or a list of files; got {files!r}.")
+        raise InputError(f"{what} must be a file or a list of files; got {shown(files)}.")
     return tuple(Path(file) for file in several)
 
 
@@ -113,7 +115,8 @@ def reference_to(paths: Sequence[Path], neutral: Sequence[Path] = ()) -> Referen
         return VoiceReference(tuple(paths), tuple(neutral))
     if len(paths) > 1:
         raise InputError(
-            f"{silent[0]} shows a face; use several voices or one face, not both or several faces."
+            f"{shown(silent[0])} shows a face; use several voices or one face, not both or several "
+            "faces."
         )
     if neutral:
         raise InputError("A neutral voice belongs to a voice; a face needs none.")
@@ -134,10 +137,9 @@ def describe_reference(
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """Raise InputError for a file that is missing."""
+    """Raise InputError for a file that is missing or cannot be opened."""
     for path in paths:
-        if not path.is_file():
-            raise InputError(f"There is no file {path}.")
+        existing_file(path)
 
 
 def faces_of(path: Path) -> Iterator[tuple[Image, Landmarks]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mien.errors import InputError
 from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.topology import MESH_POINTS, Landmarks
+from mien.media.container import existing_file
+from mien.utils.text import shown
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -40,18 +43,16 @@ class FaceChoice:
         word = text.strip()
         if word in ("largest", "all"):
             return cls(word)
-        if word.lstrip("-").isdigit():
+        if re.fullmatch(r"[+-]?[0-9]{1,9}", word):
             number = int(word)
             if number < 1:
                 raise InputError(f"Faces are numbered from 1, left to right; got {number}.")
             return cls("number", number)
         if Path(word).suffix.lower() in _IMAGE_SUFFIXES:
-            if not Path(word).exists():
-                raise InputError(f"There is no image {word} to select a face by.")
-            return cls("picture", picture=Path(word))
+            return cls("picture", picture=existing_file(word))
         raise InputError(
-            f"Cannot select a face by {text!r}: use largest, all, a number (1 is the leftmost) or "
-            "the path of an image of the person."
+            f"Cannot select a face by {shown(text)}: use largest, all, a number (1 is the "
+            "leftmost) or the path of an image of the person."
         )
 
 

@@ -52,7 +52,9 @@ def existing_file(path: str | Path) -> Path:
         found = path.stat()
     except (OSError, ValueError) as error:
         if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
-            raise InputError(f"{name} is a web address; download the file first.") from error
+            raise InputError(
+                f"{name} is an address, not a path; download the file first."
+            ) from error
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise InputError(f"{name} cannot be opened ({error.strerror}).") from error
         raise InputError(f"There is no file {name}.") from error
@@ -74,12 +76,12 @@ class _File(FileIO):
         self.close()
 
 
-def open_container(path: Path, max_pixels: int = MAX_PIXELS) -> av.container.InputContainer:
+def open_container(path: Path, max_pixels: int | None = None) -> av.container.InputContainer:
     """Open a media file, whatever its name; FFmpeg goes by the content and opens nothing else.
 
     Args:
         path: the file.
-        max_pixels: largest width x height of its frames; decoders refuse larger ones.
+        max_pixels: largest width x height of its frames; None where only sound is wanted.
 
     Raises:
         InputError: when it does not exist, cannot be decoded, refers to other files or is too
@@ -89,6 +91,7 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS) -> av.container.Inp
 
     existing_file(path)
     unopened = [path]
+    limit = {"max_pixels": str(max_pixels or MAX_PIXELS)}
 
     def open_once(url: str, flags: int, options: dict[str, str]) -> FileIO:
         if not unopened:
@@ -104,7 +107,7 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS) -> av.container.Inp
             options={
                 "protocol_whitelist": "none",
                 "format_whitelist": _FORMATS,
-                "max_pixels": str(max_pixels),
+                **limit,
             },
         )
     except (av.FFmpegError, ValueError, OSError, UnicodeDecodeError) as error:
@@ -113,10 +116,10 @@ def open_container(path: Path, max_pixels: int = MAX_PIXELS) -> av.container.Inp
         context = stream.codec_context
         if context is None:
             continue
-        if context.width * context.height > max_pixels:
+        if max_pixels and context.width * context.height > max_pixels:
             container.close()
             raise too_large(path, context.width, context.height, max_pixels)
-        context.options = {"max_pixels": str(max_pixels)}
+        context.options = limit
     return container
 
 

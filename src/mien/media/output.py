@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import re
+import secrets
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 from mien.errors import InputError, OutputError
+from mien.utils.text import shown
+
+if sys.platform != "win32":
+    import fcntl
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 STILL_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 SOUND_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 """Suffixes of the files that libsndfile reads."""
+
+_TEMPORARY: Final = re.compile(r"\.mien-[0-9a-f]{16}(\.|$)")
 
 
 def check_output(
@@ -32,57 +41,99 @@ def check_output(
     Raises:
         InputError: when it cannot be written.
     """
+    name = shown(path)
+    if not re.fullmatch(r"[^\0\ud800-\udfff]+", str(path)):
+        raise InputError(f"The output name {name} is not valid UTF-8; choose another.")
     if path.suffix.lower() not in suffixes:
         raise InputError(
-            f"The output {path.name!r} must end in one of {' '.join(suffixes)} for this input."
+            f"The output {shown(path.name)} must end in one of {' '.join(suffixes)} for this input."
         )
-    folder = path.parent
-    if not folder.is_dir():
-        raise InputError(f"The output folder {folder} does not exist; create it first.")
-    if path.is_dir():
-        raise InputError(f"The output {path} is a folder; name a file.")
-    for other in inputs:
-        if path.exists() and other.exists() and path.samefile(other):
-            raise InputError(f"The output is the input {other}; choose another name.")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; use --overwrite (overwrite=True) to replace it.")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"The output folder {folder} cannot be written to.")
+    try:
+        if not path.parent.is_dir():
+            raise InputError(
+                f"The output folder {shown(path.parent)} does not exist; create it first."
+            )
+        if path.is_dir():
+            raise InputError(f"The output {name} is a folder; name a file.")
+        exists = path.exists()
+        for other in inputs:
+            if exists and other.exists() and path.samefile(other):
+                raise InputError(f"The output is the input {shown(other)}; choose another name.")
+    except OSError as error:
+        raise InputError(f"The output {name} cannot be written ({error.strerror}).") from error
+    if exists and not overwrite:
+        raise InputError(f"{name} exists already; use --overwrite (overwrite=True) to replace it.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"The output folder {shown(path.parent)} cannot be written to.")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, renamed to ``path`` when the block succeeds.
 
-    On any exception, including an interrupt, the temporary file is removed.
+    On any exception, including an interrupt, the temporary file is removed. Those of runs that were
+    killed are removed by the next run into the folder.
 
     Raises:
         InputError: when the folder cannot be written to.
         OutputError: when the disk is full or writing fails.
     """
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
-        )
+        _remove_abandoned(path.parent)
+        temporary, handle = _create(path.parent, path.suffix)
     except OSError as error:
-        raise InputError(f"{path.parent} cannot be written to ({error.strerror}).") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    except OSError as error:
-        raise _explained(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{shown(path.parent)} cannot be written to ({error.strerror})."
+        ) from error
+    with ExitStack() as stack:
+        stack.callback(temporary.unlink, missing_ok=True)
+        lock = stack.enter_context(FileIO(handle))
+        try:
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            if sys.platform == "win32":  # an open file cannot be renamed there
+                lock.close()
+            temporary.replace(path)
+        except OSError as error:
+            raise _explained(error, path) from error
+
+
+def _create(folder: Path, suffix: str) -> tuple[Path, int]:
+    """Create a temporary file; it belongs to this run while the handle is open.
+
+    The handle holds a lock, or on Windows by itself keeps others from removing the file.
+    """
+    while True:
+        path = folder / f".mien-{secrets.token_hex(8)}{suffix}"
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        if sys.platform != "win32":
+            with suppress(OSError):  # a file system without locks: nobody will remove the file
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists():
+            return path, handle
+        os.close(handle)  # another run took it for an abandoned one before it was locked
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files whose run has ended without doing so."""
+    for path in folder.glob(".mien-*"):
+        if not _TEMPORARY.match(path.name):
+            continue
+        with suppress(OSError):  # in use, or somebody else's
+            if sys.platform == "win32":
+                path.unlink()
+                continue
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def _explained(error: OSError, path: Path) -> OSError:
     if isinstance(error, OutputError):
         return error
+    name = shown(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(f"The disk is full: {path} was not written. Free some space and retry.")
-    return OutputError(f"{path} could not be written ({error.strerror or error}).")
+        return OutputError(f"The disk is full: {name} was not written. Free some space and retry.")
+    return OutputError(f"{name} could not be written ({error.strerror or error}).")

@@ -82,13 +82,13 @@ class Footage:
         self._empty = False
         self._reader: VideoReader | None = None
         if job.still:
-            image = read_still(job.source)
+            image = read_still(job.source, job.max_pixels)
             self._portrait = FrameFaces(
                 Frame(ArrayPicture(image), Fraction(0), 0), people_in(image, job.source, job.choice)
             )
             self.info = VideoInfo.new(job.source, image, rate, 1)
         else:
-            self._reader = stack.enter_context(VideoReader(job.source))
+            self._reader = stack.enter_context(VideoReader(job.source, job.max_pixels))
             self._tracker = stack.enter_context(closing(FaceTracker()))
             self.info = self._reader.info
 

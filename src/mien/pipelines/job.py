@@ -14,15 +14,18 @@ from mien.emotion.expression_track import PRESETS
 from mien.emotion.references import FaceReference
 from mien.emotion.request import Emotion, Request, RequestDescription, emotions_of
 from mien.emotion.resolver import Resolver
-from mien.errors import CancelledError, InputError
+from mien.errors import CancelledError, FaceNotFoundError, InputError
 from mien.face.select import FaceChoice
 from mien.media.audio import has_sound
+from mien.media.container import MAX_PIXELS
 from mien.media.encode import EncodingSettings
 from mien.media.frame import Frame
 from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
 from mien.media.read import VideoInfo
+from mien.media.size import check_size
 from mien.media.still import is_still, write_still
 from mien.media.write import VideoWriter
+from mien.utils.text import shown
 from mien.weights.store import Weights, weights_used
 
 Progress = Callable[[int, int | None], None]
@@ -36,6 +39,12 @@ MESH_ASSETS: Final = (*TRACKER_ASSETS, "canonical_face.npz", "rig.npz")
 SPEECH_ASSETS: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 _PRESET_ASSETS: Final = ("presets.npz",)
+
+_MOST_PIXELS: Final = 2**30
+"""What OpenCV decodes at most."""
+
+_LEAST_SIDE: Final = 16
+"""Pixels; no face can be found in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ class Job:
         speech: file with the voice that the faces speak; None for an edit.
         overwrite: whether an existing output may be replaced.
         encoding: codec and quality of a video.
+        max_pixels: largest width x height of pictures and frames.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; stops the job when it returns True.
         started: when the work began, on ``perf_counter``.
@@ -118,6 +128,7 @@ class Job:
     speech: Path | None = None
     overwrite: bool = False
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
+    max_pixels: int = MAX_PIXELS
     progress: Progress | None = None
     cancel: Cancel | None = None
     started: float = field(default_factory=perf_counter)
@@ -137,12 +148,23 @@ class Job:
 
         Raises:
             InputError: for an input or output that cannot be used.
+            FaceNotFoundError: for an input in which no face can be.
         """
-        if not self.source.exists():
-            raise InputError(f"There is no file {self.source}.")
+        if not 1 <= self.max_pixels <= _MOST_PIXELS:
+            raise InputError(
+                f"max_pixels must be a whole number from 1 to {_MOST_PIXELS}; got "
+                f"{shown(self.max_pixels)}."
+            )
+        width, height = check_size(self.source, self.max_pixels)
+        if 0 < min(width, height) < _LEAST_SIDE:
+            raise FaceNotFoundError(
+                f"No usable face can be in {shown(self.source)}: it has {width}x{height} pixels."
+            )
+        if self.choice.picture is not None:
+            check_size(self.choice.picture, self.max_pixels)
         inputs = [path for path in (self.source, self.speech, self.choice.picture) if path]
         if self.speech is not None and not has_sound(self.speech):
-            raise InputError(f"{self.speech} has no sound in it.")
+            raise InputError(f"{shown(self.speech)} has no sound in it.")
         suffixes = STILL_SUFFIXES if self.makes_picture else VIDEO_SUFFIXES
         if self.makes_picture and self.encoding != EncodingSettings():
             raise InputError(

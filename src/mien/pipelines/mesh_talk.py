@@ -105,7 +105,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
             f"{job.source} is a video; the engine mesh animates pictures. To dub a video use "
             "--engine edtalk."
         )
-    image = _resized(read_still(job.source), settings.side)
+    image = _resized(read_still(job.source, job.max_pixels), settings.side)
     faces = people_in(image, job.source, job.choice)
     voice = VoiceAnalysis(job.speech or job.source, "articulation")
     resolver = MeshResolver(job.request, voice, scale_all=True)

@@ -42,7 +42,7 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
     voice = VoiceAnalysis(job.speech or job.source, "samples")
     resolver = models.resolver(job.request, voice)
     resolver.check()
-    image = read_still(job.source)
+    image = read_still(job.source, job.max_pixels)
     face = people_in(image, job.source, job.choice)[0]
     plan = models.engine.plan(image, voice.samples)
     wanted = resolver.track(plan.generated_frames, FRAMES_PER_SECOND)
