@@ -27,7 +27,7 @@ def test_results_are_in_range(listener: Listener) -> None:
     assert np.linalg.norm(result.embedding) == pytest.approx(1, abs=1e-3)
     assert result.emotion.sum() == pytest.approx(1, abs=1e-5)
     assert list(result.probabilities) == list(VOICE_EMOTIONS)
-    assert result.label in VOICE_EMOTIONS
+    assert result.emotion.shape == (len(VOICE_EMOTIONS),)
     assert (np.abs(result.affect) <= 1).all()
     assert 0 <= result.intensity <= 1
     assert result.seconds == pytest.approx(3.4, abs=0.01)
@@ -77,7 +77,7 @@ def test_uncertain_results_have_a_warning(listener: Listener, sound: np.ndarray,
     assert any(word in warning for warning in result.warnings)
     assert result.emotion.sum() == pytest.approx(1, abs=1e-5)
     if word == "silent":
-        assert result.label == "neutral"
+        assert VOICE_EMOTIONS[int(result.emotion.argmax())] == "neutral"
         assert result.intensity == 0
 
 

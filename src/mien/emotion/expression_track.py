@@ -100,11 +100,7 @@ class Preset:
 
 @lru_cache(maxsize=1)
 def presets() -> Mapping[str, Preset]:
-    """Load the bundled presets by name.
-
-    Raises:
-        WeightsError: when the file is missing or damaged.
-    """
+    """Load the bundled presets by name."""
     stored = open_arrays("presets.npz")
     names, faces, affect = stored["names"].tolist(), stored["expressions"], stored["affect"]
     if faces.shape[1:] != (len(ACTION_UNITS),):

@@ -119,15 +119,12 @@ class Emotion:
         """
         _check_text(text, "emotion", "text such as 'sad:0.6' or an Emotion or Timeline")
         _check_text(au, "au", "text such as '12L=0.8,4=0.5'")
-        check_intensity(intensity)
         plain = paths_of(neutral, "neutral")
         labels: list[tuple[str, float]] = []
         own_voice: list[tuple[Reference, float]] = []
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, colon, strength = part.partition(":")
             name = name.strip().lower()
-            if name != AUTO:
-                _check_name(name)
             value = _number(strength, f"The strength of {name}") if colon else 1.0
             if name == AUTO:
                 own_voice.append((OwnVoice(plain), value))

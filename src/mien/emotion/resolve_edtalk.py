@@ -60,11 +60,7 @@ class SemanticTarget:
 
 @lru_cache(maxsize=1)
 def label_voices() -> Mapping[str, Vector]:
-    """Load the bundled mean speech embedding of every emotion, ``float32 (1024,)``.
-
-    Raises:
-        WeightsError: when the file is missing.
-    """
+    """Load the bundled mean speech embedding of every emotion, ``float32 (1024,)``."""
     stored = open_arrays("published_voices.npz")
     pairs = zip(stored["names"].tolist(), stored["voices"], strict=True)
     return MappingProxyType(dict(pairs))

@@ -200,11 +200,7 @@ def _smooth(
 
 
 def read_face(path: Path) -> Expression:
-    """Read the expression of the face in a picture, or of a clip as a whole, ``float32 (D,)``.
-
-    Raises:
-        FaceNotFoundError: when there is no face.
-    """
+    """Read the expression of the face in a picture, or of a clip as a whole, ``float32 (D,)``."""
     seen = np.stack([read_expression(head_pose(face).to_head(face)) for _, face in faces_of(path)])
     if is_still(path):
         own = np.maximum(seen[0] - _SHAPE, 0) / (1 - _SHAPE)

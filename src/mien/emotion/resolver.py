@@ -101,11 +101,7 @@ class Resolver(ABC):
 
 
 def refuse_units(emotion: Emotion, engine: str) -> None:
-    """Refuse action units for the ``engine``, which has none.
-
-    Raises:
-        InputError: when the emotion has some.
-    """
+    """Refuse action units for the ``engine``, which has none."""
     if emotion.units:
         raise InputError(
             f"Action units belong to the mesh engine; {engine} takes names, voices and faces."

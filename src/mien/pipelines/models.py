@@ -126,11 +126,7 @@ class EDTalkModels:
         return {name: value.numpy() for name, value in tensors.items()}
 
     def expression_of(self, path: Path) -> Array:
-        """Return the expression coefficients ``(D,)`` of a picture's face, or a clip's median.
-
-        Raises:
-            FaceNotFoundError: when there is no face.
-        """
+        """Return the expression coefficients ``(D,)`` of a picture's face, or a clip's median."""
         from mien.engines.edtalk.framing import training_crop
 
         found = []
@@ -150,11 +146,7 @@ class EDTalkModels:
 
 
 def load_emotion2vec(store: Store) -> Emotion2vec:
-    """Load emotion2vec+ large onto the CPU.
-
-    Raises:
-        WeightsError: when it is missing or damaged.
-    """
+    """Load emotion2vec+ large onto the CPU."""
     from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
 
     return _open(store, EMOTION2VEC, Emotion2vec, Emotion2vecSpec)

@@ -116,14 +116,10 @@ def levelled(rows: Features) -> Features:
 
 
 class Articulator:
-    """Predicts articulation codes from a voice.
+    """Predicts articulation codes from a voice, with the bundled net."""
 
-    Args:
-        folder: of ``articulator.onnx``; the bundled one by default.
-    """
-
-    def __init__(self, folder: str | None = None) -> None:
-        self._net = open_net("articulator.onnx", folder=folder)
+    def __init__(self) -> None:
+        self._net = open_net("articulator.onnx")
 
     def articulate(self, samples: Samples) -> Code:
         """Compute articulation codes; silence is the neutral face, exactly.

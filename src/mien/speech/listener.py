@@ -78,7 +78,6 @@ _MOMENT_SECONDS: Final = 2.0
 _SILENT: Final = -1.65
 """Level of the loudest row, in the features' unit, below which a piece is silent (some -60 dB)."""
 
-_PAUSE_LEVEL: Final = -2.0
 _LOUD_RANGE: Final = 1.2
 _LEAST_VOICED: Final = 0.04
 _WEAKEST, _STRONGEST = 1.0, 3.0
@@ -102,7 +101,6 @@ class VoiceMoment:
         emotion: probabilities, ``float32 (len(VOICE_EMOTIONS),)``; all neutral in a pause.
         valence, arousal: -1..1.
         intensity: 0..1.
-        loudness: level relative to the whole voice, natural logarithm of power / 4.
     """
 
     time: float
@@ -111,7 +109,6 @@ class VoiceMoment:
     valence: float
     arousal: float
     intensity: float
-    loudness: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +139,6 @@ class VoiceEmotion:
         return {name: float(p) for name, p in zip(VOICE_EMOTIONS, self.emotion, strict=True)}
 
     @property
-    def label(self) -> str:
-        """The likeliest label."""
-        return VOICE_EMOTIONS[int(self.emotion.argmax())]
-
-    @property
     def has_speech(self) -> bool:
         """Whether anybody speaks."""
         return bool(self.embedding.any())
@@ -158,9 +150,6 @@ class Listener:
     Args:
         folder: of ``listener.onnx`` and ``listener_says.onnx``; the bundled ones by default.
         threads: processor threads; 0 leaves it to the runtime.
-
-    Raises:
-        WeightsError: when a net is missing or damaged.
     """
 
     def __init__(self, folder: str | Path | None = None, *, threads: int = 0) -> None:
@@ -275,8 +264,8 @@ class EmotionStream:
         self._opening = np.zeros(0, np.float32)
         self._start = self._speech_rows = self._voiced_rows = 0
         self._pieces: list[tuple[Embedding, float]] = []
-        # Middle, level and, outside pauses, embedding of every second.
-        self._seconds: list[tuple[float, float, Embedding | None]] = []
+        # Middle and, outside pauses, embedding of every second.
+        self._seconds: list[tuple[float, Embedding | None]] = []
 
     def feed(self, chunk: Chunk) -> None:
         """Take the next chunk."""
@@ -288,11 +277,7 @@ class EmotionStream:
             self._take(_PIECE)
 
     def result(self) -> VoiceEmotion:
-        """Return the emotion of the whole.
-
-        Raises:
-            InputError: when there was no sound.
-        """
+        """Return the emotion of the whole."""
         if not self._start and not len(self._samples):
             raise InputError("There is no sound to analyse (0 samples).")
         if len(self._samples) > 1.5 * _PIECE:
@@ -308,8 +293,7 @@ class EmotionStream:
         else:
             embedding = np.zeros(self._listener.size, np.float32)
             emotion, intensity = _ALL_NEUTRAL, 0.0
-        typical = float(np.mean([level for _, level, e in self._seconds if e is not None] or [0.0]))
-        curve = tuple(self._moment(time, level - typical, e) for time, level, e in self._seconds)
+        curve = tuple(self._moment(*second) for second in self._seconds)
         seconds = self._start / SAMPLE_RATE_HZ
         affect, warnings = affect_of(emotion), self._warnings()
         out = VoiceEmotion(embedding, emotion, affect, intensity, seconds, curve, warnings)
@@ -337,7 +321,7 @@ class EmotionStream:
             for at in range(0, len(rows), FEATURES_PER_SECOND):
                 middle = at + min(FEATURES_PER_SECOND, len(rows) - at) / 2
                 time = start + middle / FEATURES_PER_SECOND
-                self._seconds.append((time, _PAUSE_LEVEL, None))
+                self._seconds.append((time, None))
             return
         low, high = speech_span(rows)
         self._speech_rows += high - low
@@ -354,18 +338,16 @@ class EmotionStream:
             if loud:
                 spans.append(rows[max(middle - reach, 0) : middle + reach])
             time = start + middle / FEATURES_PER_SECOND
-            seconds.append((time, float(now.mean()), loud))
+            seconds.append((time, loud))
         vectors = iter(self._listener.embed(spans)) if spans else iter(())
-        self._seconds += [
-            (time, mean, next(vectors) if loud else None) for time, mean, loud in seconds
-        ]
+        self._seconds += [(time, next(vectors) if loud else None) for time, loud in seconds]
 
-    def _moment(self, time: float, level: float, embedding: Embedding | None) -> VoiceMoment:
+    def _moment(self, time: float, embedding: Embedding | None) -> VoiceMoment:
         if embedding is None:
-            return VoiceMoment(time, None, _ALL_NEUTRAL, 0, 0, 0, level)
+            return VoiceMoment(time, None, _ALL_NEUTRAL, 0, 0, 0)
         odds, strength = self._listener.classify(embedding[None], self._neutral)
         valence, arousal, _ = affect_of(odds[0]).tolist()
-        return VoiceMoment(time, embedding, odds[0], valence, arousal, float(strength[0]), level)
+        return VoiceMoment(time, embedding, odds[0], valence, arousal, float(strength[0]))
 
     def _warnings(self) -> tuple[str, ...]:
         if not self._speech_rows:

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def asset(name: str) -> Traversable:
-    """Return a file of the package's ``assets``.
-
-    Raises:
-        WeightsError: when it is missing.
-    """
+    """Return a file of the package's ``assets``."""
     place = files("mien") / "assets" / name
     if not place.is_file():
         raise WeightsError(f"{name} is missing from this installation; install mien again.")

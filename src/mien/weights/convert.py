@@ -82,11 +82,7 @@ def configured(kind: type[T], sizes: Config) -> T:
 
 
 def check_sizes(sizes: Config, valid: Collection[str]) -> None:
-    """Refuse names of sizes that are not ``valid``.
-
-    Raises:
-        WeightsError: with those that are.
-    """
+    """Refuse names of sizes that are not ``valid``."""
     unknown = [name for name in sizes if name not in valid]
     if unknown:
         raise WeightsError(

@@ -132,11 +132,7 @@ ENTRIES: Final = (
 
 
 def entry(name: str) -> Entry:
-    """Return the entry called ``name``.
-
-    Raises:
-        InputError: when there is none.
-    """
+    """Return the entry called ``name``."""
     return entries([name])[0]
 
 

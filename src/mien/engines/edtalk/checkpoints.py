@@ -168,8 +168,16 @@ def _synthesis(config: EDTalkConfig) -> Iterator[Key]:
         own = f"synthesis.levels.{i}"
         yield from _modulated(f"dec.convs.{2 * i}", f"{own}.up", a, b, style, up=True)
         yield from _modulated(f"dec.convs.{2 * i + 1}", f"{own}.same", b, b, style)
-        yield from _colour(f"dec.to_rgbs.{i}", own, b)
-        yield from _flow(f"dec.to_flows.{i}", own, b, style)
+        colour, flow = f"dec.to_rgbs.{i}", f"dec.to_flows.{i}"
+        yield Key(f"{colour}.bias", (1, 3, 1, 1), f"{own}.colour_bias")
+        yield Key(f"{colour}.upsample.kernel", (4, 4))
+        factor = _scale(b) * GAIN
+        yield Key(f"{colour}.conv.0.weight", (3, b, 1, 1), f"{own}.colour.weight", factor)
+        yield Key(f"{colour}.conv.1.bias", (1, 3, 1, 1), f"{own}.colour.bias", GAIN)
+        yield Key(f"{flow}.bias", (1, 3, 1, 1), f"{own}.flow_bias")
+        yield Key(f"{flow}.upsample.kernel", (4, 4))
+        yield Key(f"{flow}.conv.weight", (1, 3, b, 1, 1), f"{own}.flow_weight", _scale(b))
+        yield from _modulation(f"{flow}.conv", f"{own}.flow_modulation", b, style)
         yield from _expression(f"dec.fineadainresblock.{i}", f"{own}.express", b, config)
 
 
@@ -189,22 +197,6 @@ def _modulation(published: str, own: str, inputs: int, style: int) -> Iterator[K
     shape = (inputs, style)
     yield Key(f"{published}.modulation.weight", shape, f"{own}.weight", _scale(style))
     yield Key(f"{published}.modulation.bias", (inputs,), f"{own}.bias")
-
-
-def _colour(published: str, own: str, width: int) -> Iterator[Key]:
-    yield Key(f"{published}.bias", (1, 3, 1, 1), f"{own}.colour_bias")
-    yield Key(f"{published}.upsample.kernel", (4, 4))
-    factor = _scale(width) * GAIN
-    yield Key(f"{published}.conv.0.weight", (3, width, 1, 1), f"{own}.colour.weight", factor)
-    yield Key(f"{published}.conv.1.bias", (1, 3, 1, 1), f"{own}.colour.bias", GAIN)
-
-
-def _flow(published: str, own: str, width: int, style: int) -> Iterator[Key]:
-    yield Key(f"{published}.bias", (1, 3, 1, 1), f"{own}.flow_bias")
-    yield Key(f"{published}.upsample.kernel", (4, 4))
-    shape = (1, 3, width, 1, 1)
-    yield Key(f"{published}.conv.weight", shape, f"{own}.flow_weight", _scale(width))
-    yield from _modulation(f"{published}.conv", f"{own}.flow_modulation", width, style)
 
 
 def _expression(published: str, own: str, width: int, config: EDTalkConfig) -> Iterator[Key]:

@@ -61,11 +61,7 @@ class EDTalkEngine:
 
     @classmethod
     def load(cls, path: Path, settings: EDTalkSettings | None = None) -> EDTalkEngine:
-        """Load converted weights.
-
-        Raises:
-            WeightsError: when they are damaged or of another kind.
-        """
+        """Load converted weights."""
         tensors, sizes = load(path)
         return cls(fold(tensors, configured(EDTalkConfig, sizes), torch.float32), settings)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.engines.svd.cost import Cost, estimate_cost, estimate_seconds, fit_memory
+from mien.engines.svd.cost import estimate_cost, estimate_seconds, fit_memory
 from mien.engines.svd.networks import SvdNetworks, load_networks
 from mien.engines.svd.pipeline import DiceTalkPipeline
 from mien.engines.svd.preprocess import Box, frame_count, prepare_portrait, working_size
@@ -28,12 +28,11 @@ _SLOW_SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """What will be generated, and its estimated cost.
+    """What will be generated.
 
     Attributes:
         width, height: pixels.
         generated_frames: frames the UNet generates, 12.5 per second.
-        cost: the estimate.
         settings: the settings to use, with options that save memory.
         memory_options: names of those options.
     """
@@ -41,7 +40,6 @@ class ClipPlan:
     width: int
     height: int
     generated_frames: int
-    cost: Cost
     settings: SvdSettings
     memory_options: tuple[str, ...]
 
@@ -75,12 +73,7 @@ class SvdEngine:
 
     @classmethod
     def load(cls, store: Store, settings: SvdSettings | None = None) -> SvdEngine:
-        """Load converted weights.
-
-        Raises:
-            WeightsError: when some are missing or damaged.
-            MissingExtraError: without diffusers or transformers.
-        """
+        """Load converted weights."""
         settings = settings or SvdSettings()
         return cls(load_networks(store, interpolate=settings.interpolate), settings)
 
@@ -105,8 +98,8 @@ class SvdEngine:
         settings, options = fit_memory(
             networks, settings, width, height, frames, self.device, self.dtype
         )
-        cost = estimate_cost(networks, settings, width, height, frames, self.dtype)
         if self.device.type == "cpu" and not settings.allow_slow:
+            cost = estimate_cost(networks, settings, width, height, frames, self.dtype)
             needed = estimate_seconds(cost.operations, self.device, self.dtype)
             if needed > _SLOW_SECONDS:
                 raise InputError(
@@ -115,7 +108,7 @@ class SvdEngine:
                     "a GPU); pass --yes to run it anyway, or use --svd-preset fast, --side 256 or "
                     "--engine mesh."
                 )
-        return ClipPlan(width, height, frames, cost, settings, options)
+        return ClipPlan(width, height, frames, settings, options)
 
     def frames(
         self,

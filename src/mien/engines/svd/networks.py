@@ -171,9 +171,6 @@ def untrained_networks(store: Store, prior_size: int) -> SvdNetworks:
     Args:
         store: where Stable Video Diffusion, CLIP and Whisper are.
         prior_size: numbers of an emotion prior.
-
-    Raises:
-        As :func:`load_networks`.
     """
     tensors, config = load(store.locate(UNET))
     unet, conditioning = _build(UNET, config)

@@ -102,13 +102,7 @@ class DiceTalkPipeline:
         if sampling.num_inference_steps < 1 or decode_chunk_size < 1:
             raise InputError("There must be at least one step, and one frame decoded at once.")
         inputs = self.encode(portrait, voice, prior, retrieval=retrieval, scales=scales)
-        latents = self.denoise(
-            inputs,
-            sampling,
-            generator=generator,
-            noise=noise,
-            callback_on_step_end=callback_on_step_end,
-        )
+        latents = self.denoise(inputs, sampling, generator, noise, callback_on_step_end)
         frames = torch.cat(list(self.decode(latents, inputs.frames, decode_chunk_size)))
         return TalkOutput(frames, latents)
 
@@ -209,7 +203,6 @@ class DiceTalkPipeline:
         self,
         inputs: ClipInputs,
         sampling: Sampling,
-        *,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
         callback_on_step_end: StepEnd | None = None,
