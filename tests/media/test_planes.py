@@ -238,7 +238,7 @@ def test_lossless_output_holds_the_same_samples(
     ("codec", "target", "pixels"),
     [
         (None, "a.mp4", "yuv420p10le"),
-        ("hevc", "a.mp4", "yuv420p"),
+        ("hevc", "a.mov", "yuv420p"),
         ("av1", "a.mkv", "yuv420p10le"),
         ("vp9", "a.webm", "yuv444p"),
         ("prores", "a.mov", "yuv422p10le"),

@@ -390,7 +390,9 @@ def _hdr_parameters(info: VideoInfo) -> dict[str, list[str]]:
     }
 
 
-def configure(context: av.VideoCodecContext, encoding: Encoding, info: VideoInfo) -> None:
+def configure(
+    context: av.VideoCodecContext, encoding: Encoding, info: VideoInfo, suffix: str
+) -> None:
     """Set size, colours, fields and time base of an encoder's context."""
     from av.codec.context import Flags
 
@@ -408,5 +410,7 @@ def configure(context: av.VideoCodecContext, encoding: Encoding, info: VideoInfo
     if encoding.interlaced:
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         context.field_order = 3 if info.bottom_first else 2
+    if suffix in _QUICKTIME and (encoding.encoder == "libx265" or "hevc" in encoding.encoder):
+        context.codec_tag = "hvc1"  # the tag that Apple's players want
     if encoding.encoder.startswith("libx264"):
         context.thread_count = 2

@@ -152,7 +152,7 @@ class VideoWriter:
             stream = self._container.add_stream(
                 chosen.encoder, rate=chosen.rate, options=chosen.options
             )
-            configure(stream.codec_context, chosen, self._like)
+            configure(stream.codec_context, chosen, self._like, self.path.suffix.lower())
             stream.codec_context.open()
         except (av.FFmpegError, ValueError) as error:
             raise InputError(
