@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,11 @@ import pytest
 
 from mien.errors import InputError, OutputError
 from mien.media.audio import has_sound, read_speech
+from mien.media.frame import Box, to_8_bits
 from mien.media.output import check_output, whole_file
 from mien.media.read import VideoReader
-from mien.media.still import is_still, read_still, write_still
+from mien.media.still import Metadata, Still, is_still, open_still, read_still, write_still
+from mien.media.tiff import ORIENTATION, SUBFILE, encode_tiff, number_tag
 
 
 def exif(orientation: int) -> bytes:
@@ -76,6 +79,175 @@ def test_files_that_are_not_images(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
         with pytest.raises(InputError, match=name):
             read_still(tmp_path / name)
+
+
+def profile(space: bytes = b"RGB ") -> bytes:
+    """Return a small ICC profile that libpng accepts."""
+    text = b"text" + bytes(4) + b"long enough for every reader of it, " * 12 + b"\0"
+    head = bytearray(128)
+    head[8:24] = b"\2\x10\0\0mntr" + space + b"XYZ "
+    head[36:40] = b"acsp"
+    head[68:80] = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
+    body = bytes(head[4:]) + struct.pack(">I4sII", 1, b"cprt", 144, len(text)) + text
+    return struct.pack(">I", len(body) + 4) + body
+
+
+XMP_PACKET = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>"
+DESCRIBED = Metadata(exif(1)[10:], XMP_PACKET, profile())
+DEEP = np.random.default_rng(0).integers(0, 65536, (19, 23, 3)).astype(np.uint16)
+PLAIN = (DEEP >> 8).astype(np.uint8)
+ALPHA = np.arange(19 * 23, dtype=np.uint8).reshape(19, 23)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".webp", ".bmp"])
+def test_formats_without_loss_keep_every_sample(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    assert write_still(path, PLAIN) == ()
+    assert is_still(path)
+    assert np.array_equal(open_still(path).array, PLAIN)
+    assert open_still(path).lossless
+    gray = Still(np.repeat(PLAIN[..., :1], 3, axis=2), gray=True)
+    assert write_still(path, gray) == ()
+    assert np.array_equal(open_still(path).array, gray.array)
+    assert open_still(path).gray == (suffix != ".webp")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_transparency_is_kept_with_the_colours_under_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    assert write_still(path, Still(PLAIN, alpha=ALPHA)) == ()
+    still = open_still(path)
+    assert np.array_equal(still.array, PLAIN)
+    assert still.alpha is not None
+    assert np.array_equal(still.alpha, ALPHA)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_transparency_that_cannot_be_kept_is_blended_over_white(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    (warning,) = write_still(path, Still(np.zeros((8, 8, 3), np.uint8), alpha=ALPHA[:8, :8] * 0))
+    assert "Transparency was blended over white" in warning
+    assert (read_still(path) == 255).all()
+    assert write_still(path, Still(PLAIN, alpha=np.full_like(ALPHA, 255))) == ()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bits_are_kept(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    alpha = ALPHA.astype(np.uint16) * 257
+    for still in (Still(DEEP), Still(DEEP, alpha=alpha)):
+        assert write_still(path, still) == ()
+        found = open_still(path)
+        assert np.array_equal(found.array, DEEP)
+        assert (found.alpha is None) == (still.alpha is None)
+        assert found.alpha is None or np.array_equal(found.alpha, alpha)
+
+
+def test_depth_that_cannot_be_kept_is_reported(tmp_path: Path) -> None:
+    (warning,) = write_still(tmp_path / "a.bmp", DEEP)
+    assert "8 bits" in warning
+    assert np.array_equal(read_still(tmp_path / "a.bmp"), to_8_bits(DEEP))
+    (warning,) = write_still(tmp_path / "a.avif", np.full((32, 32, 3), 40_000, np.uint16))
+    assert "12 bits" in warning
+    found = open_still(tmp_path / "a.avif").array
+    assert found.dtype == np.uint16
+    assert np.abs(found.astype(int) - 40_000).max() < 300
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lost"),
+    [
+        (".png", ()),
+        (".jpg", ()),
+        (".webp", ()),
+        (".tif", ("EXIF",)),
+        (".avif", ("XMP", "colour profile")),
+        (".bmp", ("EXIF", "XMP", "colour profile")),
+    ],
+)
+def test_metadata_are_kept_or_reported(tmp_path: Path, suffix: str, lost: tuple[str, ...]) -> None:
+    path = tmp_path / f"a{suffix}"
+    warnings = write_still(path, Still(PLAIN, metadata=DESCRIBED))
+    assert warnings == ((f"{suffix} cannot hold the input's {', '.join(lost)}.",) if lost else ())
+    found = open_still(path).metadata
+    assert found.exif == (b"" if "EXIF" in lost else DESCRIBED.exif)
+    assert found.xmp == (b"" if "XMP" in lost else XMP_PACKET)
+    assert found.profile == (b"" if "colour profile" in lost else profile())
+
+
+def test_a_profile_of_other_colours_is_not_attached(tmp_path: Path) -> None:
+    gray = Still(np.repeat(PLAIN[..., :1], 3, axis=2), gray=True)
+    for space, kept in ((b"GRAY", True), (b"RGB ", False)):
+        still = replace(gray, metadata=Metadata(profile=profile(space)))
+        assert (write_still(tmp_path / "a.png", still) == ()) is kept
+        assert open_still(tmp_path / "a.png").metadata.profile == profile(space) * kept
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_pictures_are_read_upright_and_written_so(tmp_path: Path, suffix: str, number: int) -> None:
+    stored = np.zeros((40, 60, 3), np.uint8)
+    stored[:20, :30] = 240, 0, 0
+    stored[20:, :30] = 0, 0, 240
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".tif":
+        path.write_bytes(encode_tiff(stored, {ORIENTATION: number}))
+    else:
+        turned = Metadata(exif(number)[10:])
+        write_still(path, Still(stored, lossless=True, metadata=turned))
+    # Where the stored top left corner (red) and the one under it (blue) are shown, row and column.
+    corners = {1: "tl bl", 2: "tr br", 3: "br tr", 4: "bl tl"}
+    corners |= {5: "tl tr", 6: "tr tl", 7: "br bl", 8: "bl br"}
+    red, blue = corners[number].split()
+    for target in (path, tmp_path / "again.png"):
+        still = open_still(target)
+        assert still.array.shape == ((40, 60, 3) if number < 5 else (60, 40, 3))
+        for corner, channel in ((red, 0), (blue, 2)):
+            y, x = {"t": 5, "b": -5}[corner[0]], {"l": 5, "r": -5}[corner[1]]
+            assert still.array[y, x].argmax() == channel
+            assert still.array[y, x, channel] > 200
+        write_still(tmp_path / "again.png", still)
+        assert number_tag(still.metadata.exif, ORIENTATION, 1) == 1
+
+
+def test_an_edit_keeps_what_belongs_to_the_picture() -> None:
+    still = Still(DEEP, alpha=ALPHA.astype(np.uint16), gray=True, metadata=DESCRIBED)
+    box = Box(2, 3, 6, 9)
+    edited = still.replaced(box, np.zeros((6, 4, 3), np.uint16))
+    assert isinstance(edited, Still)
+    assert (edited.array[3:9, 2:6] == 0).all()
+    assert np.array_equal(edited.array[9:], DEEP[9:])
+    assert edited.alpha is still.alpha
+    assert edited.metadata == DESCRIBED
+
+
+def test_grey_pictures_stay_grey_whatever_is_drawn(tmp_path: Path) -> None:
+    drawn = np.full((16, 16, 3), 90, np.uint8)
+    drawn[4:8, 4:8] = 200, 20, 30
+    write_still(tmp_path / "a.webp", Still(drawn, gray=True))
+    found = open_still(tmp_path / "a.webp").array
+    assert (found.max(2) == found.min(2)).all()
+    assert found[0, 0, 0] == 90
+    assert found[5, 5, 0] == cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY)[5, 5]
+
+
+def test_lossy_pictures_do_not_become_large_ones(tmp_path: Path) -> None:
+    for lossless, limit in ((False, PLAIN.nbytes), (True, 10**6)):
+        write_still(tmp_path / "a.webp", Still(PLAIN, lossless=lossless))
+        assert (tmp_path / "a.webp").stat().st_size < limit
+        assert open_still(tmp_path / "a.webp").lossless is lossless
+
+
+def test_kinds_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(encode_tiff(PLAIN, {SUBFILE: 1}))
+    with pytest.raises(InputError, match="raw file; convert it"):
+        read_still(path)
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.float32))
+    with pytest.raises(InputError, match="convert it to 16-bit integers"):
+        read_still(path)
 
 
 def broken(path: Path, kind: str) -> Path:

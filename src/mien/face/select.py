@@ -14,9 +14,8 @@ from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.face.topology import MESH_POINTS, Landmarks
 from mien.media.container import existing_file
+from mien.media.output import IMAGE_SUFFIXES
 from mien.utils.text import shown
-
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class FaceChoice:
             if number < 1:
                 raise InputError(f"Faces are numbered from 1, left to right; got {number}.")
             return cls("number", number)
-        if Path(word).suffix.lower() in _IMAGE_SUFFIXES:
+        if Path(word).suffix.lower() in IMAGE_SUFFIXES:
             return cls("picture", picture=existing_file(word))
         raise InputError(
             f"Cannot select a face by {shown(text)}: use largest, all, a number (1 is the "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mien.errors import InputError
-from mien.media.output import SOUND_SUFFIXES, STILL_SUFFIXES, VIDEO_SUFFIXES
+from mien.media.output import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
 from mien.utils.text import shown
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _not_media(path: Path, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or str(error)
     if _is_text(head):
         reason = "it is text, perhaps a playlist; name the media file itself"
-    kinds = {"a video": VIDEO_SUFFIXES, "an image": STILL_SUFFIXES, "sound": SOUND_SUFFIXES}
+    kinds = {"a video": VIDEO_SUFFIXES, "an image": IMAGE_SUFFIXES, "sound": SOUND_SUFFIXES}
     for kind, suffixes in kinds.items():
         if path.suffix.lower() in suffixes:
             return InputError(

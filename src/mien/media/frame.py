@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -163,7 +163,7 @@ class ArrayPicture(Picture):
         """Return a changed copy."""
         out = self.array.copy()
         out[box.slices] = window
-        return ArrayPicture(out)
+        return replace(self, array=out)
 
     def small(self, longest: int) -> RGBImage:
         """Return the picture scaled down by averaging."""

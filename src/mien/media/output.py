@@ -20,7 +20,13 @@ if sys.platform != "win32":
     import fcntl
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-STILL_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
+ANIMATION_SUFFIXES: Final = (".gif", ".webp", ".apng", ".png")
+STILL_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+"""Suffixes of the pictures that can be written."""
+
+IMAGE_SUFFIXES: Final = (*STILL_SUFFIXES, ".gif", ".apng", ".heic", ".heif")
+"""Suffixes of the pictures and animations that can be read."""
+
 SOUND_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 """Suffixes of the files that libsndfile reads."""
 

@@ -19,7 +19,7 @@ from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.frame import ArrayPicture, Frame, Image, Picture
 from mien.media.read import VideoInfo, VideoReader
-from mien.media.still import read_still
+from mien.media.still import opaque, open_still, read_still
 from mien.pipelines.job import Job
 from mien.utils.prefetch import prefetch
 
@@ -82,11 +82,12 @@ class Footage:
         self._empty = False
         self._reader: VideoReader | None = None
         if job.still:
-            image = read_still(job.source, job.max_pixels)
+            still = open_still(job.source, job.max_pixels)
+            picture = still if job.makes_picture else ArrayPicture(opaque(still))
             self._portrait = FrameFaces(
-                Frame(ArrayPicture(image), Fraction(0), 0), people_in(image, job.source, job.choice)
+                Frame(picture, Fraction(0), 0), people_in(picture, job.source, job.choice)
             )
-            self.info = VideoInfo.new(job.source, image, rate, 1)
+            self.info = VideoInfo.new(job.source, picture.array, rate, 1)
         else:
             self._reader = stack.enter_context(VideoReader(job.source, job.max_pixels))
             self._tracker = stack.enter_context(closing(FaceTracker()))
@@ -130,8 +131,10 @@ class Footage:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the file."""
-        damaged = self._reader and self._reader.damaged
-        return (f"{self._path}: {damaged}",) if damaged else ()
+        if self._reader is None:
+            return ()
+        damaged = self._reader.damaged
+        return (*((f"{self._path}: {damaged}",) if damaged else ()), *self._reader.warnings)
 
     def _read(self) -> Iterator[FrameFaces]:
         if self._reader is None:

@@ -198,12 +198,12 @@ class Job:
         """
         if self.makes_picture:
             with closing(frames):
-                image = next(frames).picture.image()
+                picture = next(frames).picture
             self.step(0, 1)
-            write_still(self.output, image)
+            lost = write_still(self.output, picture)
             if self.progress is not None:
                 self.progress(1, 1)
-            return Written(1, 0.0, 0.0)
+            return Written(1, 0.0, 0.0, warnings=lost)
         done, end = 0, Fraction(0)
         sound = self.speech or self.source
         writer = VideoWriter(
