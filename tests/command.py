@@ -1,16 +1,40 @@
-"""The command line as a user meets it, with a folder of weights of its own."""
+"""The command line, in this process or in one of its own, with a folder of weights of its own."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
+from mien.cli import app
 from mien.weights.store import CACHE_VARIABLE
 
+Done = subprocess.CompletedProcess[str]
 
-def mien(*args: object, cache: Path) -> subprocess.CompletedProcess[str]:
+
+def mien(*args: object, cache: Path) -> Done:
+    """Run a command in this process, which has imported everything already."""
+    out, errors, code = io.StringIO(), io.StringIO(), None
+    with (
+        mock.patch.object(sys, "argv", ["mien", *map(str, args)]),
+        mock.patch.dict(os.environ, {CACHE_VARIABLE: str(cache)}),
+        mock.patch.object(app, "_silence_native_chatter"),  # it replaces stderr
+        redirect_stdout(out),
+        redirect_stderr(errors),
+    ):
+        try:
+            app.main()
+        except SystemExit as end:
+            code = end.code
+    return Done(args, int(code or 0), out.getvalue(), errors.getvalue())
+
+
+def mien_process(*args: object, cache: Path) -> Done:
+    """Run a command as a user does, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "mien", *map(str, args)],
         capture_output=True,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from mien.media.still import read_still, write_still
 from mien.pipelines.mesh_talk import TalkSettings
 from mien.speech.analysis import PROSODY_SECONDS, VoiceAnalysis
 
+from .command import mien
 from .speech.voices import buzz, count_decodings, write_sound
 
 
@@ -300,17 +299,14 @@ def test_what_is_clear_becomes_clearer_and_nothing_stays_nothing() -> None:
     assert np.allclose(sharpen(odd), odd), "near no prototype: as it is"
 
 
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mien", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
-
-
 def test_edit_like_a_voice_from_the_command_line(
     demo_face: Path, voice: Path, tmp_path: Path
 ) -> None:
     plain = write_sound(tmp_path / "plain.wav", buzz(3.0, 120))
     out = tmp_path / "out.png"
-    result = run("edit", demo_face, "-o", out, "--like", voice, "--neutral", plain, "--json")
+    result = mien(
+        "edit", demo_face, "-o", out, "--like", voice, "--neutral", plain, "--json", cache=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["emotion"]["looks"][0]["like"] == [str(voice)]
@@ -321,24 +317,24 @@ def test_edit_like_a_voice_from_the_command_line(
 @pytest.mark.slow
 def test_edit_auto_keeps_every_frame(film: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    result = run("edit", film, "-o", out, "--emotion", "auto", "--json")
+    result = mien("edit", film, "-o", out, "--emotion", "auto", "--json", cache=tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["frames"] == 100
 
 
-def test_emotions_lists_all_with_valence_and_arousal() -> None:
-    listed = json.loads(run("emotions", "--json").stdout)
+def test_emotions_lists_all_with_valence_and_arousal(tmp_path: Path) -> None:
+    listed = json.loads(mien("emotions", "--json", cache=tmp_path).stdout)
     assert set(listed) == {*RECIPES, *PRESETS}
     for entry in listed.values():
         assert -1 <= entry["valence"] <= 1
         assert -1 <= entry["arousal"] <= 1
-    assert "sarcastic" in run("emotions").stdout
+    assert "sarcastic" in mien("emotions", cache=tmp_path).stdout
 
 
 def test_a_text_file_is_no_voice(demo_face: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.wav"
     text.write_text("not a sound " * 30)
-    result = run("edit", demo_face, "-o", tmp_path / "o.png", "--like", text)
+    result = mien("edit", demo_face, "-o", tmp_path / "o.png", "--like", text, cache=tmp_path)
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "o.png").exists()

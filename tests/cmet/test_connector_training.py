@@ -84,7 +84,7 @@ def test_held_out_people_are_predicted(tmp_path: Path) -> None:
 
 
 def test_the_published_network_learns_too(tmp_path: Path) -> None:
-    plain = replace(CONFIG, direct=False, steps=150, measure_every=50)
+    plain = replace(CONFIG, direct=False, steps=100, measure_every=50)
     lines: list[str] = []
     scores = train_connector(plain, Trainer(tmp_path, log=lines.append), PAIRS)
     assert scores["per clip"] > 0.5

@@ -133,7 +133,7 @@ def test_bfloat16_stays_near(engine: EDTalkEngine, weights: Path) -> None:
     not any(map(shutil.which, ("g++", "clang++", "cl"))), reason="torch.compile needs a compiler"
 )
 def test_compiled_nets_draw_the_same() -> None:
-    config = EDTalkConfig(widths=(4, 8, 8), style=48, lip=6, pose=4, expression=10, affine=8)
+    config = EDTalkConfig(widths=(4, 8), style=48, lip=6, pose=4, expression=10, affine=8)
     weights = generator_weights(config)
     engines = [
         EDTalkEngine(fold(weights, config, torch.float32), EDTalkSettings("cpu", compile=compiled))

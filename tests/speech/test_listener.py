@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,6 +11,7 @@ import mien
 from mien.errors import InputError, WeightsError
 from mien.speech.listener import AFFECT, VOICE_EMOTIONS, Listener
 
+from .. import command
 from .voices import buzz, count_decodings, write_sound
 
 
@@ -143,9 +142,8 @@ def test_feel_decodes_every_file_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert opened == {voice: 1, neutral: 1}
 
 
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mien", "feel", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def run(*args: object) -> command.Done:
+    return command.mien("feel", *args, cache=Path("none"))
 
 
 def test_feel_prints_one_object_per_line(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from mien.training.listener.sampling import augment
 from mien.training.listener.task import train_listener
 from mien.training.trainer import Trainer
 
+from ..command import mien, mien_process
 from .voices import buzz, write_corpus
 
 SETTINGS = """
@@ -220,16 +219,12 @@ def test_the_adversary_pushes_back() -> None:
 
 @pytest.mark.slow
 def test_the_command_trains_and_resumes(toy: Path, tmp_path: Path) -> None:
-    def train(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mien", "train", "listener", "--config", str(toy)]
-        command += ["-o", str(tmp_path / "run"), *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-    result = train()
+    command = ("train", "listener", "--config", toy, "-o", tmp_path / "run")
+    result = mien_process(*command, cache=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "toy: 0." in result.stdout or "toy: 1." in result.stdout
     assert "step 24" in result.stderr
-    again = train()
+    again = mien(*command, cache=tmp_path)
     assert again.returncode == 2
     assert "--resume" in again.stderr
-    assert train("--resume").returncode == 0
+    assert mien(*command, "--resume", cache=tmp_path).returncode == 0
