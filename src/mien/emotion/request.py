@@ -145,11 +145,7 @@ class Emotion:
         return cls(tuple(labels), tuple(units), (*references, *own_voice), intensity)
 
     def describe(self, own_voice: Path | None = None) -> EmotionDescription:
-        """Describe the emotion in plain values.
-
-        Args:
-            own_voice: file whose voice ``auto`` follows.
-        """
+        """Describe the emotion in plain values; ``own_voice`` is the file that ``auto`` follows."""
         return {
             "labels": dict(self.labels),
             "action_units": dict(self.units),

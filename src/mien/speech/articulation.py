@@ -122,11 +122,7 @@ class Articulator:
         self._net = open_net("articulator.onnx")
 
     def articulate(self, samples: Samples) -> Code:
-        """Compute articulation codes; silence is the neutral face, exactly.
-
-        Args:
-            samples: ``float32 (samples,)``, 16 kHz mono.
-        """
+        """Compute the codes of sound at 16 kHz; silence is the neutral face, exactly."""
         return self.follow(features(samples))
 
     def follow(self, rows: Rows) -> Code:
@@ -165,11 +161,7 @@ def loudness_of(rows: Rows) -> npt.NDArray[np.float32]:
 
 
 def stress(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Compute how much louder every syllable is than its phrase, 0..1, 100 values per second.
-
-    Args:
-        level: :func:`loudness_of` a voice, ``float32 (R,)``.
-    """
+    """Compute how much louder every syllable is than its phrase, 0..1, from :func:`loudness_of`."""
     if not len(level):
         return np.zeros(0, np.float32)
     near, far = (

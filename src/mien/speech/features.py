@@ -102,11 +102,7 @@ def loudness(rows: Features) -> npt.NDArray[np.float32]:
 
 
 def speech_span(rows: npt.NDArray[Any]) -> tuple[int, int]:
-    """Find the first row and the end of the speech in a recording.
-
-    Args:
-        rows: features ``(T, FEATURES)``, T >= 1.
-    """
+    """Find the first row and the end of the speech in features ``(T, FEATURES)``, T >= 1."""
     level = rows[:, :MELS].astype(np.float32).mean(1)
     loud = np.flatnonzero(level > level.max() - _BELOW_PEAK)
     return max(int(loud[0]) - _SPEECH_MARGIN, 0), min(int(loud[-1]) + 1 + _SPEECH_MARGIN, len(rows))

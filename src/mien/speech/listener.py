@@ -232,12 +232,7 @@ class Listener:
         return odds, share * (1 - odds[:, _NEUTRAL])
 
     def classify_views(self, views: Array, neutral: Array) -> Array:
-        """Compute probabilities ``(len(VOICE_EMOTIONS),)`` from :meth:`views` of two voices.
-
-        Args:
-            views: of the voice, ``(V, E)``.
-            neutral: of the same speaker's neutral voice, ``(V, E)``.
-        """
+        """Compute probabilities from :meth:`views` of a voice and of its neutral one."""
         pairs = zip(views, neutral, strict=True)
         odds = [self.classify(own[None], plain)[0][0] for own, plain in pairs]
         mean = np.exp(np.log(np.stack(odds) + 1e-9).mean(0))

@@ -23,10 +23,7 @@ def asset(name: str) -> Traversable:
 
 
 def open_arrays(name: str) -> dict[str, Any]:
-    """Load all arrays of a bundled ``.npz``.
-
-    Args:
-        name: file name.
+    """Load all arrays of the bundled ``.npz`` file called ``name``.
 
     Raises:
         WeightsError: when it is missing or damaged.

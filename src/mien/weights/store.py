@@ -77,11 +77,7 @@ def cache_folder() -> Path:
 
 
 class Store:
-    """The folder of converted weights, with an index of what they are.
-
-    Args:
-        folder: where it is; :func:`cache_folder` by default.
-    """
+    """A folder of converted weights (:func:`cache_folder` by default) and their index."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder) if folder is not None else cache_folder()

@@ -79,11 +79,7 @@ class _Block(nn.Module):
 
 
 class Audio2Lip(nn.Module):
-    """Mel windows ``(T, 1, 80, 16)`` to lip coefficients ``(T, lip)``.
-
-    Args:
-        config: sizes; the published ones by default.
-    """
+    """Mel windows ``(T, 1, 80, 16)`` to lip coefficients ``(T, lip)``; by default as published."""
 
     def __init__(self, config: Audio2LipConfig | None = None) -> None:
         super().__init__()

@@ -42,9 +42,6 @@ def build_unet(
     Args:
         config: arguments of diffusers' ``UNetSpatioTemporalConditionModel``.
         adapter: class of the attention processors.
-
-    Raises:
-        ImportError: without diffusers.
     """
     from diffusers import UNetSpatioTemporalConditionModel
 
