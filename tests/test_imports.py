@@ -7,7 +7,7 @@ import pytest
 
 import mien
 
-HEAVY = ("numpy", "cv2", "av", "onnxruntime", "rich", "soundfile", "torch")
+HEAVY = ("numpy", "cv2", "av", "onnxruntime", "rich", "torch")
 
 
 @pytest.mark.parametrize("code", ["import mien", "import mien.cli"])

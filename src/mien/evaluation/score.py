@@ -160,7 +160,9 @@ class _Scorer:
             best = int(self.classifier(stack).mean(0).argmax())
             self.correct.append(self.classes[best] == pair.emotion)
         if self.sync is not None and has_sound(video):
-            self.synced.append(lip_sync(images, read_speech(video), *self.sync))
+            with VideoReader(video) as reader:
+                voice = read_speech(video, start=reader.info.start)
+            self.synced.append(lip_sync(images, voice, *self.sync))
 
     def scores(self, count: int) -> Scores:
         """Return what was measured over ``count`` videos."""

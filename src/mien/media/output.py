@@ -28,7 +28,7 @@ IMAGE_SUFFIXES: Final = (*STILL_SUFFIXES, ".gif", ".apng", ".heic", ".heif")
 """Suffixes of the pictures and animations that can be read."""
 
 SOUND_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
-"""Suffixes of the files that libsndfile reads."""
+"""Suffixes of sound files."""
 
 _TEMPORARY: Final = re.compile(r"\.mien-[0-9a-f]{16}(\.|$)")
 

@@ -30,7 +30,7 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
     """
     job.check()
     models = EDTalkModels.open(settings, store)
-    voice = VoiceAnalysis(job.speech or job.source)
+    voice = VoiceAnalysis(job.speech or job.source, with_picture=job.own_voice)
     if job.speech is not None:
         voice.require("samples")
     resolver = models.resolver(job.request, voice)

@@ -139,6 +139,11 @@ class Job:
         return self.source.is_file() and is_still(self.source)
 
     @property
+    def own_voice(self) -> bool:
+        """Whether the voice is that of the source itself, with its picture."""
+        return self.speech is None or self.speech.samefile(self.source)
+
+    @property
     def makes_picture(self) -> bool:
         """Whether the output is a picture rather than a clip."""
         return self.speech is None and self.still
@@ -210,6 +215,7 @@ class Job:
             self.output,
             info,
             audio_from=sound,
+            streams_from=None if self.still else self.source,
             overwrite=self.overwrite,
             settings=self.encoding,
         )

@@ -31,7 +31,7 @@ def edit(job: Job) -> Report:
         As :func:`mien.api.edit`.
     """
     job.check()
-    resolver = MeshResolver(job.request, VoiceAnalysis(job.source))
+    resolver = MeshResolver(job.request, VoiceAnalysis(job.source, with_picture=True))
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
     with open_footage(job) as footage:

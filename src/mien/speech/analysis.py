@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from mien.errors import InputError
 from mien.media.audio import Samples, has_sound, stream_speech
+from mien.media.read import VideoReader
 from mien.media.still import is_still
 from mien.speech.articulation import Articulator, Code, RowStore, loudness_of, stress
 from mien.speech.features import FEATURES_PER_SECOND, MELS, Chunk, feature_chunks
@@ -75,10 +78,13 @@ class VoiceAnalysis:
     Args:
         path: file with sound.
         parts: what will be needed; :meth:`require` adds to it.
+        with_picture: whether the voice is heard with the video in the same file. Time then counts
+            from the first frame, otherwise from the first sample.
     """
 
-    def __init__(self, path: str | Path, *parts: Part) -> None:
+    def __init__(self, path: str | Path, *parts: Part, with_picture: bool = False) -> None:
         self.path = Path(path)
+        self._with_picture = with_picture
         self._parts: set[Part] = set(parts)
         self._done: _Results | None = None
 
@@ -133,9 +139,16 @@ class VoiceAnalysis:
             self._done = self._run()
         return self._done
 
+    def _start(self) -> Fraction | None:
+        """Return the time of the first frame on the file's clock, None without a picture."""
+        if not self._with_picture or is_still(self.path):
+            return None
+        with VideoReader(self.path) as reader:
+            return reader.info.start
+
     def _run(self) -> _Results:
         out = _Results()
-        blocks = stream_speech(self.path)
+        blocks: Iterator[Samples] = stream_speech(self.path, self._start())
         if "samples" in self._parts:
             out.samples = np.concatenate([np.zeros(0, np.float32), *blocks])
             out.sample_count = len(out.samples)
