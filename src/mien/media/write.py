@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from mien.errors import InputError, OutputError
+from mien.media.audio import sound_start
 from mien.media.encode import EncodingSettings, choose_encoding, configure
 from mien.media.frame import Picture, RGBWindow
 from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
 from mien.media.planes import EXACT, VideoPicture, frame_from_rgb, layout_of
 from mien.media.read import VideoInfo
-from mien.media.sound import Companions
+from mien.media.streams import Companions
 
 if TYPE_CHECKING:
     import av.container
@@ -34,7 +35,9 @@ class VideoWriter:
     Args:
         path: output; its suffix selects the container.
         like: the video it came from: size, rate, time base, pixel format and colour are kept.
-        audio_from: file whose sound is added; None for a video without sound.
+        audio_from: file whose sound is added; None for a video without sound. The sound of ``like``
+            keeps its place among the frames; that of another file begins with the first one.
+        streams_from: video whose subtitles, chapters, tags and other streams are kept.
         overwrite: whether an existing file may be replaced.
         settings: codec and quality.
 
@@ -49,6 +52,7 @@ class VideoWriter:
         like: VideoInfo,
         *,
         audio_from: str | Path | None = None,
+        streams_from: str | Path | None = None,
         overwrite: bool = False,
         settings: EncodingSettings | None = None,
     ) -> None:
@@ -57,15 +61,18 @@ class VideoWriter:
         check_output(self.path, inputs=inputs, overwrite=overwrite, suffixes=VIDEO_SUFFIXES)
         self._like = like
         self._audio_from = Path(audio_from) if audio_from else None
+        self._streams_from = Path(streams_from) if streams_from else None
         self.encoding = choose_encoding(self.path.suffix, like, settings or EncodingSettings())
         self._lost_alpha = False
+        self._companions: Companions | None = None
         self._stack = ExitStack()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Properties of the input that the output does not have."""
         lost = ("Transparency was blended over black: the output cannot hold it.",)
-        return (*self.encoding.warnings, *(lost if self._lost_alpha else ()))
+        kept = self._companions.warnings if self._companions else ()
+        return (*self.encoding.warnings, *(lost if self._lost_alpha else ()), *kept)
 
     def __enter__(self) -> Self:
         import av
@@ -83,9 +90,7 @@ class VideoWriter:
             stack.callback(self._close_quietly)
             self._stream = self._add_video()
             self._last = -1
-            self._companions = stack.enter_context(
-                Companions(self._container, self.path.suffix.lower(), sound=self._audio_from)
-            )
+            self._companions = stack.enter_context(self._add_companions())
             self._stack = stack.pop_all()
         return self
 
@@ -104,7 +109,8 @@ class VideoWriter:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-            self._companions.write_until(float(time))
+            if self._companions is not None:
+                self._companions.write_until(float(time))
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
@@ -123,7 +129,8 @@ class VideoWriter:
             try:
                 for packet in self._stream.encode(None):
                     self._container.mux(packet)
-                self._companions.finish()
+                if self._companions is not None:
+                    self._companions.finish()
                 self._closed = True
                 self._container.close()
             except (av.FFmpegError, OSError) as failure:
@@ -194,3 +201,15 @@ class VideoWriter:
         window = picture.read(picture.box)
         blended = np.rint(window * share).astype(window.dtype)
         return picture.replaced(picture.box, blended).to_frame()
+
+    def _add_companions(self) -> Companions:
+        like, sound = self._like, self._audio_from
+        own = sound is not None and sound.samefile(like.path)
+        return Companions(
+            self._container,
+            self.path.suffix[1:].upper(),
+            picture=self._streams_from,
+            start=like.start,
+            sound=sound,
+            sound_start=like.start if own or sound is None else sound_start(sound),
+        )
