@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from mien.media.read import VideoReader
+from mien.media.sound import Copied
+from mien.media.streams import Companions
 
 from .films import Sound, film, packets, rewritten
 
@@ -301,3 +303,47 @@ def test_the_real_film_with_everything(shared: Path, tmp_path: Path) -> None:
         assert len(container.chapters()) == 2
     for track in (0, 1):
         assert packets(tmp_path / "b.mkv", track) == packets(source, track)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("b.gif", "gif"), ("b.apng", "apng")])
+def test_what_holds_pictures_only_says_all_that_is_lost(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    source = film(
+        tmp_path / "a.mkv",
+        Sound("ac3", language="ger"),
+        subtitles=("subrip", LINES),
+        chapters=CHAPTERS,
+        tags={"title": "My talk"},
+    )
+    with av.open(str(tmp_path / name), "w") as out:
+        out.add_stream(codec, rate=10, width=16, height=16)
+        with Companions(out, "GIF", picture=source, sound=source) as companions:
+            companions.finish()
+            assert companions.warnings == (
+                "Sound (ac3, ger) was not kept: GIF cannot hold it.",
+                "Subtitles (subrip, ger) were not kept: GIF cannot hold them.",
+                "2 chapters were not kept: GIF cannot hold them.",
+                "Tags were not kept (title): GIF cannot hold them.",
+            )
+
+
+def test_everything_is_written_about_a_second_ahead(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mkv", Sound("ac3", end=6.0), frames=150)
+    muxed: list[float] = []
+    with (
+        av.open(str(tmp_path / "b.mkv"), "w") as out,
+        Companions(out, "MKV", sound=source) as companions,
+    ):
+        for time in (0.0, 1.0, 2.0):
+            companions.write_until(time)
+            muxed.append(_written(companions))
+        companions.finish()
+    assert np.allclose(muxed, [1.0, 2.0, 3.0], atol=0.1)
+
+
+def _written(companions: Companions) -> float:
+    (source,) = companions._sources
+    (route,) = source._routes.values()
+    assert isinstance(route, Copied)
+    return route._end / 1000

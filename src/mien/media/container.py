@@ -72,6 +72,13 @@ def existing_file(path: str | Path) -> Path:
 class _File(FileIO):
     """A file that closes when the container that reads it is freed: PyAV does not close it."""
 
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Return -1 for a place that is not there: PyAV would print an exception."""
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return -1
+
     def __del__(self) -> None:
         self.close()
 

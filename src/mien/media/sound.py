@@ -109,7 +109,9 @@ class Copied:
         stamp = packet.pts if packet.dts is None else packet.dts
         at = self._end if stamp is None else stamp + ticks
         lag = packet.pts - packet.dts if packet.pts is not None and packet.dts is not None else 0
-        self._length = packet.duration or (at - self._last if self._last is not None else 0)
+        self._length = packet.duration or 0
+        if not self._length and self._last is not None and self._stream.type == "audio":
+            self._length = at - self._last
         if self._shift not in (None, shift):  # recordings that were joined may overlap
             self._resume = self._end
         self._shift = shift

@@ -53,16 +53,14 @@ _TAGS: Final = {
     "description synopsis show track lyrics location",
     "mov": "title artist album comment genre copyright date creation_time location",
     "avi": "title artist comment genre copyright date track language encoded_by",
-    "mpeg": "",
 }
-"""Tags of the whole file that a format holds in the usual way; formats not named hold all."""
+"""Tags of the whole file that a format holds in the usual way; Matroska holds all."""
 
 _TRACK_TAGS: Final = {
     "mp4": "language title handler_name",
     "mov": "language title handler_name",
     "ipod": "language title handler_name",
     "avi": "title",
-    "mpeg": "",
 }
 _TECHNICAL: Final = re.compile(
     r"encoder|major_brand|minor_version|compatible_brands|duration|vendor_id|handler_name|rotate"
@@ -305,7 +303,7 @@ class _Source:
         sound = [one.index for one in streams if one.type == "audio"]
         self._clock.lead = (video + sound + [streams[0].index])[0]
         missing = {one.index: _PEEKED for one in streams if one.type == "audio"}
-        missing |= {one.index: 1 for one in streams if _is_cover(one)}
+        missing |= {one.index: 1 for one in streams if _is_cover(one) or one.type == "data"}
         while any(left > 0 for left in missing.values()) and len(self._peeked) < _MOST_PEEKED:
             packet = self._next()
             if packet is None:
@@ -380,7 +378,8 @@ class _Source:
         of_chapters = stream.name == "bin_data" and self._container.chapters()
         if of_chapters or "timecode" in _lower(stream.metadata):
             return  # written as chapters, and as a tag
-        if stream.codec_context is None and can_hold(self._name, stream, self._first(stream)):
+        first = self._first(stream)
+        if stream.codec_context is None and first and can_hold(self._name, stream, first):
             copy = self._target.add_stream_from_template(stream)
             self._routed(stream, Copied(self._target, copy, cut=True))
         else:
@@ -418,16 +417,17 @@ class _Source:
     def _copy_track_tags(self, stream: av.stream.Stream, out: av.stream.Stream) -> set[str]:
         tags = _lower(stream.metadata)
         tags.setdefault("title", tags.get("name", ""))
-        held = _TRACK_TAGS.get(self._name)
+        all_held = self._name in _MATROSKA
+        held = _TRACK_TAGS.get(self._name, "").split()
         lost: set[str] = set()
         for key, value in tags.items():
             if not value or (key, value) == ("language", "und") or key == "creation_time":
                 continue
-            if held is None or key in held.split():
+            if all_held or key in held:
                 written = self._language(value) if key == "language" else value
                 if written is None:
                     lost.add(f"language {value}")
-                elif not _TECHNICAL.fullmatch(key) or (held and key == "handler_name"):
+                elif not _TECHNICAL.fullmatch(key) or key in held:
                     out.metadata[key] = written
             elif not _TECHNICAL.fullmatch(key):
                 lost.add(key)
@@ -446,8 +446,8 @@ class _Source:
             for key, value in self._container.metadata.items()
             if not _TECHNICAL.fullmatch(key.lower())
         }
-        usual = _TAGS.get("mp4" if self._name == "ipod" else self._name)
-        unusual = set() if usual is None else {k for k in tags if k.lower() not in usual.split()}
+        usual = _TAGS.get("mp4" if self._name == "ipod" else self._name, "").split()
+        unusual = {k for k in tags if k.lower() not in usual and self._name not in _MATROSKA}
         cover = self._name == "mp4" and any(map(_is_cover, self._container.streams))
         if unusual and self._name in _QUICKTIME and not cover:  # one or the other
             options = self._target.options
