@@ -11,6 +11,7 @@ import pytest
 
 from mien.errors import InputError
 from mien.media.audio import has_sound, read_speech, sound_start
+from mien.media.read import VideoInfo, VideoReader
 from mien.media.sound import can_hold
 from mien.media.write import VideoWriter
 from mien.speech.analysis import VoiceAnalysis
@@ -164,15 +165,49 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(path, Sound("aac"), codec="mpeg2video")
 
 
+def remuxed(source: Path, target: Path, shift: float, pause: tuple[float, float]) -> Path:
+    """A copy with a later clock, without its sound between two times."""
+    with av.open(str(source)) as whole, av.open(str(target), "w") as out:
+        copies = [out.add_stream_from_template(stream) for stream in whole.streams]
+        zero = whole.start_time / 1_000_000
+        for packet in whole.demux():
+            if not packet.size:
+                continue
+            time, ticks = float(packet.dts * packet.time_base) - zero, 1 / packet.time_base
+            if packet.stream_index and pause[0] < time < pause[1]:
+                continue
+            packet.pts += round(shift * ticks)
+            packet.dts += round(shift * ticks)
+            packet.stream = copies[packet.stream_index]
+            out.mux(packet)
+    return target
+
+
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "b.webm"])
-def test_joined_recordings_sound_to_the_end(tmp_path: Path, recording: Path, name: str) -> None:
+@pytest.mark.parametrize("shifts", [(0, 0), (100, 0), (0, 100)])
+def test_joined_recordings_sound_to_the_end(
+    tmp_path: Path, recording: Path, name: str, shifts: tuple[float, float]
+) -> None:
     joined = tmp_path / "joined.ts"
-    joined.write_bytes(recording.read_bytes() * 2)
+    parts = [remuxed(recording, tmp_path / f"{by}.ts", by, (0, 0)) for by in shifts]
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with VideoReader(joined) as reader:
+        times = [float(frame.time) for frame in reader]
+    assert np.allclose(np.diff(times), 0.04, atol=0.001)
+    assert len(read_speech(joined)) == pytest.approx(4 * 16_000, abs=3200)
     assert rewritten(joined, tmp_path / name) == ()
     got = clicks(tmp_path / name)
     for click in CLICKS:
         assert min(abs(time - click) for time in got) < 0.03
         assert min(abs(time - click - 2.0) for time in got) < 0.06
+
+
+def test_a_pause_of_the_sound_is_no_join(tmp_path: Path) -> None:
+    film(tmp_path / "whole.ts", Sound("aac", end=15.0), frames=375, codec="mpeg2video")
+    source = remuxed(tmp_path / "whole.ts", tmp_path / "a.ts", 0, (1.2, 13.0))
+    rewritten(source, tmp_path / "b.mp4")
+    got = clicks(tmp_path / "b.mp4")
+    assert np.allclose(got, [0.5, 1.0, 15.0], atol=0.06)
 
 
 def test_a_recording_that_starts_between_key_frames(tmp_path: Path, recording: Path) -> None:
@@ -356,8 +391,6 @@ def test_a_sound_file_named_for_a_missing_track(tmp_path: Path) -> None:
         assert writer.warnings == ()
 
 
-def _info(path: Path):
-    from mien.media.read import VideoReader
-
+def _info(path: Path) -> VideoInfo:
     with VideoReader(path) as reader:
         return reader.info

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.errors import InputError
-from mien.media.container import existing_file, open_container
+from mien.media.container import existing_file, may_be_joined, open_container
 
 if TYPE_CHECKING:
     import av.container
@@ -43,6 +43,7 @@ _MOST_PLANES: Final = 8
 """Planes of a frame that PyAV can read; it crashes at the ninth."""
 
 _LONGEST_PAUSE_SECONDS: Final = 600
+_LONGEST_BROADCAST_PAUSE_SECONDS: Final = 10
 _LATEST_START_SECONDS: Final = 6 * 3600
 
 
@@ -163,11 +164,13 @@ class SampleGrid:
     Attributes:
         rate: samples per second.
         start: time of the grid's first sample, seconds; None for that of the first frame.
+        longest_pause: seconds; a longer one is a jump of the clock.
         placed: samples placed so far.
     """
 
     rate: int
     start: Fraction | None = None
+    longest_pause: int = _LONGEST_PAUSE_SECONDS
     placed: int = 0
 
     def place(self, time: Fraction | None, count: int) -> tuple[int, int]:
@@ -185,7 +188,7 @@ class SampleGrid:
         late = 0 if time is None else round((time - self.start) * self.rate) - self.placed
         if self.placed and abs(late) <= _TOLERANCE_SECONDS * self.rate:
             late = 0
-        longest = _LONGEST_PAUSE_SECONDS if self.placed else _LATEST_START_SECONDS
+        longest = self.longest_pause if self.placed else _LATEST_START_SECONDS
         back = self.placed and late < -_JUMP_SECONDS * self.rate
         if back or late > longest * self.rate:  # a jump of the clock: go on without a break
             self.start, late = self.start + Fraction(late, self.rate), 0
@@ -225,6 +228,8 @@ def _blocks(path: Path, start: Fraction | None) -> Generator[tuple[Samples, int]
         for frame in _frames(container):
             if grid is None:
                 grid = SampleGrid(frame.sample_rate, start)
+                if may_be_joined(container):
+                    grid.longest_pause = _LONGEST_BROADCAST_PAUSE_SECONDS
                 if not _RATES_HZ[0] <= grid.rate <= _RATES_HZ[1]:
                     raise InputError(f"{path} is damaged: it states {grid.rate} samples a second.")
             rate, size = grid.rate, _BLOCK_SECONDS * grid.rate

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from fractions import Fraction
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -69,6 +70,14 @@ def existing_file(path: str | Path) -> Path:
     return path
 
 
+_TS_DISCONT: Final = 0x0200
+"""FFmpeg's flag of formats whose time stamps may jump: transport and program streams."""
+
+_LARGEST_STEP_BACK: Final = Fraction(1, 4)
+_LARGEST_STEP_AHEAD: Final = 10
+"""Seconds that time stamps of broadcast can be apart within one recording."""
+
+
 class _File(FileIO):
     """A file that closes when the container that reads it is freed: PyAV does not close it."""
 
@@ -128,6 +137,16 @@ def open_container(path: Path, max_pixels: int | None = None) -> av.container.In
             raise too_large(path, context.width, context.height, max_pixels)
         context.options = limit
     return container
+
+
+def may_be_joined(container: av.container.InputContainer) -> bool:
+    """Return whether recordings in this format can be appended to one another."""
+    return bool(container.format.flags & _TS_DISCONT)
+
+
+def is_join(step: Fraction, *, joinable: bool = True) -> bool:
+    """Return whether a step between time stamps, seconds, is where another recording begins."""
+    return step < -_LARGEST_STEP_BACK or (joinable and step > _LARGEST_STEP_AHEAD)
 
 
 def too_large(path: Path, width: int, height: int, max_pixels: int) -> InputError:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.errors import InputError
 from mien.media.color import ColorSpec
-from mien.media.container import MAX_PIXELS, open_container
+from mien.media.container import MAX_PIXELS, is_join, may_be_joined, open_container
 from mien.media.frame import Frame, Picture, RGBImage
 from mien.media.planes import (
     Layout,
@@ -143,13 +143,17 @@ class VideoReader:
         self._rewind()
         start: Fraction | None = None
         last = Fraction(-1)
-        end = Fraction(0)
+        end = before = skipped = Fraction(0)
         count = 0
+        joinable = may_be_joined(self._container)
         for index, raw in enumerate(self._decode()):
             time = self._time_of(raw, index)
             start = time if start is None else start
             end = time + 1 / self.info.rate
-            time = time - start
+            if index and joinable and is_join(time - before):  # the next recording follows at once
+                skipped += time - before - 1 / self.info.rate
+            before = time
+            time = time - start - skipped
             if time <= last:  # broken time stamps: keep the order, one nominal frame apart
                 time = last + 1 / self.info.rate
             last = time

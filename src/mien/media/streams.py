@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from mien.media.audio import main_track
-from mien.media.container import open_container
+from mien.media.container import is_join, may_be_joined, open_container
 from mien.media.sound import Copied, Route, add_sound, can_hold
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 _LEAD_SECONDS: Final = 1
 """How far everything is written ahead of the frames at most: memory stays constant."""
 
-_JUMP_SECONDS: Final = Fraction(1, 4)
-"""From how far back a time stamp begins a new recording that was appended to the last one."""
-
-_TS_DISCONT: Final = 0x0200
-"""FFmpeg's flag of formats whose time stamps may jump."""
+_NEAR_SECONDS: Final = 5
+"""How far apart packets of one time are stored at most."""
 
 _PEEKED: Final = 4
 _MOST_PEEKED: Final = 1000
@@ -152,29 +149,42 @@ class _Clock:
 
     Attributes:
         shifts: seconds to add to the time stamps of each recording.
+        joinable: whether recordings can be joined in this format.
         lead: index of the stream whose time stamps tell how long a recording is.
     """
 
     shifts: list[Fraction]
-    lead: int
-    _recording: dict[int, int] = field(default_factory=dict)
+    joinable: bool
+    lead: int = -1
+    _number: dict[int, int] = field(default_factory=dict)
     _end: dict[int, Fraction] = field(default_factory=dict)
+    _reached: list[Fraction] = field(default_factory=list)
     _guess: Fraction = Fraction(0)
 
     def shift_of(self, packet: Packet) -> Fraction | None:
         """Return the seconds to add to a packet's times; None while that is not known yet."""
         stamp, index = packet.pts if packet.dts is None else packet.dts, packet.stream_index
-        number = self._recording.setdefault(index, 0)
+        number = self._number.setdefault(index, 0)
         if stamp is not None:
             base = Fraction(packet.time_base)
             at, end = stamp * base, self._end.get(index)
-            if end is not None and at < end - _JUMP_SECONDS:
-                number = self._recording[index] = number + 1
+            if end is not None and self._is_join(index, end, at):
+                number = self._number[index] = number + 1
                 self._guess = self.shifts[-1] + end - at
                 if index == self.lead and number == len(self.shifts):
                     self.shifts.append(self._guess)
             self._end[index] = at + (packet.duration or 0) * base
+            if index == self.lead:
+                self._reached[number:] = [self._end[index]]
         return self.shifts[number] if number < len(self.shifts) else None
+
+    def _is_join(self, index: int, end: Fraction, at: Fraction) -> bool:
+        if not is_join(at - end, joinable=self.joinable):
+            return False
+        # A stream may pause where the lead does not.
+        reached = self._reached[self._number[index] :]
+        paused = index != self.lead and end < at and reached and at < reached[0] + _NEAR_SECONDS
+        return not paused
 
     def settle(self) -> None:
         """Let the next recording follow the stream that reached it first."""
@@ -190,7 +200,7 @@ class _Source:
         self._target, self._label, self._path = target, label, path
         self._name = target.format.name
         self._container = stack.enter_context(open_container(path))
-        self._clock = _Clock([-start], -1)
+        self._clock = _Clock([-start], may_be_joined(self._container))
         self._routes: dict[int, Route] = {}
         self._said: list[str] = []
         self._peeked: deque[Packet] = deque()
@@ -218,8 +228,7 @@ class _Source:
         pictures = [one for one in streams if one.type == "video" and one not in covers]
         wanted = [one for one in streams if one not in pictures and one.type != "attachment"]
         # Only streams of broadcast can be joined; elsewhere the frames need not be read again.
-        joinable = self._container.format.flags & _TS_DISCONT
-        self._begin([*wanted, *(pictures[:1] if joinable else ())])
+        self._begin([*wanted, *(pictures[:1] if self._clock.joinable else ())])
         lost = self._copy_file_tags(pictures[0] if pictures else None)
         for stream in streams:
             if stream.type == "attachment":
