@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -63,6 +64,9 @@ class _Family:
         interlaces: whether it codes fields.
         even: whether sides must be even where chroma is subsampled.
         constant_rate: whether frames lie on a grid of equal steps.
+        ticks: units of a second in which times are stored; 0 for any.
+        least_ticks: shortest time of a frame.
+        formats: the pixel formats that are used; empty for all.
     """
 
     preset: tuple[str, str] | None = None
@@ -72,6 +76,9 @@ class _Family:
     interlaces: bool = False
     even: bool = False
     constant_rate: bool = False
+    ticks: int = 0
+    least_ticks: int = 0
+    formats: tuple[str, ...] = ()
 
 
 _FAMILIES: Final = {
@@ -92,9 +99,13 @@ _FAMILIES: Final = {
     "mpeg4": _Family(None, ("qscale", 2, 1, 31), (), False, True, False, True),
     "mpeg2video": _Family(None, ("qscale", 2, 1, 31), (), False, True, False, True),
     "mjpeg": _Family(None, ("qscale", 2, 1, 31), even=False),
-    "gif": _Family(),
+    # Browsers slow frames of less than 20 ms down.
+    "gif": _Family(ticks=100, least_ticks=2, formats=("pal8",)),
     "apng": _Family(),
-    "libwebp_anim": _Family(None, ("quality", 90, 0, 100)),
+    # Of YUV it knows BT.601 alone.
+    "libwebp_anim": _Family(
+        None, ("quality", 90, 0, 100), ticks=1000, least_ticks=1, formats=("bgra",)
+    ),
     "_nvenc": _Family(("preset", "p4"), ("cq", 19, 0, 51), even=True),
     "_qsv": _Family(("preset", "medium"), ("global_quality", 20, 1, 51), even=True),
     "_videotoolbox": _Family(None, ("q:v", 65, 1, 100), even=True),
@@ -135,7 +146,8 @@ class Encoding:
         full_range: range of luma in these frames.
         options: its options.
         rate: frames per second.
-        constant_rate: whether frames must lie on a grid of that rate.
+        time_base: seconds per tick of the time stamps.
+        least_step: ticks between two frames at least.
         interlaced: whether it codes two fields.
         warnings: properties of the input that are lost.
     """
@@ -145,7 +157,8 @@ class Encoding:
     full_range: bool
     options: dict[str, str]
     rate: Fraction
-    constant_rate: bool = False
+    time_base: Fraction
+    least_step: int = 0
     interlaced: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -170,8 +183,10 @@ def choose_encoding(suffix: str, info: VideoInfo, settings: EncodingSettings) ->
     suffix = suffix.lower()
     name = _encoder_name(suffix, info, settings)
     family = _family(name)
-    formats = _formats(name)
+    formats = list(family.formats) or _formats(name)
     layout = _upright_layout(info)
+    if name == "libwebp_anim" and info.exact and layout.bits == 8 and settings.quality is None:
+        settings = replace(settings, lossless=True)
     pixel_format = _pixel_format(layout, info, family, formats, exact=settings.lossless)
     if pixel_format is None:
         raise InputError(
@@ -200,7 +215,12 @@ def choose_encoding(suffix: str, info: VideoInfo, settings: EncodingSettings) ->
         full_range=_full_range(layout, info, family, chosen),
         options=options,
         rate=rate,
-        constant_rate=family.constant_rate,
+        time_base=1 / rate
+        if family.constant_rate
+        else Fraction(1, family.ticks)
+        if family.ticks
+        else info.time_base,
+        least_step=1 if family.constant_rate else family.least_ticks,
         interlaced=info.interlaced and family.interlaces,
         warnings=tuple(warnings),
     )
@@ -255,7 +275,9 @@ def _formats(encoder: str) -> list[str]:
     import av
 
     formats = av.Codec(encoder, "w").video_formats or ()
-    return [one.name for one in formats]
+    # libvpx names further formats with alpha, but opens with 4:2:0 alone.
+    refused = r"gbrap|yuva(?!420p$)" if encoder.startswith("libvpx") else "$"
+    return [one.name for one in formats if not re.match(refused, one.name)]
 
 
 def _upright_layout(info: VideoInfo) -> Layout:
@@ -283,10 +305,10 @@ def _pixel_format(
         if name in usable:
             return name
     same = {
-        "gbrp": ("bgr0", "rgb24", "bgr24"),
+        "gbrp": ("bgr0", "rgb24", "bgr24", "bgra"),
         "gbrap": ("bgra", "rgba", "argb", "abgr"),
-        "gbrp16le": ("rgb48le",),
-        "gbrap16le": ("rgba64le",),
+        "gbrp16le": ("rgb48le", "rgb48be"),
+        "gbrap16le": ("rgba64le", "rgba64be"),
     }
     for name in same.get(layout.name, ()):
         if name in usable:
@@ -294,7 +316,8 @@ def _pixel_format(
     if exact:
         return None
     planar = [name for name in usable if not name.startswith(("nv", "p0", "p2", "p4", "yuvj"))]
-    if layout.kind == "rgb" and not layout.alpha and "yuv420p" in planar:
+    alpha = layout.alpha and any(layout_of(name).alpha for name in planar)
+    if layout.kind == "rgb" and "yuv420p" in planar and not alpha:
         return "yuv420p"  # what every player shows
     found, _ = find_best_pix_fmt_of_list(planar or usable, layout.name, layout.alpha)
     return found.name if found is not None else usable[0]
@@ -398,7 +421,7 @@ def configure(
 
     context.width, context.height = info.width, info.height
     context.pix_fmt = encoding.pixel_format
-    context.time_base = 1 / encoding.rate if encoding.constant_rate else info.time_base
+    context.time_base = encoding.time_base
     if info.pixel_aspect != 1:
         context.sample_aspect_ratio = info.pixel_aspect
     color = info.color

@@ -211,6 +211,11 @@ class VideoPicture(Picture):
         return bool(self.frame.interlaced_frame)
 
     @property
+    def decoded(self) -> VideoPicture:
+        """The picture without its changes."""
+        return replace(self, _patches=(), _last=None) if self._patches else self
+
+    @property
     def edited(self) -> bool:
         """Whether any sample differs from the decoded one."""
         return bool(self._patches)

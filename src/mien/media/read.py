@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -13,8 +13,15 @@ import numpy as np
 
 from mien.errors import InputError
 from mien.media.color import ColorSpec
-from mien.media.container import MAX_PIXELS, is_join, may_be_joined, open_container
+from mien.media.container import (
+    MAX_PIXELS,
+    existing_file,
+    is_join,
+    may_be_joined,
+    open_container,
+)
 from mien.media.frame import Frame, Picture, RGBImage
+from mien.media.kinds import ImageKind, image_kind
 from mien.media.planes import (
     Layout,
     Orientation,
@@ -22,8 +29,12 @@ from mien.media.planes import (
     frame_from_rgb,
     layout_of,
 )
+from mien.media.size import check_size
+from mien.media.webp import AnimatedWebP
+from mien.utils.text import shown
 
 if TYPE_CHECKING:
+    import av.container
     import av.video
 
 _MAX_MISSING: Final = 0.02
@@ -57,6 +68,9 @@ class VideoInfo:
         codec: FFmpeg's name of the codec.
         mastering: bytes of FFmpeg's record of the mastering display of an HDR video, if stated.
         light_level: likewise of its content light level.
+        plays: how often an animation is shown; 0 for endlessly, as any other clip.
+        last_delay: how long the last frame of an animation is shown, seconds; None if unknown.
+        exact: whether the frames of an animation are stored without loss.
     """
 
     path: Path
@@ -77,6 +91,9 @@ class VideoInfo:
     codec: str = ""
     mastering: bytes = b""
     light_level: bytes = b""
+    plays: int = 0
+    last_delay: Fraction | None = None
+    exact: bool = False
 
     @classmethod
     def new(cls, path: Path, image: RGBImage, rate: Fraction, frames: int) -> Self:
@@ -117,15 +134,22 @@ class VideoReader:
         self._max_pixels = max_pixels
         self.damaged: str | None = None
         self.warnings: tuple[str, ...] = ()
-        self._container = open_container(self.path, self._max_pixels)
+        self._refitted = False
+        self._kind = image_kind(existing_file(self.path))
+        if self._animation is not None:
+            check_size(self.path, self._max_pixels)
+        if self._animation is not None and self._animation.metadata:
+            found = ", ".join(dict.fromkeys(self._animation.metadata))
+            self.warnings = (f"{shown(self.path)}: {found} of the animation cannot be kept.",)
+        self._container: av.container.InputContainer | None = None
+        self._webp: AnimatedWebP | None = None
         self._slots: list[Fraction] = []
         self._packets = 0
         try:
-            self._open_stream()
-            first = self._first_frame()
-            self.info = self._describe(first)
+            self._open()
+            self.info = self._describe(self._first_frame())
         except BaseException:
-            self._container.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -136,16 +160,17 @@ class VideoReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield every frame from the start."""
-        self._rewind()
+        self._open()
         start: Fraction | None = None
         last = Fraction(-1)
         end = before = skipped = Fraction(0)
         count = 0
-        joinable = may_be_joined(self._container)
+        joinable = self._container is not None and may_be_joined(self._container)
         for index, raw in enumerate(self._decode()):
             time = self._time_of(raw, index)
             start = time if start is None else start
@@ -166,7 +191,7 @@ class VideoReader:
         rate = float(self.info.rate)
         length = min(seconds, float(self.info.duration or seconds))
         every = max(1, int(length * rate / count))
-        self._rewind()
+        self._open()
         for index, raw in enumerate(self._decode()):
             if index >= every * count:
                 return
@@ -180,14 +205,17 @@ class VideoReader:
         """
         if self.damaged is not None:
             return
-        name = self._container.format.name
+        name = "" if self._container is None else self._container.format.name
         stated = 0
         came = self._packets
-        if "mov" in name:  # an edit list may hide frames that are there
+        tolerated = 2
+        if self._animation is not None:
+            stated, came, tolerated = len(self._animation.delays), count, 0
+        elif "mov" in name:  # an edit list may hide frames that are there
             stated = len(self._stream.index_entries or ())
         elif name == "avi":  # a repeated frame is a slot without a packet
             stated, came = self._stream.frames, round(end * self.info.rate)
-        if stated - came > max(2, _MAX_MISSING * stated):
+        if stated - came > max(tolerated, _MAX_MISSING * stated):
             self.damaged = f"it breaks off after {count} of {stated} frames"
         if "matroska" not in name:
             return
@@ -196,7 +224,24 @@ class VideoReader:
         if length is not None and short > max(2 / float(self.info.rate), _MAX_MISSING * length):
             self.damaged = f"it breaks off {short:.1f} s before its end"
 
-    def _open_stream(self) -> None:
+    @property
+    def _animation(self) -> ImageKind | None:
+        return self._kind if self._kind is not None and self._kind.animated else None
+
+    def _open(self) -> None:
+        """Open the file at its start."""
+        # Seeking to the start loses frames in some containers (MPEG-PS); opening again does not.
+        self.close()
+        self._slots, self._packets = [], 0
+        if self._animation is not None and self._animation.name == "WebP":
+            self._webp = AnimatedWebP(self.path)
+            return
+        self._container = open_container(self.path, self._max_pixels)
+        if self._container.format.name.endswith("_pipe"):
+            raise InputError(
+                f"{shown(self.path)} is a single image or damaged, not a video; images of kinds "
+                "that are not read must be converted to PNG first."
+            )
         found = self._container.streams.video
         streams = [s for s in found if s.codec_context is not None and not _is_cover(s)]
         if not streams:
@@ -207,18 +252,19 @@ class VideoReader:
         self._reordered = self._container.format.name == "avi" and bool(
             self._stream.codec_context.has_b_frames
         )
-        self._slots, self._packets = [], 0
-
-    def _rewind(self) -> None:
-        # Seeking to the start loses frames in some containers (MPEG-PS); opening again does not.
-        self._container.close()
-        self._container = open_container(self.path, self._max_pixels)
-        self._open_stream()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yield decoded frames; damaged packets are recorded in ``damaged`` and skipped."""
         import av
 
+        if self._webp is not None:
+            try:
+                yield from self._webp.frames()
+            except ValueError as error:
+                self.damaged = f"a part could not be decoded: {error}"
+            return
+        if self._container is None:
+            return
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -262,8 +308,9 @@ class VideoReader:
 
     def _letterboxed(self, raw: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         """Fit a frame of another size into the size of the first one, with black bars."""
-        if not self.warnings:
-            self.warnings = (
+        if not self._refitted:
+            self._refitted = True
+            self.warnings += (
                 f"{self.path}: frames change from {width}x{height} to {raw.width}x{raw.height} on "
                 "the way; they were fitted into the first size, with black bars.",
             )
@@ -278,45 +325,85 @@ class VideoReader:
         return out
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
-        stream = self._stream
-        rate = Fraction(stream.average_rate or stream.guessed_rate or _FALLBACK_FRAMES_PER_SECOND)
-        side_data = {data.type.name: bytes(data) for data in first.side_data}
+        side_data = _side_data(first)
         matrix = side_data.get("DISPLAYMATRIX")
-        orientation = Orientation.of(np.frombuffer(matrix, np.int32).tolist() if matrix else ())
+        orientation = Orientation(round(-first.rotation / 90) % 4)
+        if matrix:
+            orientation = Orientation.of(np.frombuffer(matrix, np.int32).tolist())
         width, height = first.width, first.height
         if orientation.sideways:
             width, height = height, width
+        start = Fraction(0)
+        if self._slots:
+            start = self._slots[0]
+        elif first.pts is not None and first.time_base is not None:
+            start = first.pts * Fraction(first.time_base)
+        info = VideoInfo(
+            path=self.path,
+            width=width,
+            height=height,
+            rate=_FALLBACK_FRAMES_PER_SECOND,
+            time_base=Fraction(first.time_base or Fraction(1, 90_000)),
+            frames=None,
+            duration=None,
+            orientation=orientation,
+            has_audio=False,
+            color=ColorSpec.of(first),
+            layout=orientation.layout(layout_of(first.format.name)),
+            start=start,
+            interlaced=bool(first.interlaced_frame),
+            mastering=side_data.get("MASTERING_DISPLAY_METADATA", b""),
+            light_level=side_data.get("CONTENT_LIGHT_LEVEL", b""),
+        )
+        return self._animation_of(self._stream_of(info))
+
+    def _stream_of(self, info: VideoInfo) -> VideoInfo:
+        """Add what the container and its video stream state."""
+        if self._container is None:
+            return info
+        stream = self._stream
+        rate = Fraction(stream.average_rate or stream.guessed_rate or info.rate)
         duration: Fraction | None = None
         if stream.duration and stream.time_base:
             duration = stream.duration * stream.time_base
         elif self._container.duration:
             duration = Fraction(self._container.duration, 1_000_000)
         frames = stream.frames or (round(duration * rate) if duration else None)
-        start = Fraction(0)
-        if self._slots:
-            start = self._slots[0]
-        elif first.pts is not None and first.time_base is not None:
-            start = first.pts * Fraction(first.time_base)
-        return VideoInfo(
-            path=self.path,
-            width=width,
-            height=height,
-            rate=rate if rate > 0 else _FALLBACK_FRAMES_PER_SECOND,
+        return replace(
+            info,
+            rate=rate if rate > 0 else info.rate,
             time_base=Fraction(stream.time_base or Fraction(1, 90_000)),
             frames=frames or None,
             duration=duration,
-            orientation=orientation,
             has_audio=bool(self._container.streams.audio),
-            color=ColorSpec.of(first),
-            layout=orientation.layout(layout_of(first.format.name)),
-            pixel_aspect=_pixel_aspect(stream, orientation),
-            start=start,
-            interlaced=bool(first.interlaced_frame),
+            pixel_aspect=_pixel_aspect(stream, info.orientation),
             bottom_first=stream.codec_context.field_order in _BOTTOM_FIRST,
             codec=stream.codec_context.name,
-            mastering=side_data.get("MASTERING_DISPLAY_METADATA", b""),
-            light_level=side_data.get("CONTENT_LIGHT_LEVEL", b""),
         )
+
+    def _animation_of(self, info: VideoInfo) -> VideoInfo:
+        """Add the timing that an animation states."""
+        if self._animation is None:
+            return info
+        delays = self._animation.delays
+        duration = sum(delays, Fraction(0))
+        return replace(
+            info,
+            rate=len(delays) / duration,
+            frames=len(delays),
+            duration=duration,
+            codec=info.codec or "webp",
+            plays=self._animation.plays,
+            last_delay=delays[-1],
+            exact=self._webp is None or self._webp.lossless,
+        )
+
+
+def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    try:
+        return {data.type.name: bytes(data) for data in frame.side_data}
+    except ValueError:  # a kind that PyAV does not know, such as EXIF
+        return {}
 
 
 def _is_cover(stream: Any) -> bool:  # noqa: ANN401 - PyAV's stream types differ by version

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -15,14 +15,20 @@ from mien.errors import InputError, OutputError
 from mien.media.audio import sound_start
 from mien.media.encode import EncodingSettings, choose_encoding, configure
 from mien.media.frame import Picture, RGBWindow
-from mien.media.output import VIDEO_SUFFIXES, check_output, whole_file
+from mien.media.output import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, check_output, whole_file
+from mien.media.palette import PaletteMapper
 from mien.media.planes import EXACT, VideoPicture, frame_from_rgb, layout_of
 from mien.media.read import VideoInfo
 from mien.media.streams import Companions
+from mien.media.webp import set_last_delay
 
 if TYPE_CHECKING:
     import av.container
     import av.packet
+
+
+_MOST_PLAYS: Final = 65_535
+"""Largest number that animations can hold."""
 
 
 class VideoWriter:
@@ -58,38 +64,50 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         inputs = [like.path] + ([Path(audio_from)] if audio_from else [])
-        check_output(self.path, inputs=inputs, overwrite=overwrite, suffixes=VIDEO_SUFFIXES)
+        suffixes = (*VIDEO_SUFFIXES, *ANIMATION_SUFFIXES)
+        check_output(self.path, inputs=inputs, overwrite=overwrite, suffixes=suffixes)
         self._like = like
         self._audio_from = Path(audio_from) if audio_from else None
         self._streams_from = Path(streams_from) if streams_from else None
         self.encoding = choose_encoding(self.path.suffix, like, settings or EncodingSettings())
         self._lost_alpha = False
+        self._dropped = 0
+        self._palette = PaletteMapper() if self.encoding.pixel_format == "pal8" else None
+        self._suffix = self.path.suffix.lower()
         self._companions: Companions | None = None
         self._stack = ExitStack()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Properties of the input that the output does not have."""
-        lost = ("Transparency was blended over black: the output cannot hold it.",)
+        palette, name = self._palette, self._suffix[1:].upper()
+        found = {
+            "Transparency was blended over black: the output cannot hold it.": self._lost_alpha,
+            f"{name} has 256 colours at a time: others are mixed of them.": palette
+            and palette.reduced,
+            f"{name} has no half transparent pixels: they became opaque or invisible.": palette
+            and palette.hardened,
+            f"{self._dropped} frames came too fast for {name} and were left out.": self._dropped,
+        }
+        lost = (text for text, true in found.items() if true)
         kept = self._companions.warnings if self._companions else ()
-        return (*self.encoding.warnings, *(lost if self._lost_alpha else ()), *kept)
+        return (*self.encoding.warnings, *lost, *kept)
 
     def __enter__(self) -> Self:
         import av
 
         with ExitStack() as stack:
             temporary = stack.enter_context(whole_file(self.path))
-            options = (
-                {"movflags": "+faststart"} if self.path.suffix in (".mp4", ".mov", ".m4v") else {}
-            )
+            self._temporary = temporary
+            container, options = _container(self._suffix, self._like)
             try:
-                self._container = av.open(str(temporary), "w", options=options)
+                self._container = av.open(str(temporary), "w", format=container, options=options)
             except (av.FFmpegError, ValueError) as error:
                 raise InputError(f"{self.path} cannot be written ({error}).") from error
             self._closed = False
             stack.callback(self._close_quietly)
             self._stream = self._add_video()
-            self._last = -1
+            self._last = -self.encoding.least_step
             self._companions = stack.enter_context(self._add_companions())
             self._stack = stack.pop_all()
         return self
@@ -102,9 +120,10 @@ class VideoWriter:
         frame.time_base = self._stream.codec_context.time_base
         frame.pts = round(time / Fraction(frame.time_base))
         frame.pict_type = 0  # the decoded type would force the same on the encoder
-        if self.encoding.constant_rate:
-            if frame.pts <= self._last:
-                return  # a container with a constant rate has no slot for it
+        if self.encoding.least_step:
+            if frame.pts < self._last + self.encoding.least_step:
+                self._dropped += self._suffix in ANIMATION_SUFFIXES
+                return  # the container has no slot for it
             self._last = frame.pts
         try:
             for packet in self._stream.encode(frame):
@@ -133,6 +152,8 @@ class VideoWriter:
                     self._companions.finish()
                 self._closed = True
                 self._container.close()
+                if self._suffix == ".webp" and self._like.last_delay is not None:
+                    set_last_delay(self._temporary, self._like.last_delay)
             except (av.FFmpegError, OSError) as failure:
                 raise self._failed(failure) from failure
 
@@ -170,6 +191,8 @@ class VideoWriter:
     def _prepared(self, picture: Picture | RGBWindow) -> av.VideoFrame:
         """Return a frame in the encoder's format; the frame itself where it has that format."""
         chosen, color = self.encoding, self._like.color
+        if self._palette is not None:
+            return self._palette.frame(picture)
         if isinstance(picture, VideoPicture):
             frame = picture.to_frame()
             if picture.layout.alpha and not layout_of(chosen.pixel_format).alpha:
@@ -213,3 +236,19 @@ class VideoWriter:
             sound=sound,
             sound_start=like.start if own or sound is None else sound_start(sound),
         )
+
+
+def _container(suffix: str, info: VideoInfo) -> tuple[str | None, dict[str, str]]:
+    """Return FFmpeg's name of the container, where the suffix does not tell it, and its options."""
+    if suffix in (".mp4", ".mov", ".m4v"):
+        return None, {"movflags": "+faststart"}
+    last, plays = info.last_delay, min(info.plays, _MOST_PLAYS)
+    if suffix == ".gif":
+        # It counts repetitions, of which -1 is none.
+        loop = {0: 0, 1: -1}.get(plays, plays - 1)
+        final = {} if last is None else {"final_delay": str(round(100 * last))}
+        return None, {"loop": str(loop), **final}
+    if suffix in (".apng", ".png"):
+        final = {} if last is None else {"final_delay": str(last.limit_denominator(65_535))}
+        return "apng", {"plays": str(plays), **final}
+    return None, {"loop": str(plays)} if suffix == ".webp" else {}

@@ -20,7 +20,8 @@ from mien.media.audio import has_sound
 from mien.media.container import MAX_PIXELS
 from mien.media.encode import EncodingSettings
 from mien.media.frame import Frame
-from mien.media.output import STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
+from mien.media.kinds import image_kind
+from mien.media.output import ANIMATION_SUFFIXES, STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
 from mien.media.read import VideoInfo
 from mien.media.size import check_size
 from mien.media.still import is_still, write_still
@@ -170,7 +171,11 @@ class Job:
         inputs = [path for path in (self.source, self.speech, self.choice.picture) if path]
         if self.speech is not None and not has_sound(self.speech):
             raise InputError(f"{shown(self.speech)} has no sound in it.")
-        suffixes = STILL_SUFFIXES if self.makes_picture else VIDEO_SUFFIXES
+        suffixes: tuple[str, ...] = STILL_SUFFIXES
+        if not self.makes_picture:  # a .png is an animation only where the input is one
+            kind = image_kind(self.source)
+            animations = ANIMATION_SUFFIXES[: None if kind and kind.animated else -1]
+            suffixes = (*VIDEO_SUFFIXES, *animations)
         if self.makes_picture and self.encoding != EncodingSettings():
             raise InputError(
                 "Codec, quality, preset and lossless are for videos; the output is a picture."
