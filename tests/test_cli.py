@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,30 +142,6 @@ def test_a_full_disk(demo_clip: Path, tmp_path: Path) -> None:
     result = mien("edit", demo_clip, "-o", target, "--emotion", "sad", preexec_fn=little_room)
     refused(result, 1, str(target))
     assert not list(tmp_path.iterdir())
-
-
-def test_interrupt(demo_face: Path, make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    from mien.media.still import read_still
-
-    face = read_still(demo_face)
-    clip = make_clip(
-        "in.mp4", size=(512, 512), images=[face] * 500, stamps=range(0, 512 * 500, 512)
-    )
-    work = tmp_path / "work"
-    work.mkdir()
-    command = [sys.executable, "-m", "mien", "edit", str(clip), "-o", str(work / "o.mp4"),
-               "--emotion", "sad"]  # fmt: skip
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(work.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    assert not list(work.iterdir())
 
 
 def test_huge_and_tiny_pictures(demo_face: Path, tmp_path: Path) -> None:

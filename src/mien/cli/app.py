@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Final
 
@@ -15,12 +14,14 @@ from mien.cli.edit import edit
 from mien.cli.emotions import emotions
 from mien.cli.evaluate import evaluate
 from mien.cli.feel import feel
+from mien.cli.process import EndedError, end_on_signals, prepare_streams
 from mien.cli.talk import talk
 from mien.cli.train import features, train
 from mien.cli.weights import weights
 from mien.errors import MienError
 
 INTERRUPTED: Final = 130
+_LONGEST_MESSAGE: Final = 300
 
 app = typer.Typer(
     name="mien",
@@ -61,21 +62,18 @@ def root(
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     debug = "--debug" in sys.argv[1:]
-    if not debug:
-        _silence_native_chatter()
+    out = prepare_streams(native_messages=debug)
+    end_on_signals()
     try:
         code = app(standalone_mode=False)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; nothing was written.", err=True)
-        code = INTERRUPTED
+    except EndedError as ended:
+        typer.echo("Interrupted.", err=True)
+        code = ended.exit_code
     except MienError as error:
         if debug:
             raise
         typer.echo(f"mien: {error}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
         code = _usage_error(error)
         if code is None:
@@ -88,6 +86,10 @@ def main() -> None:
                 err=True,
             )
             code = 1
+    out.flush()
+    if out.failure is not None:
+        typer.echo(f"mien: not everything could be printed ({out.failure.strerror}).", err=True)
+        code = code or 1
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -96,21 +98,10 @@ def _usage_error(error: Exception) -> int | None:
     show = getattr(error, "show", None)
     code = getattr(error, "exit_code", None)
     if show is not None and isinstance(code, int):
+        message = getattr(error, "message", None)
+        if isinstance(message, str) and len(message) > _LONGEST_MESSAGE:
+            half = _LONGEST_MESSAGE // 2
+            error.message = f"{message[:half]}…{message[-half:]}"  # type: ignore[attr-defined]
         show(sys.stderr)
         return code
-    if type(error).__name__ == "Abort":
-        return INTERRUPTED
-    return None
-
-
-def _silence_native_chatter() -> None:
-    """Send what native libraries write to stderr nowhere; mien's own messages still appear."""
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-    except OSError:  # no stderr
-        return
-    sys.stderr = os.fdopen(kept, "w", buffering=1, errors="backslashreplace")
+    return INTERRUPTED if type(error).__name__ == "Abort" else None

@@ -65,12 +65,13 @@ def _print(feeling: Feeling) -> None:
     from rich.table import Table
 
     console = Console()
+    block = "#" if console.options.ascii_only else "█"
     console.print(f"[bold]{feeling.file}[/bold]  {feeling.seconds:.1f} s", highlight=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     likeliest = sorted(feeling.emotion.items(), key=lambda item: -item[1])
     for name, share in likeliest:
         if share >= 0.01:
-            table.add_row(name, f"{share:.2f}", "█" * round(30 * share))
+            table.add_row(name, f"{share:.2f}", block * round(30 * share))
     console.print(table)
     console.print(
         f"valence {feeling.valence:+.2f}  arousal {feeling.arousal:+.2f}  "

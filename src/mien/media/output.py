@@ -102,6 +102,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             if sys.platform == "win32":  # an open file cannot be renamed there
                 lock.close()
             temporary.replace(path)
+        except OutputError:
+            raise
         except OSError as error:
             raise _explained(error, path) from error
 
@@ -136,9 +138,7 @@ def _remove_abandoned(folder: Path) -> None:
                 path.unlink()
 
 
-def _explained(error: OSError, path: Path) -> OSError:
-    if isinstance(error, OutputError):
-        return error
+def _explained(error: OSError, path: Path) -> OutputError:
     name = shown(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"The disk is full: {name} was not written. Free some space and retry.")

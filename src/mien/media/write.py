@@ -141,10 +141,11 @@ class VideoWriter:
     ) -> None:
         import av
 
+        if error is not None:
+            # Not raised from here: a frame that holds its own exception outlives it.
+            self._stack.__exit__(kind, error, trace)
+            return
         with self._stack:
-            if error is not None:
-                # Raise it inside the stack so that the temporary file is removed.
-                raise error
             try:
                 for packet in self._stream.encode(None):
                     self._container.mux(packet)

@@ -52,7 +52,10 @@ def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
             if more:
                 yield item  # type: ignore[misc]  # only items come with True
             elif isinstance(item, BaseException):
-                raise item
+                try:
+                    raise item
+                finally:
+                    del item  # its traceback holds this frame, which must not hold it in turn
             else:
                 return
     finally:
