@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mien.engines.mesh import lips, rig
 from mien.engines.mesh.eyes import draw_eyes
+from mien.engines.mesh.folds import unfold
 from mien.engines.mesh.mouth import draw_mouth
 from mien.engines.mesh.warp import (
     Map,
@@ -27,7 +28,7 @@ from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression, read_expression
 from mien.face.follow import Face
 from mien.face.pose import HeadPose, Motion, head_pose
-from mien.face.topology import EYES, LOWER_LIP, UPPER_LIP
+from mien.face.topology import EYES, LANDMARK_COUNT, LOWER_LIP, UPPER_LIP
 from mien.media.frame import Image, Picture, RGBWindow, as_picture, to_8_bits
 
 _MIN_MOTION: Final = 1e-3
@@ -147,6 +148,8 @@ class MeshEngine:
         if max(float(np.abs(moves[:, :2]).max()), *map(abs, glance)) < _MIN_MOTION:
             return picture
         vertices, shifts = extend(points, moves[:, :2])
+        shifts = unfold(vertices, shifts, pose.scale)
+        moves[:, :2] = shifts[:LANDMARK_COUNT]
         box = moving_box(vertices, shifts, (picture.height, picture.width))
         if box is None:
             return picture
@@ -206,9 +209,11 @@ class MeshEngine:
         """Return the displacement ``(478, 3)`` in the head frame."""
         if self.settings.still:
             motion = rig.displacement(head, delta)
-            return lips.settle_still(head, motion, delta)
-        spoken = lips.articulate(head, delta)
-        return lips.keep_articulation(head, rig.displacement(head, spoken))
+            motion = lips.settle_still(head, motion, delta)
+        else:
+            spoken = lips.articulate(head, delta)
+            motion = lips.keep_articulation(head, rig.displacement(head, spoken))
+        return lips.steady_corners(head, motion)
 
 
 def _one_field(window: RGBWindow, first: int) -> RGBWindow:
