@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
 from mien.engines.mesh.engine import NeutralEstimate, removal
+from mien.engines.mesh.folds import count_folds, unfold
 from mien.engines.mesh.warp import Region, extend, motion_field, warp, warp_mesh
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression, read_expression
 from mien.face.follow import Face
@@ -14,6 +17,7 @@ from mien.face.pose import head_pose
 from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP, canonical_face
 
 HEAD = canonical_face().points
+PLAIN = (HEAD * 120 + [300, 260, 0]).astype(np.float32)
 
 
 def mouth_open(amount: float) -> np.ndarray:
@@ -262,3 +266,48 @@ def test_nothing_is_drawn_where_a_gap_is_bridged(landmarks: np.ndarray) -> None:
         for name in RECIPES:
             face = Face(1, landmarks, 0.7, bridged=True)
             assert np.array_equal(engine.render(empty, face, RECIPES[name].expression()), empty)
+
+
+REFERENCE = Path(__file__).parent.parent / "reference" / "demo_landmarks.npz"
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "neutral"])
+@pytest.mark.parametrize("still", [True, False])
+def test_no_visible_triangle_folds(name: str, still: bool) -> None:
+    faces = dict(np.load(REFERENCE))
+    engine = MeshEngine(MeshSettings(still=still))
+    before = 0
+    for landmarks in (
+        *(faces[key] for key in sorted(faces) if faces[key].shape == (478, 3)),
+        PLAIN,
+    ):
+        pose = head_pose(landmarks)
+        for strength in (0.5, 1.0, 1.5):
+            delta = (strength * RECIPES[name].expression()).astype(np.float32)
+            motion = pose.rotate(engine._motion(pose.to_head(landmarks), delta))
+            points, moves = extend(landmarks.astype(np.float64), motion[:, :2])
+            flat = unfold(points, moves, pose.scale)
+            before += count_folds(points, moves)
+            assert count_folds(points, flat) == 0
+            assert np.abs(flat - moves).max() < 0.16 * pose.scale
+    assert before or name in ("surprised", "disgusted")
+
+
+def test_a_motion_without_folds_is_left_alone() -> None:
+    points, moves = extend(PLAIN.astype(np.float64), np.zeros((478, 2)))
+    moves += [3.0, -2.0]
+    assert unfold(points, moves, 100.0) is not moves
+    assert np.array_equal(unfold(points, moves, 100.0), moves)
+
+
+def test_a_speaking_portrait_does_not_fold() -> None:
+    from mien.engines.mesh.portrait import speech_motion
+
+    pose = head_pose(PLAIN)
+    head = pose.to_head(PLAIN)
+    rng = np.random.default_rng(0)
+    strengths = np.array([0.35, 0.1, 0.15, 0.1, 0.25, 0.05, 0.05])  # of clear speech
+    for code in (rng.uniform(-0.2, 1.0, (40, 7)) * strengths).astype(np.float32):
+        motion = lips.steady_corners(head, speech_motion(head, code))
+        points, moves = extend(PLAIN.astype(np.float64), pose.rotate(motion)[:, :2])
+        assert count_folds(points, unfold(points, moves, pose.scale)) == 0

@@ -14,7 +14,7 @@ from mien.face.topology import LANDMARK_COUNT, canonical_face
 _KEEP: Final = 0.12
 """Fraction of its area that a triangle keeps at least."""
 
-_RIGID: Final = 0.02
+_RIGID: Final = 1e-3
 """Difference of motion within a triangle, pixels, under which it is not looked at."""
 
 _ROUNDS: Final = 12
@@ -52,8 +52,8 @@ def count_folds(points: Points, moves: Points) -> int:
 def unfold(points: Points, moves: Points, scale: float) -> Points:
     """Return a motion near ``moves`` under which no visible triangle of the skin folds.
 
-    Where a triangle would turn over or collapse, its corners are made to move more alike; where that
-    is not enough, the motion around it is smoothed, over a growing reach.
+    Where a triangle would turn over or collapse, its corners are made to move more alike; where
+    that is not enough, the motion around it is smoothed, over a growing reach.
 
     Args:
         points: vertices of the warped mesh, ``(V, 2)`` pixels.
