@@ -22,7 +22,8 @@ def mien(*args: object, cache: Path) -> Done:
     with (
         mock.patch.object(sys, "argv", ["mien", *map(str, args)]),
         mock.patch.dict(os.environ, {CACHE_VARIABLE: str(cache)}),
-        mock.patch.object(app, "_silence_native_chatter"),  # it replaces stderr
+        mock.patch.object(app, "prepare_streams", return_value=mock.Mock(failure=None)),
+        mock.patch.object(app, "end_on_signals"),
         redirect_stdout(out),
         redirect_stderr(errors),
     ):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NotRequired, Self, TypedDict
@@ -22,7 +21,9 @@ from mien.emotion.references import (
 from mien.emotion.synonyms import suggest
 from mien.errors import InputError
 from mien.face.facs import ACTION_UNITS, MIDLINE, PAIRED, RECIPES
+from mien.media.container import existing_file
 from mien.utils.numeric import smoothstep
+from mien.utils.text import shown
 
 MAX_INTENSITY: Final = 1.5
 """Largest intensity; 1 is a clear, natural expression."""
@@ -82,15 +83,17 @@ class Emotion:
 
     def __post_init__(self) -> None:
         check_intensity(self.intensity)
-        for name, strength in self.labels:
+        for name, strength in _pairs(self.labels, "labels"):
             _check_name(name)
             check_intensity(strength, f"The strength of {name}")
-        for name, strength in self.units:
-            if name not in ACTION_UNITS and name not in PAIRED:
+        for name, strength in _pairs(self.units, "units"):
+            if name not in (*ACTION_UNITS, *PAIRED):
                 valid = ", ".join((*PAIRED, *MIDLINE, "and 12L, 12R … per side"))
-                raise InputError(f"There is no action unit {name!r}. Valid: {valid}.")
+                raise InputError(f"There is no action unit {shown(name)}. Valid: {valid}.")
             check_intensity(strength, f"The strength of action unit {name}")
-        for _, strength in self.references:
+        for reference, strength in _pairs(self.references, "references"):
+            if not isinstance(reference, Reference):
+                raise InputError(f"A reference must be a voice or face; got {shown(reference)}.")
             check_intensity(strength, "The strength of a voice or face")
 
     @classmethod
@@ -134,7 +137,7 @@ class Emotion:
         for part in filter(None, (p.strip() for p in au.split(","))):
             name, equals, strength = part.partition("=")
             name = name.strip().upper().removeprefix("AU").replace("45", "43")
-            what = f"The strength of action unit {name}"
+            what = f"The strength of action unit {shown(name)}"
             units.append((name, _number(strength, what) if equals else 1.0))
         paths = paths_of(like, "like")
         if plain and not paths and not own_voice:
@@ -163,6 +166,12 @@ _EASINGS: Final[Mapping[str, Callable[[float], float]]] = {
 EASINGS: Final = tuple(_EASINGS)
 
 _SHORTEST_FADE_SECONDS: Final = 0.05
+_MOST_SECONDS: Final = 10**7
+_MOST_BYTES: Final = 10**7
+_MOST_ENTRIES: Final = 10_000
+_MOST_DIGITS: Final = 100
+_LONGEST_NAME: Final = 100
+_LONGEST_TEXT: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +190,17 @@ class Keyframe:
     fade: float = 0.4
     easing: str = "ease"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", _check_seconds(self.at, "at"))
+        fade = max(_check_seconds(self.fade, "fade"), _SHORTEST_FADE_SECONDS)
+        object.__setattr__(self, "fade", fade)
+        if not isinstance(self.emotion, Emotion):
+            raise InputError(f"A keyframe holds an Emotion; got {shown(self.emotion)}.")
+        if self.easing not in EASINGS:
+            raise InputError(
+                f"easing must be one of {', '.join(EASINGS)}; got {shown(self.easing)}."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -194,6 +214,13 @@ class Timeline:
     keys: tuple[Keyframe, ...]
     intensity: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_intensity(self.intensity)
+        if not isinstance(self.keys, tuple) or not all(isinstance(k, Keyframe) for k in self.keys):
+            raise InputError(
+                f"The keys of a timeline are a tuple of Keyframe; got {shown(self.keys)}."
+            )
+
     @classmethod
     def load(cls, path: str | Path, intensity: float = 1.0) -> Self:
         """Read a timeline file (JSON, see ``docs/timeline.md``); paths are relative to it.
@@ -202,14 +229,20 @@ class Timeline:
             InputError: naming the entry and the field that cannot be used.
         """
         if not isinstance(path, str | Path):
-            raise InputError(f"timeline must be the path of a JSON file; got {path!r}.")
-        path = Path(path)
+            raise InputError(f"timeline must be the path of a JSON file; got {shown(path)}.")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"The timeline {path} cannot be opened ({error.strerror}).") from error
+            path = existing_file(path)
+        except InputError as error:
+            raise InputError(f"The timeline, a JSON file, cannot be opened. {error}") from error
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(
+                f"The timeline {shown(path)} is larger than {_MOST_BYTES // 10**6} MB."
+            )
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            data = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"The timeline {path} is not valid JSON ({error}).") from error
+            raise InputError(f"The timeline {shown(path)} is not valid JSON ({error}).") from error
         return cls.from_data(data, intensity, path.parent)
 
     @classmethod
@@ -219,9 +252,12 @@ class Timeline:
         Files are relative to ``folder``.
         """
         if isinstance(data, Mapping):
+            _check_fields(data, ("timeline",), "The timeline")
             data = data.get("timeline")
         if not isinstance(data, list) or not data:
             raise InputError('A timeline is a list of entries like {"at": 0, "emotion": "sad"}.')
+        if len(data) > _MOST_ENTRIES:
+            raise InputError(f"A timeline has at most {_MOST_ENTRIES} entries; got {len(data)}.")
         entries = (_keyframe(i, entry, folder or Path()) for i, entry in enumerate(data, 1))
         keys = sorted(entries, key=lambda k: k.at)
         return cls(tuple(keys), check_intensity(intensity))
@@ -322,9 +358,8 @@ def check_intensity(value: float, what: str = "The intensity") -> float:
     Raises:
         InputError: for NaN, infinity, negative or too large values, and what is no number.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= MAX_INTENSITY:
-        raise InputError(f"{what} must be a number from 0 to {MAX_INTENSITY}; got {value!r}.")
+    if not _is_number(value) or not 0 <= value <= MAX_INTENSITY:
+        raise InputError(f"{what} must be a number from 0 to {MAX_INTENSITY}; got {shown(value)}.")
     return float(value)
 
 
@@ -333,22 +368,45 @@ def _number(text: str, what: str) -> float:
         value = float(text)
     except ValueError:
         raise InputError(
-            f"{what} must be a number from 0 to {MAX_INTENSITY}; got {text!r}."
+            f"{what} must be a number from 0 to {MAX_INTENSITY}; got {shown(text)}."
         ) from None
     return check_intensity(value, what)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_seconds(value: float, what: str) -> float:
+    if not _is_number(value) or not 0 <= value <= _MOST_SECONDS:
+        raise InputError(f"{what} must be seconds from 0 upwards; got {shown(value)}.")
+    return float(value)
+
+
+def _pairs(value: object, what: str) -> tuple[tuple[Any, Any], ...]:
+    good = isinstance(value, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in value)
+    if not good:
+        raise InputError(f"{what} must be a tuple of pairs; got {shown(value)}.")
+    pairs: tuple[tuple[Any, Any], ...] = value  # type: ignore[assignment]
+    return pairs
 
 
 def _check_name(name: str) -> None:
     if name in NAMES:
         return
-    near = suggest(name, NAMES)
+    near = suggest(name, NAMES) if isinstance(name, str) and len(name) < _LONGEST_NAME else ""
     hint = f" Did you mean {near}?" if near else ""
-    raise InputError(f"There is no emotion {name!r}.{hint} Valid: {', '.join((*NAMES, AUTO))}.")
+    valid = ", ".join((*NAMES, AUTO))
+    raise InputError(f"There is no emotion {shown(name)}.{hint} Valid: {valid}.")
 
 
 def _check_text(value: object, name: str, expected: str) -> None:
     if not isinstance(value, str):
         raise InputError(f"{name} must be {expected}; got {type(value).__name__}.")
+    if len(value) > _LONGEST_TEXT:
+        raise InputError(
+            f"{name} is limited to {_LONGEST_TEXT} characters; got {len(value)}: {shown(value)}."
+        )
 
 
 def _with_neutral(timeline: Timeline, neutral: tuple[Path, ...]) -> Timeline:
@@ -377,19 +435,11 @@ _FIELDS: Final = ("at", "emotion", "au", "like", "neutral", "intensity", "fade",
 def _keyframe(number: int, entry: object, folder: Path) -> Keyframe:
     where = f"Entry {number} of the timeline"
     if not isinstance(entry, Mapping):
-        raise InputError(f"{where} is not an object but {entry!r}.")
-    unknown = set(entry) - set(_FIELDS)
-    if unknown:
-        raise InputError(
-            f"{where} has the unknown field {sorted(unknown)[0]!r}; valid: {', '.join(_FIELDS)}."
-        )
-    easing = entry.get("easing", "ease")
-    if easing not in EASINGS:
-        raise InputError(f"{where}: easing must be one of {', '.join(EASINGS)}; got {easing!r}.")
-    at, fade = _seconds(entry, "at", where), _seconds(entry, "fade", where, 0.4)
+        raise InputError(f"{where} is not an object but {shown(entry)}.")
+    _check_fields(entry, _FIELDS, where)
     for name in ("emotion", "au"):
         if not isinstance(entry.get(name, ""), str):
-            raise InputError(f"{where}: {name} must be text; got {entry[name]!r}.")
+            raise InputError(f"{where}: {name} must be text; got {shown(entry[name])}.")
     try:
         files = {
             name: tuple(folder / path for path in paths_of(entry.get(name), name))
@@ -401,16 +451,27 @@ def _keyframe(number: int, entry: object, folder: Path) -> Keyframe:
             intensity=entry.get("intensity", 1.0),
             **files,
         )
+        return Keyframe(
+            entry.get("at", ""), emotion, entry.get("fade", 0.4), entry.get("easing", "ease")
+        )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return Keyframe(at, emotion, max(fade, _SHORTEST_FADE_SECONDS), easing)
 
 
-def _seconds(
-    entry: Mapping[str, Any], name: str, where: str, default: float | None = None
-) -> float:
-    value = entry.get(name, default)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0:
-        raise InputError(f"{where}: {name} must be seconds from 0 upwards; got {value!r}.")
-    return float(value)
+def _check_fields(data: Mapping[Any, Any], fields: Sequence[str], where: str) -> None:
+    unknown = [name for name in data if name not in fields]
+    if unknown:
+        raise InputError(
+            f"{where} has the unknown field {shown(unknown[0])}; valid: {', '.join(fields)}."
+        )
+
+
+def _integer(text: str) -> int:
+    """Parse an integer of a timeline; Python's own error for long ones advises programmers."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
