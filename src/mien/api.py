@@ -65,7 +65,8 @@ def edit(
         neutral: recordings of the same speaker (of ``like``, or with ``"auto"`` of the clip)
             speaking neutrally.
         intensity: 0 (nothing changes) .. 1.5.
-        face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person.
+        face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person;
+            the choice stays with that person for the whole clip.
         engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
         options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
         encoding: ``EncodingSettings`` (codec, quality, preset, lossless) of a video.

@@ -143,7 +143,8 @@ def test_the_largest_face_stays_selected() -> None:
     selector = FaceSelector(FaceChoice.parse("largest"))
     assert selector.pick(faces((30, 30, 20), (90, 30, 21)))[0].id == 2
     assert selector.pick(faces((30, 30, 40), (90, 30, 21)))[0].id == 2
-    assert selector.pick(faces((30, 30, 40)))[0].id == 1
+    assert selector.pick(faces((30, 30, 40))) == ()
+    assert selector.pick(faces((30, 30, 40)), cut=True)[0].id == 1
 
 
 def test_numbers_count_from_the_left() -> None:

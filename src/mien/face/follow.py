@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, Protocol
@@ -12,7 +12,9 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.topology import EYES, LANDMARK_COUNT, LIPS, MESH_POINTS, Landmarks
+from mien.face.people import People, Person
+from mien.face.recognition import Appearance, appearance
+from mien.face.topology import EYES, LANDMARK_COUNT, LIPS, Landmarks
 from mien.media.frame import Frame, Image, as_picture
 
 Array = npt.NDArray[np.float64]
@@ -30,14 +32,11 @@ _DERIVATIVE_CUTOFF_HZ: Final = 1.5
 _LONGEST_GAP: Final = 0.5
 """Seconds without a face that are bridged."""
 
+_Seen = list[tuple[float, "Face | None"]]
+"""Times (seconds) and the face; None at the first time at which another one covers it."""
+
 _FADE: Final = 0.2
 """Seconds over which an edit fades out before a longer gap, and in after it."""
-
-_MEMORY: Final = 3.0
-"""Seconds after which an absent person gets a new id."""
-
-_REACH: Final = 0.6
-"""How far a face may move between frames, in face sizes."""
 
 _CUT: Final = 30.0
 """Mean change of a thumbnail, grey levels, that counts as a cut."""
@@ -48,16 +47,18 @@ class Face:
     """One person's face in one frame.
 
     Attributes:
-        id: constant over the clip: a person keeps it, also after a short absence.
+        id: constant over the clip: a person keeps it, also after an absence or a cut.
         landmarks: smoothed, ``float32 (478, 3)`` pixels.
         weight: strength at which an edit shows, 0..1; below 1 where the face appears or disappears.
         bridged: True where the face was not seen and the landmarks are interpolated over a gap.
+        look: the person's appearance as far as it is known.
     """
 
     id: int
     landmarks: Landmarks
     weight: float = 1.0
     bridged: bool = False
+    look: Appearance | None = None
 
 
 class LandmarkTracker(Protocol):
@@ -114,16 +115,6 @@ def _alpha(cutoff: float | Array, elapsed: float) -> Array:
     return out
 
 
-@dataclass(slots=True)
-class _Person:
-    id: int
-    filter: OneEuro
-    center: npt.NDArray[np.float32]
-    size: float
-    seen: float
-    since: float
-
-
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
     """A frame and the faces in it.
@@ -132,109 +123,92 @@ class TrackedFrame:
         frame: the image and its time.
         faces: everybody in it.
         cut: whether a new scene begins here.
+        covered: ids of the people who are here but behind others, or cannot be told from them.
     """
 
     frame: Frame
     faces: tuple[Face, ...]
     cut: bool
+    covered: frozenset[int] = frozenset()
 
 
 class FaceFollower:
     """Follows people frame by frame, without look-ahead (for live use).
 
-    ``cut`` is True when the last frame began a new scene.
+    Attributes:
+        cut: whether the last frame began a new scene.
+        covered: ids of the people who are in the last frame but behind others.
+        revoked: ids that the last frame showed to have been wrong since the given time, seconds.
     """
 
     def __init__(self, tracker: LandmarkTracker) -> None:
         self._tracker = tracker
-        self._people: list[_Person] = []
-        self._next_id = 1
+        self._people = People()
+        self._filters: dict[int, OneEuro] = {}
+        self._seen: dict[int, float] = {}
         self._thumbnail: npt.NDArray[np.int16] | None = None
         self._last: float | None = None
         self.cut = False
+        self.covered: frozenset[int] = frozenset()
+        self.revoked: Mapping[int, float] = {}
 
     def update(self, image: Image, time: Fraction) -> tuple[Face, ...]:
         """Return the faces of the next image, shown at ``time`` seconds."""
         now = float(time)
-        thumbnail = as_picture(image).thumbnail()
-        jump = self._jumps(thumbnail)
-        if jump:
+        picture = as_picture(image)
+        thumbnail = picture.thumbnail()
+        change = self._change(thumbnail)
+        if change > _CUT:
             self._tracker.reset()
-        found = self._tracker(image)
+        found = self._tracker(picture)
         # A few black frames are no cut: compare with the last frame that showed a face.
-        self.cut = jump and bool(found)
+        cut = change > _CUT and bool(found)
         if found or self._thumbnail is None:
             self._thumbnail = thumbnail
-        if self.cut:
-            self._people = []
-        faces = []
-        free = list(self._people)
-        for landmarks in found:
-            center = landmarks[:MESH_POINTS, :2].mean(0)
-            size = float(np.ptp(landmarks[:MESH_POINTS, :2], axis=0).max())
-            person = self._match(free, center, size)
-            if person is None:
-                person = self._new_person(center, size, now)
-            else:
-                free.remove(person)
-            faces.append(self._update(person, landmarks, center, size, now))
-        self._people = [p for p in self._people if now - p.seen <= _MEMORY]
+        sighting = self._people.see(
+            found,
+            lambda landmarks: appearance(picture, landmarks),
+            now,
+            thumbnail,
+            cut=cut,
+            change=change,
+        )
+        self.cut = cut or sighting.new_scene
+        self.covered, self.revoked = sighting.covered, sighting.revoked
+        faces = tuple(
+            self._face(person, landmarks, now)
+            for person, landmarks in zip(sighting.people, found, strict=True)
+            if person is not None
+        )
         self._last = now
-        return tuple(faces)
+        return faces
 
-    def _update(
-        self,
-        person: _Person,
-        landmarks: Landmarks,
-        center: npt.NDArray[np.float32],
-        size: float,
-        now: float,
-    ) -> Face:
-        away = now - person.seen
-        steady = self._last is not None and person.seen >= self._last
-        if not steady:
-            person.filter.reset()
-            if away > _LONGEST_GAP:
-                person.since = now
-        smooth = person.filter(landmarks, away)
-        person.center, person.size, person.seen = center, size, now
-        weight = 1.0
-        if person.since > 0:
-            weight = float(np.clip((now - person.since) / _FADE, 0, 1))
-        return Face(person.id, smooth, weight)
+    def _face(self, person: Person, landmarks: Landmarks, now: float) -> Face:
+        smoother = self._filters.setdefault(person.id, OneEuro())
+        before = self._seen.get(person.id, now)
+        if self.cut or before != self._last:
+            smoother.reset()
+        smooth = smoother(landmarks, now - before)
+        self._seen[person.id] = now
+        weight = float(np.clip((now - person.since) / _FADE, 0, 1))
+        return Face(person.id, smooth, weight, look=person.look)
 
-    def _match(
-        self, free: list[_Person], center: npt.NDArray[np.float32], size: float
-    ) -> _Person | None:
-        def distance(person: _Person) -> float:
-            return float(np.linalg.norm(person.center - center)) / max(person.size, size)
-
-        nearest = min(free, key=distance, default=None)
-        return nearest if nearest and distance(nearest) < _REACH else None
-
-    def _new_person(self, center: npt.NDArray[np.float32], size: float, now: float) -> _Person:
-        # People present when a scene begins show at once; later ones fade in.
-        begins = self._last is None or self.cut
-        person = _Person(self._next_id, OneEuro(), center, size, now, 0.0 if begins else now)
-        self._next_id += 1
-        self._people.append(person)
-        return person
-
-    def _jumps(self, thumbnail: npt.NDArray[np.int16]) -> bool:
+    def _change(self, thumbnail: npt.NDArray[np.int16]) -> float:
+        """Return the mean change since the last frame with a face, grey levels."""
         before = self._thumbnail
         if before is None:
-            return False
+            return 0.0
         if before.shape != thumbnail.shape:
-            return True
-        return bool(np.abs(before - thumbnail).mean() > _CUT)
+            return np.inf
+        return float(np.abs(before - thumbnail).mean())
 
 
 def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[TrackedFrame]:
     """Follow people through a clip with a short look-ahead.
 
     Gaps of up to half a second are bridged: landmarks are interpolated and the weight dips. An
-    edit fades out before a longer gap and in after it. Holds at most the frames of
-    0.7 seconds.
+    edit fades out before a longer gap, or before another face covers this one, and in after it.
+    Holds at most the frames of 0.7 seconds.
     """
     follower = FaceFollower(tracker)
     ahead: deque[TrackedFrame] = deque()
@@ -242,13 +216,23 @@ def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[Tracke
     horizon = _LONGEST_GAP + _FADE
     for frame in frames:
         faces = follower.update(frame.picture, frame.time)
-        ahead.append(TrackedFrame(frame, faces, follower.cut))
+        for wrong, certain in follower.revoked.items():
+            ahead = deque(_without(tracked, wrong, certain) for tracked in ahead)
+        ahead.append(TrackedFrame(frame, faces, follower.cut, follower.covered))
         while float(frame.time - ahead[0].frame.time) > horizon:
             yield _settled(ahead, past)
             ahead.popleft()
     while ahead:
         yield _settled(ahead, past)
         ahead.popleft()
+
+
+def _without(tracked: TrackedFrame, person: int, certain: float) -> TrackedFrame:
+    """Return a frame without a person who was not really there after ``certain`` seconds."""
+    if float(tracked.frame.time) <= certain:
+        return tracked
+    faces = tuple(face for face in tracked.faces if face.id != person)
+    return replace(tracked, faces=faces, covered=tracked.covered | {person})
 
 
 def _settled(ahead: deque[TrackedFrame], past: dict[int, tuple[float, Face]]) -> TrackedFrame:
@@ -261,43 +245,50 @@ def _settled(ahead: deque[TrackedFrame], past: dict[int, tuple[float, Face]]) ->
     faces = []
     for face in tracked.faces:
         past[face.id] = (now, face)
-        weight = min(face.weight, _before_gap(now, future.get(face.id, ()), end))
+        weight = min(face.weight, _before_gap(now, future.get(face.id, []), end))
         faces.append(replace(face, weight=weight))
     present = {face.id for face in tracked.faces}
     for key, (before, face) in list(past.items()):
         if key in present:
             continue
-        after = next(iter(future.get(key, ())), None)
-        if after is None or after[0] - before > _LONGEST_GAP:
-            if now - before > _LONGEST_GAP:
+        covered = key in tracked.covered
+        time, after = next(iter(future.get(key, ())), (np.inf, None))
+        if covered or after is None or time - before > _LONGEST_GAP:
+            if covered or now - before > _LONGEST_GAP:
                 del past[key]
             continue
-        share = (now - before) / (after[0] - before)
-        landmarks = face.landmarks + np.float32(share) * (after[1].landmarks - face.landmarks)
-        near = min(now - before, after[0] - now)
+        share = (now - before) / (time - before)
+        landmarks = face.landmarks + np.float32(share) * (after.landmarks - face.landmarks)
+        near = min(now - before, time - now)
         weight = float(np.clip(1 - near / _FADE, 0, 1)) * min(face.weight, 1.0)
-        faces.append(Face(key, landmarks, weight, bridged=True))
+        faces.append(Face(key, landmarks, weight, bridged=True, look=face.look))
     return replace(tracked, faces=tuple(faces))
 
 
-def _future(ahead: deque[TrackedFrame]) -> tuple[dict[int, list[tuple[float, Face]]], float]:
+def _future(ahead: deque[TrackedFrame]) -> tuple[dict[int, _Seen], float]:
     """Return when each person is seen after the first frame, and the scene's last known time."""
-    out: dict[int, list[tuple[float, Face]]] = {}
+    out: dict[int, _Seen] = {}
+    hidden: set[int] = set()
     end = float(ahead[0].frame.time)
     for tracked in itertools.islice(ahead, 1, None):
         if tracked.cut:
             break
         end = float(tracked.frame.time)
-        for face in tracked.faces:
-            out.setdefault(face.id, []).append((end, face))
+        faces: dict[int, Face | None] = {face.id: face for face in tracked.faces}
+        for key, face in (faces | dict.fromkeys(tracked.covered)).items():
+            if key not in hidden:
+                out.setdefault(key, []).append((end, face))
+        hidden |= tracked.covered
     return out, end
 
 
-def _before_gap(now: float, seen: Iterable[tuple[float, Face]], end: float) -> float:
-    """Return the weight of a person before a gap that is too long to be bridged."""
+def _before_gap(now: float, seen: _Seen, end: float) -> float:
+    """Return the weight of a person before a gap that is not bridged."""
     last = now
-    for time, _ in seen:
-        if time - last > _LONGEST_GAP:
+    for time, face in seen:
+        if face is None:
+            end = np.inf
+        if face is None or time - last > _LONGEST_GAP:
             break
         last = time
     if end - last <= _LONGEST_GAP:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mien.errors import InputError
 from mien.face.follow import Face
-from mien.face.pose import head_pose
-from mien.face.topology import MESH_POINTS, Landmarks
+from mien.face.recognition import SAME_AS_PICTURE, Appearance
+from mien.face.topology import MESH_POINTS
 from mien.media.container import existing_file
 from mien.media.output import IMAGE_SUFFIXES
 from mien.utils.text import shown
@@ -56,54 +55,66 @@ class FaceChoice:
 
 
 class FaceSelector:
-    """Applies a choice frame by frame; it stays with the person once selected.
+    """Applies a choice frame by frame; once made, it stays with the person for the whole clip.
+
+    While the person is absent nobody is chosen, with one exception: after a cut to a scene
+    without anybody chosen before, ``largest`` also chooses the largest face of that scene.
 
     Args:
         choice: the choice.
-        reference: landmarks in the reference image, for a choice by image.
+        reference: appearance in the reference image, for a choice by image.
 
     Raises:
         InputError: when a choice by image has no reference.
     """
 
-    def __init__(self, choice: FaceChoice, reference: Landmarks | None = None) -> None:
+    def __init__(self, choice: FaceChoice, reference: Appearance | None = None) -> None:
         if choice.kind == "picture" and reference is None:
             raise InputError(f"No face was found in the reference image {choice.picture}.")
         self._choice = choice
-        self._reference = None if reference is None else shape_of(reference)
-        self._chosen: int | None = None
+        self._reference = reference
+        self._chosen: list[int] = []
+        self._current: int | None = None
+        self._open = True
 
-    def pick(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
-        """Return the selected ones of ``faces``."""
-        if self._choice.kind == "all" or not faces:
+    def pick(self, faces: tuple[Face, ...], cut: bool = False) -> tuple[Face, ...]:
+        """Return the selected ones of ``faces``.
+
+        Args:
+            faces: everybody in the frame.
+            cut: whether a new scene begins here.
+        """
+        if self._choice.kind == "all":
             return faces
-        if self._chosen not in {face.id for face in faces}:
-            chosen = self._decide([f for f in faces if not f.bridged])
-            if chosen is None:
-                return ()
-            self._chosen = chosen.id
-        return tuple(face for face in faces if face.id == self._chosen)
+        if cut and self._choice.kind != "number":
+            self._open = True
+        if self._open:
+            self._decide([face for face in faces if not face.bridged])
+        return tuple(face for face in faces if face.id == self._current)
 
-    def _decide(self, faces: list[Face]) -> Face | None:
+    def _decide(self, faces: list[Face]) -> None:
+        """Choose whom to edit in this scene: the first one of those chosen before who is here."""
+        here = {face.id for face in faces}
+        known = [person for person in self._chosen if person in here]
+        if not known and (best := self._best(faces)) is not None:
+            known = [best.id]
+            self._chosen.append(best.id)
+        if known:
+            self._current, self._open = known[0], False
+
+    def _best(self, faces: list[Face]) -> Face | None:
         if not faces:
             return None
         if self._choice.kind == "number":
             ordered = sorted(faces, key=lambda f: float(f.landmarks[:MESH_POINTS, 0].mean()))
             number = self._choice.number
             return ordered[number - 1] if number <= len(ordered) else None
-        if self._choice.kind == "picture" and self._reference is not None:
-            reference = self._reference
-            return min(faces, key=lambda f: float(np.abs(shape_of(f.landmarks) - reference).mean()))
+        if self._reference is not None:
+            best = max(faces, key=self._likeness)
+            return best if self._likeness(best) >= SAME_AS_PICTURE else None
         return max(faces, key=lambda f: float(np.ptp(f.landmarks[:MESH_POINTS, :2], axis=0).max()))
 
-
-def shape_of(landmarks: Landmarks) -> npt.NDArray[np.float64]:
-    """Return the head-frame points ``(N, 3)`` that expressions hardly move.
-
-    Distinguishes the few people of one clip; it is not face recognition.
-    """
-    head = head_pose(landmarks).to_head(landmarks)
-    steady = [1, 2, 4, 5, 6, 8, 10, 33, 54, 93, 98, 127, 132, 133, 162, 168, 195, 234, 263, 284,
-              323, 327, 356, 361, 362, 389, 454]  # fmt: skip
-    out: npt.NDArray[np.float64] = head[steady]
-    return out
+    def _likeness(self, face: Face) -> float:
+        if face.look is None or self._reference is None:
+            return -1.0
+        return float(face.look @ self._reference)

@@ -9,12 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from mien.errors import FaceNotFoundError
 from mien.face.follow import Face, follow
-from mien.face.select import FaceChoice, FaceSelector, shape_of
+from mien.face.recognition import Appearance, appearance
+from mien.face.select import FaceChoice, FaceSelector
 from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.frame import ArrayPicture, Frame, Image, Picture
@@ -29,8 +27,8 @@ FIRST_LOOK_FRAMES: Final = 14
 FIRST_LOOK_SECONDS: Final = 12.0
 
 _MOST_FACES: Final = 32
-_SAME_SHAPE: Final = 0.06
-"""Mean distance of two face shapes, in eye distances, under which they are one person's."""
+_SAME: Final = 0.4
+"""Likeness from which samples are taken for a person's."""
 
 
 class FrameFaces(NamedTuple):
@@ -42,27 +40,24 @@ class FrameFaces(NamedTuple):
 
 @dataclass(slots=True)
 class FirstLook(Generic[Sample]):
-    """Samples of the people at the start of a clip, found again by the shape of their faces.
+    """Samples of the people at the start of a clip, found again by their appearance.
 
     Attributes:
         read: makes a sample out of a picture and the landmarks of one face in it.
     """
 
     read: Callable[[Picture, Landmarks], Sample]
-    _samples: list[tuple[npt.NDArray[np.float64], Sample]] = field(default_factory=list)
+    _samples: list[tuple[Appearance, Sample]] = field(default_factory=list)
 
     def add(self, image: Picture, landmarks: Landmarks) -> None:
         """Take a sample."""
-        self._samples.append((shape_of(landmarks), self.read(image, landmarks)))
+        self._samples.append((appearance(image, landmarks), self.read(image, landmarks)))
 
     def of(self, face: Face) -> list[Sample]:
         """Return the samples of a person, in the order they were taken."""
-        shape = shape_of(face.landmarks)
-        return [
-            sample
-            for known, sample in self._samples
-            if float(np.abs(known - shape).mean()) < _SAME_SHAPE
-        ]
+        if face.look is None:
+            return []
+        return [sample for known, sample in self._samples if known @ face.look >= _SAME]
 
 
 class Footage:
@@ -146,7 +141,7 @@ class Footage:
         # Closed before the reader is, whatever becomes of this generator.
         tracked = self._stack.enter_context(closing(prefetch(follow(self._reader, self._tracker))))
         for item in tracked:
-            chosen = selector.pick(item.faces)
+            chosen = selector.pick(item.faces, item.cut)
             most = max(most, len(item.faces))
             self._count(item.frame.time, chosen, step)
             yield FrameFaces(item.frame, chosen)
@@ -186,7 +181,10 @@ def people_in(image: Image, path: Path, choice: FaceChoice) -> tuple[Face, ...]:
         FaceNotFoundError: when there is none.
     """
     with closing(FaceTracker(still=True, max_faces=_MOST_FACES)) as tracker:
-        found = tuple(Face(i, points) for i, points in enumerate(tracker(image), 1))
+        found = tuple(
+            Face(i, points, look=appearance(image, points) if choice.picture else None)
+            for i, points in enumerate(tracker(image), 1)
+        )
     chosen = selector_for(choice).pick(found)
     if not chosen:
         raise nobody(path, choice, len(found))
@@ -195,11 +193,12 @@ def people_in(image: Image, path: Path, choice: FaceChoice) -> tuple[Face, ...]:
 
 def selector_for(choice: FaceChoice) -> FaceSelector:
     """Return the selector of a choice; reads the reference picture where there is one."""
-    reference: Landmarks | None = None
+    reference: Appearance | None = None
     if choice.picture is not None:
+        image = read_still(choice.picture)
         with closing(FaceTracker(still=True)) as tracker:
-            found = tracker(read_still(choice.picture))
-        reference = found[0] if found else None
+            found = tracker(image)
+        reference = appearance(image, found[0]) if found else None
     return FaceSelector(choice, reference)
 
 
@@ -208,6 +207,11 @@ def nobody(path: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
     if found and choice.kind == "number":
         return FaceNotFoundError(
             f"{path} shows {found} face(s); there is no number {choice.number}."
+        )
+    if found and choice.kind == "picture":
+        return FaceNotFoundError(
+            f"The person of {choice.picture} was not found in {path}, which shows {found} other "
+            "face(s). Use a frame of the clip that shows the person from the front, or a number."
         )
     return FaceNotFoundError(
         f"No usable face was found in {path}. Faces must be upright, well lit and at least about "

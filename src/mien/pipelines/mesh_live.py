@@ -98,7 +98,8 @@ class Editor:
             raise InputError(f"Times must grow; got {float(now)} after {float(last)}.")
         self._time = now
         elapsed = float(now - last) if last is not None else 0.0
-        for face in self._selector.pick(self._follower.update(image, now)):
+        faces = self._follower.update(image, now)
+        for face in self._selector.pick(faces, self._follower.cut):
             baseline = self._baselines.setdefault(face.id, NeutralEstimate())
             baseline.observe(self._engine.encode(image, face))
             wanted = expression_change(self._resolver.at(float(now)), baseline.expression)
