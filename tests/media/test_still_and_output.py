@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -240,10 +241,71 @@ def test_lossy_pictures_do_not_become_large_ones(tmp_path: Path) -> None:
         assert open_still(tmp_path / "a.webp").lossless is lossless
 
 
+def test_grey_tiff_with_transparency_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    image = np.dstack([PLAIN[..., 0], ALPHA])
+    with av.open(str(path), "w", format="image2") as out:
+        stream = out.add_stream("tiff")
+        stream.width, stream.height, stream.pix_fmt = 23, 19, "ya8"
+        frame = av.VideoFrame(23, 19, "ya8")
+        rows = np.frombuffer(frame.planes[0], np.uint8).reshape(19, -1)
+        rows[:, :46] = image.reshape(19, 46)
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    still = open_still(path)
+    assert still.alpha is not None
+    assert np.array_equal(still.alpha, ALPHA)
+    assert np.array_equal(still.array, np.repeat(PLAIN[..., :1], 3, axis=2))
+
+
+def test_further_pages_are_reported(tmp_path: Path) -> None:
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [PLAIN[..., ::-1], PLAIN])
+    still = open_still(tmp_path / "a.tif")
+    assert np.array_equal(still.array, PLAIN)
+    (note,) = write_still(tmp_path / "b.png", still)
+    assert "several pages; only the first one is used" in note
+    assert still.lost_in_clips == (note,)
+    assert open_still(tmp_path / "b.png").lost_in_clips == ()
+
+
+def test_transparency_of_a_portrait_that_talks_is_reported() -> None:
+    (note,) = Still(PLAIN, alpha=ALPHA).lost_in_clips
+    assert "blended over white" in note
+    assert Still(PLAIN, alpha=np.full_like(ALPHA, 255)).lost_in_clips == ()
+
+
+def test_damaged_files_give_pictures_or_plain_errors(tmp_path: Path) -> None:
+    """120 damaged files of five kinds."""
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for i in range(120):
+        suffix = (".png", ".tif", ".bmp", ".avif", ".webp")[i % 5]
+        whole = tmp_path / f"whole{suffix}"
+        if i < 5:
+            write_still(whole, Still(PLAIN, alpha=ALPHA, metadata=DESCRIBED))
+        data = bytearray(whole.read_bytes())
+        at = int(rng.integers(0, min(len(data), 200) if i % 2 else len(data)))
+        if i % 3 == 0:
+            data = data[: max(1, at)]
+        else:
+            data[at : at + 4] = rng.integers(0, 256, 4).astype(np.uint8).tobytes()
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(data)
+        try:
+            is_still(path)
+            outcomes.add(read_still(path).ndim)
+        except InputError as error:
+            outcomes.add(len(str(error)) < 300)
+    assert outcomes == {3, True}
+
+
 def test_kinds_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(encode_tiff(PLAIN, {SUBFILE: 1}))
     with pytest.raises(InputError, match="raw file; convert it"):
+        read_still(path)
+    path.write_bytes(b"II+\0" + bytes(60))
+    with pytest.raises(InputError, match="is a BigTIFF, which is not read; convert it"):
         read_still(path)
     cv2.imwrite(str(path), np.zeros((8, 8, 3), np.float32))
     with pytest.raises(InputError, match="convert it to 16-bit integers"):

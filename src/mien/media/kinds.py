@@ -40,8 +40,8 @@ class ImageKind:
     """What an image file holds.
 
     Attributes:
-        name: ``"PNG"``, ``"JPEG"``, ``"WebP"``, ``"GIF"``, ``"BMP"``, ``"TIFF"``, ``"AVIF"`` or
-            ``"HEIC"``.
+        name: ``"PNG"``, ``"JPEG"``, ``"WebP"``, ``"GIF"``, ``"BMP"``, ``"TIFF"``, ``"BigTIFF"``,
+            ``"AVIF"`` or ``"HEIC"``.
         delays: how long each picture of an animation is shown, seconds; as browsers do, GIF's
             below 20 ms and WebP's below 11 ms count as 100 ms. Empty for a single picture.
         plays: how often an animation is shown; 0 for endlessly.
@@ -81,8 +81,10 @@ def _simple_kind(head: bytes) -> ImageKind | None:
     """Return the kind where the first bytes tell it."""
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return ImageKind("BMP")
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if head[:4] in (b"II*\0", b"MM\0*"):
         return ImageKind("TIFF")
+    if head[:4] in (b"II+\0", b"MM\0+"):
+        return ImageKind("BigTIFF")
     if head[4:8] == b"ftyp":
         size = int.from_bytes(head[:4], "big")
         major, others = head[8:12], head[16:size]
@@ -110,10 +112,12 @@ def _png(data: Data) -> ImageKind:
 
 
 def png_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, offset and size of the content of a PNG file's chunks."""
+    """Yield type, offset and size of the content of a PNG file's whole chunks."""
     at = len(PNG_SIGNATURE)
     while at + 12 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)
+        if at + 8 + size > len(data):
+            return
         yield data[at + 4 : at + 8], at + 8, size
         at += size + 12
 
@@ -137,7 +141,7 @@ def with_png_xmp(data: bytes, packet: bytes) -> bytes:
 def _webp(data: Data) -> ImageKind:
     plays, delays, found = 1, [], []
     for kind, at, size in webp_chunks(data):
-        if kind == b"ANIM" and size >= 6:
+        if kind == b"ANIM" and size >= 6 and at + 6 <= len(data):
             (plays,) = struct.unpack_from("<H", data, at + 4)
         elif kind == b"ANMF" and size >= 16:
             stated = int.from_bytes(data[at + 12 : at + 15], "little")
@@ -151,7 +155,7 @@ def _webp(data: Data) -> ImageKind:
 def webp_chunks(
     data: Data, start: int = 12, end: int | None = None
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, offset and size of the content of a WebP file's chunks."""
+    """Yield type, offset and size of the content of a WebP file's chunks; the last may be cut."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         (size,) = struct.unpack_from("<I", data, start + 4)

@@ -36,6 +36,9 @@ _ORIENTATIONS: Final = {
 }
 """How to turn a picture upright, by EXIF's number."""
 
+_TIFF_ALPHA: Final = {"rgba": "rgba", "ya8": "rgba", "ya16le": "rgba64le", "ya16be": "rgba64le"}
+"""FFmpeg's formats that OpenCV does not read exactly, and how they are read."""
+
 _XMP_HEADER: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _EXIF, _XMP, _PROFILE = cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_XMP, cv2.IMAGE_METADATA_ICCP
 
@@ -65,12 +68,20 @@ class Still(ArrayPicture):
         gray: whether the file holds no colours.
         lossless: whether the file stores its pixels exactly.
         metadata: what describes it, made for an upright picture.
+        notes: what of the file was not read.
     """
 
     alpha: Samples | None = None
     gray: bool = False
     lossless: bool = True
     metadata: Metadata = Metadata()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lost_in_clips(self) -> tuple[str, ...]:
+        """What a clip made from the picture does not have, as warnings."""
+        blended = "Transparency was blended over white: clips made from pictures have none."
+        return (*self.notes, *((blended,) if self.translucent else ()))
 
     @property
     def translucent(self) -> bool:
@@ -136,10 +147,13 @@ def open_still(path: str | Path, max_pixels: int = MAX_PIXELS) -> Still:
         InputError: when there is no such file, it cannot be decoded or has more than
             ``max_pixels`` pixels.
     """
-    path = Path(path)
+    kind = image_kind(existing_file(path))
+    path, name = Path(path), "" if kind is None else kind.name
+    if name == "BigTIFF":
+        raise InputError(
+            f"{shown(path)} is a BigTIFF, which is not read; convert it to TIFF or PNG."
+        )
     check_size(path, max_pixels)
-    kind = image_kind(path)
-    name = kind.name if kind is not None else ""
     if name == "HEIC":
         heic = read_heic(path, max_pixels)
         metadata = Metadata(tiff.upright_exif(heic.exif), heic.xmp, heic.profile)
@@ -159,6 +173,7 @@ def open_still(path: str | Path, max_pixels: int = MAX_PIXELS) -> Still:
     exif, xmp = found.get(_EXIF, b""), found.get(_XMP, b"").removeprefix(_XMP_HEADER)
     profile = found.get(_PROFILE, b"")
     turn = tiff.number_tag(exif, tiff.ORIENTATION, 1)
+    notes: tuple[str, ...] = ()
     if name == "PNG":
         xmp = png_xmp(data)
     if name == "TIFF":
@@ -166,7 +181,9 @@ def open_still(path: str | Path, max_pixels: int = MAX_PIXELS) -> Still:
             raise InputError(
                 f"{shown(path)} is a camera's raw file; convert it to a 16-bit TIFF or PNG."
             )
-        if image.shape[2:] == (4,) and image.dtype == np.uint8:
+        if tiff.has_more_pages(data):
+            notes = (f"{shown(path)} has several pages; only the first one is used.",)
+        if tiff.number_tag(data, tiff.SAMPLES, 1) in (2, 4):
             image = _tiff_with_alpha(path, image)
         tags = tiff.read_tags(data)
         xmp, profile = (tags.get(tag, (0, b""))[1] for tag in (tiff.XMP, tiff.PROFILE))
@@ -185,7 +202,7 @@ def open_still(path: str | Path, max_pixels: int = MAX_PIXELS) -> Still:
     lossless = name in ("PNG", "BMP", "TIFF", "GIF") or (name == "WebP" and b"VP8L" in data[:64])
     image = _ORIENTATIONS.get(turn, Orientation()).upright(image)
     metadata = Metadata(tiff.upright_exif(exif), xmp, profile)
-    return _still(np.ascontiguousarray(image), lossless, metadata)
+    return replace(_still(np.ascontiguousarray(image), lossless, metadata), notes=notes)
 
 
 def opaque(still: Still) -> RGBImage:
@@ -219,7 +236,7 @@ def write_still(path: str | Path, image: Picture | RGBWindow) -> tuple[str, ...]
         raise OutputError(f"{path} could not be encoded as {suffix}.")
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
-    return tuple(warnings)
+    return (*still.notes, *warnings)
 
 
 def _still(image: Samples, lossless: bool, metadata: Metadata) -> Still:
@@ -234,15 +251,16 @@ def _still(image: Samples, lossless: bool, metadata: Metadata) -> Still:
 
 
 def _tiff_with_alpha(path: Path, image: Samples) -> Samples:
-    """Decode a TIFF file with FFmpeg: OpenCV multiplies 8-bit colours by alpha."""
+    """Decode a TIFF file with FFmpeg: OpenCV multiplies colours by alpha, or drops alpha."""
     import av
 
     try:
         with open_container(path) as container:
             frame = next(container.decode(video=0))
-            if frame.format.name != "rgba":
+            if frame.format.name not in _TIFF_ALPHA:
                 return image
-            stored = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_RGBA2BGRA)
+            rgba = frame.to_ndarray(format=_TIFF_ALPHA[frame.format.name])
+            stored = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
     except (av.FFmpegError, StopIteration, InputError):
         return image
     turn = tiff.number_tag(path.read_bytes(), tiff.ORIENTATION, 1)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-ORIENTATION, XMP, PROFILE = 274, 700, 34_675
+ORIENTATION, SAMPLES, XMP, PROFILE = 274, 277, 700, 34_675
 SUBFILE: Final = 254
 """Its lowest bit says that a picture is a smaller version of another one."""
 
@@ -45,6 +45,17 @@ def number_tag(data: bytes, tag: int, default: int) -> int:
     _, value = read_tags(data).get(tag, (0, b""))
     order: Literal["big", "little"] = "big" if _order(data) == ">" else "little"
     return int.from_bytes(value, order) if len(value) in (2, 4) else default
+
+
+def has_more_pages(data: bytes) -> bool:
+    """Return whether a second directory follows the first one."""
+    order = _order(data)
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        return bool(struct.unpack_from(order + "I", data, start + 2 + 12 * count)[0])
+    except struct.error:
+        return False
 
 
 def upright_exif(block: bytes) -> bytes:

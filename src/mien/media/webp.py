@@ -113,7 +113,9 @@ def _decoded(data: bytes) -> Canvas:
     """Decode one frame: blue, green, red and alpha."""
     extra = b""
     if data[:4] == b"ALPH":
-        at = next(at for kind, at, _ in webp_chunks(data, 0) if kind == b"VP8 ")
+        at = next((at for kind, at, _ in webp_chunks(data, 0) if kind == b"VP8 "), len(data))
+        if at + 10 > len(data):
+            raise ValueError("a frame has no picture")
         sizes = struct.unpack_from("<HH", data, at + 6)
         sides = b"".join(((size & 0x3FFF) - 1).to_bytes(3, "little") for size in sizes)
         extra = struct.pack("<4sIB3x", b"VP8X", 10, _ALPHA) + sides

@@ -76,9 +76,12 @@ class Footage:
         self._spans: list[list[Fraction]] = []
         self._empty = False
         self._reader: VideoReader | None = None
+        self._lost: tuple[str, ...] = ()
         if job.still:
             still = open_still(job.source, job.max_pixels)
-            picture = still if job.makes_picture else ArrayPicture(opaque(still))
+            picture: ArrayPicture = still
+            if not job.makes_picture:
+                picture, self._lost = ArrayPicture(opaque(still)), still.lost_in_clips
             self._portrait = FrameFaces(
                 Frame(picture, Fraction(0), 0), people_in(picture, job.source, job.choice)
             )
@@ -127,7 +130,7 @@ class Footage:
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the file."""
         if self._reader is None:
-            return ()
+            return self._lost
         damaged = self._reader.damaged
         return (*((f"{self._path}: {damaged}",) if damaged else ()), *self._reader.warnings)
 

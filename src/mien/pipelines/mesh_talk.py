@@ -26,7 +26,7 @@ from mien.face.pose import head_pose
 from mien.media.audio import SAMPLE_RATE_HZ
 from mien.media.frame import ArrayPicture, Frame, RGBImage
 from mien.media.read import VideoInfo
-from mien.media.still import read_still
+from mien.media.still import opaque, open_still
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import (
     MESH_ASSETS,
@@ -105,7 +105,8 @@ def talk(job: Job, settings: TalkSettings) -> Report:
             f"{job.source} is a video; the engine mesh animates pictures. To dub a video use "
             "--engine edtalk."
         )
-    image = _resized(read_still(job.source, job.max_pixels), settings.side)
+    still = open_still(job.source, job.max_pixels)
+    image = _resized(opaque(still), settings.side)
     faces = people_in(image, job.source, job.choice)
     voice = VoiceAnalysis(job.speech or job.source, "articulation")
     resolver = MeshResolver(job.request, voice, scale_all=True)
@@ -120,7 +121,10 @@ def talk(job: Job, settings: TalkSettings) -> Report:
         engine=MeshEngine.name,
         faces=len(faces),
         weights=weights_used((*MESH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))),
-        warnings=tuple(chain.from_iterable(pose_warnings(job.source, face) for face in faces)),
+        warnings=(
+            *still.lost_in_clips,
+            *chain.from_iterable(pose_warnings(job.source, face) for face in faces),
+        ),
     )
 
 

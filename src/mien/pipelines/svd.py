@@ -13,7 +13,7 @@ from mien.errors import InputError
 from mien.face.topology import Landmarks
 from mien.media.frame import ArrayPicture, Frame, RGBImage
 from mien.media.read import VideoInfo
-from mien.media.still import read_still
+from mien.media.still import opaque, open_still
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import Job, Report
 from mien.pipelines.models import SvdModels
@@ -42,7 +42,8 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
     voice = VoiceAnalysis(job.speech or job.source, "samples")
     resolver = models.resolver(job.request, voice)
     resolver.check()
-    image = read_still(job.source, job.max_pixels)
+    still = open_still(job.source, job.max_pixels)
+    image = opaque(still)
     face = people_in(image, job.source, job.choice)[0]
     plan = models.engine.plan(image, voice.samples)
     wanted = resolver.track(plan.generated_frames, FRAMES_PER_SECOND)
@@ -61,7 +62,7 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
         engine=models.engine.name,
         faces=1,
         weights=models.weights(),
-        warnings=(f"To fit the memory: {options}.",) if options else (),
+        warnings=(*still.lost_in_clips, *((f"To fit the memory: {options}.",) if options else ())),
     )
 
 
