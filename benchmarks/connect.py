@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     args = parser.parse_args()
     config = ConnectorConfig.load(ROOT / "configs" / "connector.toml", data=args.data)
-    pairs, _ = load_voice_faces(config, args.run)
+    pairs = load_voice_faces(config, args.run)
     net = load_connector(args.run / "connector.pt")
     head = ["", "per action unit", "per clip"]
     rows = yardsticks(config, pairs, args.run)

@@ -31,7 +31,7 @@ def main() -> None:
         export_listener([load_net(run / "listener.pt") for run in arguments.runs], ASSETS)
     else:
         config = ConnectorConfig.load(CONFIGS / "connector.toml", data=arguments.data)
-        data, _ = load_voice_faces(config, arguments.runs[0])
+        data = load_voice_faces(config, arguments.runs[0])
         export_connector(load_connector(arguments.runs[0] / "connector.pt"), data, ASSETS)
     for path in sorted(ASSETS.glob(f"{arguments.what}*")):
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")

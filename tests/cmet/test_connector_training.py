@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +161,7 @@ def test_save_and_load_and_batches() -> None:
     for size, direct in ((10, False), (17, True), (30, False)):
         spec = ConnectorSpec(size, 20, 64, 1, 4, 64, direct=direct)
         net = Connector(spec).eval()
-        again = Connector(ConnectorSpec(**spec.to_dict())).eval()
+        again = Connector(ConnectorSpec(**asdict(spec))).eval()
         again.load_state_dict(net.state_dict())
         parts = (torch.randn(3, 5, size), torch.randn(3, 1, 20), torch.randn(3, 5, size))
         out = net(*parts).delta

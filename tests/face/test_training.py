@@ -38,16 +38,16 @@ labels = "labels"
 manifest = "manifest.csv"
 backgrounds = "backgrounds"
 cache = "cache"
-scenes = 32
+scenes = 16
 widths = [8, 8, 16, 16, 16]
 blocks = [0, 0, 1, 0]
 hidden = 32
 singles = 8
 pairs = 2
 empties = 4
-steps = 75
-measure_every = 25
-save_every = 25
+steps = 48
+measure_every = 16
+save_every = 16
 learning_rate = 2e-3
 """
 

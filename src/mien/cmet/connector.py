@@ -8,7 +8,7 @@ names are those of the published checkpoint, so that its keys load unchanged.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -38,10 +38,6 @@ class ConnectorSpec:
     feed_forward: int = 1024
     dropout: float = 0.1
     direct: bool = False
-
-    def to_dict(self) -> dict[str, int | float | bool]:
-        """Return the sizes as a dictionary."""
-        return asdict(self)
 
 
 class ConnectorOutput(NamedTuple):

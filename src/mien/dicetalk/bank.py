@@ -7,8 +7,8 @@ are the keys of the published weights.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +40,6 @@ class BankSpec:
     feature: int = 1280
     hidden: tuple[int, int] = (512, 256)
     classes: int = 22
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the sizes as plain values."""
-        return asdict(self)
 
 
 class TokenNet(nn.Module):
@@ -90,6 +86,22 @@ class Codebook(nn.Module):
         value = entries[codes].reshape(z.shape)
         loss = F.mse_loss(value, z.detach()) + _COMMITMENT * F.mse_loss(value.detach(), z)
         return Quantised(z + (value - z).detach(), codes, loss)
+
+    @torch.no_grad()
+    def replace_unused(self, unused: Tensor, codes: Tensor, prior: Tensor, longest: int) -> None:
+        """Move entries that have not been used for long to the place of a prior.
+
+        Args:
+            unused: for how many steps each entry has not been used, which is updated.
+            codes: entries used in this step.
+            prior: priors of this step ``(B, prior)``.
+            longest: steps after which an unused entry is moved.
+        """
+        unused += 1
+        unused[codes] = 0
+        for entry in torch.nonzero(unused > longest).flatten().tolist():
+            self.codebook.weight[entry] = self.fc(prior[entry % len(prior)])
+            unused[entry] = 0
 
 
 class _Attention(nn.Module):
@@ -194,10 +206,6 @@ class MeshDiceSpec:
 
     bank: BankSpec
     units: int = 17
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the sizes as plain values."""
-        return asdict(self)
 
 
 class Decoded(NamedTuple):

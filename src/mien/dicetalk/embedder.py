@@ -41,10 +41,6 @@ class EmbedderSpec:
     emotions: int = 22
     people: int = 47
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the sizes as plain values."""
-        return asdict(self)
-
 
 class Gaussian(NamedTuple):
     """``mean`` and ``log_variance``, both ``(B, width)``."""
@@ -161,7 +157,7 @@ def load_embedder(path: Path) -> EmotionEmbedder:
 
 def save_embedder(net: EmotionEmbedder, path: Path) -> None:
     """Write an embedder and its sizes for :func:`load_embedder`."""
-    save(net.state_dict(), path, net.spec.to_dict(), {"name": "embedder"})
+    save(net.state_dict(), path, asdict(net.spec), {"name": "embedder"})
 
 
 class _GradientReversal(torch.autograd.Function):

@@ -13,7 +13,8 @@ class Training(NamedTuple):
     Attributes:
         help: what it trains, from which data; shown by ``mien train NAME --help``.
         config: ``module:class`` of its settings, a :class:`mien.training.config.TrainingConfig`.
-        run: ``module:function``, called with the settings and a trainer; returns scores.
+        run: ``module:function``, called with the settings and a trainer, in whose folder it writes;
+            returns scores, and raises ``InputError`` for settings or data that cannot be used.
     """
 
     help: str

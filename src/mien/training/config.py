@@ -90,6 +90,11 @@ class TrainingConfig:
                 "start from the folder given with --data."
             )
 
+    def sizes(self, spec: type[Any]) -> dict[str, Any]:
+        """Return the settings that have the names of a net's sizes, the fields of ``spec``."""
+        own = {item.name for item in fields(self)}
+        return {item.name: getattr(self, item.name) for item in fields(spec) if item.name in own}
+
     def _inputs(self) -> Iterator[tuple[str, Path]]:
         for item in fields(self):
             value = getattr(self, item.name)

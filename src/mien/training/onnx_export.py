@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mien.media.output import whole_file
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,6 +27,7 @@ def write_onnx(
     *,
     times: Sequence[str] = (),
     free: Mapping[str, Sequence[int]] | None = None,
+    half: bool = False,
 ) -> None:
     """Trace a module with any batch size.
 
@@ -36,6 +39,7 @@ def write_onnx(
         outputs: their names.
         times: inputs of any length along axis 1.
         free: other axes of any length, by input or output.
+        half: store large weights as float16; the runtime turns them back when it loads the file.
     """
     import torch
 
@@ -45,20 +49,22 @@ def write_onnx(
             axes[name][1] = "time"
     for name, places in (free or {}).items():
         axes[name].update({axis: f"{name}_{axis}" for axis in places})
-    torch.onnx.export(
-        module,
-        example,
-        str(path),
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_axes=axes,
-        opset_version=_OPSET,
-        dynamo=False,
-    )
+    with whole_file(path) as part:
+        torch.onnx.export(
+            module,
+            example,
+            str(part),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+        if half:
+            _halve_weights(part)
 
 
-def halve_weights(path: Path) -> None:
-    """Store large weights as float16; the runtime turns them back when it loads the file."""
+def _halve_weights(path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -34,6 +34,15 @@ class Losses(NamedTuple):
     total: Tensor
     parts: Mapping[str, Tensor]
 
+    @classmethod
+    def weighted(cls, parts: Mapping[str, Tensor], weights: object) -> Losses:
+        """Add to the first part the others, times the attributes of ``weights`` of their names."""
+        first, *others = parts
+        total = parts[first]
+        for name in others:
+            total = total + getattr(weights, name) * parts[name]
+        return cls(total, parts)
+
 
 class Backend:
     """Where a task is trained: one device, one process, single precision.
@@ -82,7 +91,7 @@ class Task(Generic[Config, Net, Batch]):
                 return {"slope": float(net.weight.detach())}
 
             def export(self, net: nn.Linear, folder: Path) -> None:
-                save_weights(folder / "line.pt", net)
+                torch.save(net.state_dict(), folder / "line.pt")
 
         scores = Trainer(folder).fit(LineTask(config))
 
@@ -100,6 +109,7 @@ class Task(Generic[Config, Net, Batch]):
         warm_up: steps in which the learning rate rises.
         workers: threads that prepare batches ahead of their use; 0 to prepare each when it is used.
         measure_first: measure and log before the first step, too.
+        weights_file: name of the file that :meth:`export` writes by default, for :func:`read_net`.
         backend: where the task is trained, set by the trainer before :meth:`build`.
     """
 
@@ -110,6 +120,7 @@ class Task(Generic[Config, Net, Batch]):
     warm_up: float = 50
     workers: int = 0
     measure_first: bool = False
+    weights_file: str = ""
     backend: Backend
 
     def __init__(self, config: Config, steps: int | None = None) -> None:
@@ -139,7 +150,9 @@ class Task(Generic[Config, Net, Batch]):
         raise NotImplementedError
 
     def export(self, net: Net, folder: Path) -> None:
-        """Write the trained net, in evaluation mode."""
+        """Write the trained net, which is in evaluation mode."""
+        if self.weights_file:
+            save_weights(folder / self.weights_file, net)
 
     def micro_batches(self, step: int) -> Iterable[Batch]:
         """Return the batches whose gradients are added up in one step; one by default."""
@@ -410,8 +423,8 @@ def save_weights(path: Path, net: Any) -> None:  # noqa: ANN401 - has a spec
         torch.save(state, part)
 
 
-def load_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the sizes and the weights that :func:`save_weights` wrote.
+def read_net(path: Path, build: Callable[[dict[str, Any]], Net]) -> Net:
+    """Read a net that :func:`save_weights` wrote; ``build`` creates it from its sizes.
 
     Raises:
         InputError: when there is no such file.
@@ -419,7 +432,9 @@ def load_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"There is no trained net {path}.")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return state["spec"], state["weights"]
+    net = build(state["spec"])
+    net.load_state_dict(state["weights"])
+    return net.eval()
 
 
 def _plain(config: TrainingConfig) -> dict[str, Any]:

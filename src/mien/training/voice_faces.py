@@ -137,8 +137,11 @@ def read_faces(path: Path, utterances: list[Utterance]) -> Array:
 
 
 def load_voice_faces(
-    config: VoiceFacesConfig, folder: Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[VoiceFaces, list[Path]]:
+    config: VoiceFacesConfig,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    log: Callable[[str], None] = lambda _: None,
+) -> VoiceFaces:
     """Embed the voices of all recordings, or read the embeddings computed before.
 
     View 0 is the recording itself. The others differ in speed, room, noise and length, so that the
@@ -148,9 +151,7 @@ def load_voice_faces(
         config: names the data.
         folder: where features and embeddings are kept.
         progress: called with (recordings done, recordings).
-
-    Returns:
-        The data, and the files that are missing or damaged.
+        log: called with a line per file that is missing or damaged.
 
     Raises:
         InputError: when no recording is there, or a table cannot be used.
@@ -161,6 +162,8 @@ def load_voice_faces(
     faces = read_faces(config.action_units, utterances)
     cache = build_cache(utterances, folder / "features", progress=progress)
     missing += [u.path for u, good in zip(utterances, cache.usable, strict=True) if not good]
+    for path in missing:
+        log(f"left out, missing or damaged: {path}")
     chosen = _choose(utterances, cache.usable, np.asarray(np.isfinite(faces).all(1)), config)
     some = [utterances[i] for i in chosen]
     listener = files("mien") / "assets" if config.listener is None else config.listener
@@ -172,7 +175,7 @@ def load_voice_faces(
         voices = _embed(chosen, cache, config, progress)
         with whole_file(path) as part, part.open("wb") as file:
             np.save(file, voices)
-    data = VoiceFaces(
+    return VoiceFaces(
         voices=np.load(path, allow_pickle=False),
         faces=faces[chosen],
         speaker=np.array([u.speaker for u in some]),
@@ -180,7 +183,6 @@ def load_voice_faces(
         corpus=np.array([u.corpus for u in some]),
         train=np.array([u.split == "train" for u in some]),
     )
-    return data, missing
 
 
 def _choose(
@@ -208,7 +210,7 @@ def _embed(
     chosen: list[int],
     cache: FeatureCache,
     config: VoiceFacesConfig,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> Array:
     listener = Listener(config.listener)
     excerpts = Excerpts(cache)
@@ -225,8 +227,7 @@ def _embed(
                 out[place[i], view, :-3] = embedding
                 out[place[i], view, -3:] = voice_of(listener, embedding[None]).affect
             done += len(some)
-            if progress is not None:
-                progress(done, len(order) * config.views)
+            progress(done, len(order) * config.views)
     return out
 
 

@@ -28,3 +28,10 @@ def interpolate_rows(times: Floats, known: Floats, values: Floats) -> npt.NDArra
     """
     columns = [np.interp(times, known, column) for column in values.T]
     return np.stack(columns, axis=-1).astype(np.float32)
+
+
+def correlation(a: Floats, b: Floats) -> float:
+    """Compute Pearson's r of ``(N,)`` and ``(N,)``; 0 where one is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 1e-9 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -57,7 +57,7 @@ PUBLISHED: Final[Mapping[str, Config]] = {
         "encoder_ffn_dim": 1536,
     },
     AUDIO: {"inputs": STATES_PER_FRAME * HIDDEN_STATES * 384, "width": 1024, "tokens": 32},
-    BANK: BankSpec().to_dict(),
+    BANK: asdict(BankSpec()),
     GUIDER: {"channels": 320},
     INTERPOLATOR: {},
 }
@@ -130,7 +130,7 @@ class SvdNetworks:
                 "width": audio.proj1.out_features,
                 "tokens": audio.tokens,
             },
-            BANK: self.emotion_bank.spec.to_dict(),
+            BANK: asdict(self.emotion_bank.spec),
             GUIDER: {"channels": self.pose_guider.conv_out.out_channels},
         }
 

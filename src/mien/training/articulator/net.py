@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mien.media.output import whole_file
 from mien.speech.articulation import NAMES
 from mien.speech.features import FEATURES
 from mien.training.articulator.data import PHONE_CLASSES
-from mien.training.onnx_export import halve_weights, write_onnx
-from mien.training.trainer import load_weights
+from mien.training.onnx_export import write_onnx
+from mien.training.trainer import read_net
 
 _KERNEL: Final = 5
 _DILATIONS: Final = (1, 2, 4, 8, 16, 1, 2, 4, 8)
@@ -90,15 +89,8 @@ class ArticulatorNet(nn.Module):
 
 
 def load_net(path: Path) -> ArticulatorNet:
-    """Read the ``articulator.pt`` of a training.
-
-    Raises:
-        InputError: when it is not there.
-    """
-    spec, weights = load_weights(path)
-    net = ArticulatorNet(ArticulatorSpec(**spec))
-    net.load_state_dict(weights)
-    return net.eval()
+    """Read the ``articulator.pt`` of a training."""
+    return read_net(path, lambda spec: ArticulatorNet(ArticulatorSpec(**spec)))
 
 
 class _Mean(nn.Module):
@@ -114,7 +106,6 @@ class _Mean(nn.Module):
 
 def export_articulator(nets: Sequence[ArticulatorNet], folder: Path) -> None:
     """Write ``articulator.onnx``: ``rows (1, R, 82)`` to the nets' mean ``codes (1, R / 2, 7)``."""
-    example = (torch.zeros(1, 100, FEATURES),)
-    with whole_file(folder / "articulator.onnx") as part:
-        write_onnx(_Mean(nets).eval(), example, part, ["rows"], ["codes"], times=["rows", "codes"])
-        halve_weights(part)
+    example, path = (torch.zeros(1, 100, FEATURES),), folder / "articulator.onnx"
+    names = (["rows"], ["codes"])
+    write_onnx(_Mean(nets).eval(), example, path, *names, times=["rows", "codes"], half=True)

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,7 +24,8 @@ from mien.training.articulator.data import (
     read_clips,
 )
 from mien.training.articulator.net import ArticulatorNet, ArticulatorSpec
-from mien.training.trainer import Losses, Task, Trainer, save_weights
+from mien.training.trainer import Losses, Task, Trainer
+from mien.utils.numeric import correlation
 
 _PHONE_DROPOUT: Final = 0.2
 _PHONE_STREAM: Final = 1
@@ -48,18 +48,7 @@ def train_articulator(
     """Train an articulator and write ``articulator.pt``, its averaged weights.
 
     With ``folds`` only ``scores.json`` is written: each part of the real clips is measured with a
-    net that was not trained on its people.
-
-    Args:
-        config: settings.
-        trainer: of the run.
-        clips: data at hand, instead of the files that the settings name.
-
-    Returns:
-        Mean measures on held-out people.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
+    net that was not trained on its people. ``clips`` are used instead of what the settings name.
     """
     parts = _splits(read_clips(config) if clips is None else clips, config)
     start = trainer.fit(PhoneTask(config), "phones")[0] if config.phones else None
@@ -146,6 +135,8 @@ class ArticulatorTask(Task[ArticulatorConfig, ArticulatorNet, dict[str, Tensor]]
         start: a net pretrained on phones, or None.
     """
 
+    weights_file = "articulator.pt"
+
     def __init__(
         self,
         config: ArticulatorConfig,
@@ -186,23 +177,12 @@ class ArticulatorTask(Task[ArticulatorConfig, ArticulatorNet, dict[str, Tensor]]
 
     def losses(self, net: ArticulatorNet, batch: dict[str, Tensor], step: int) -> Losses:
         """Compute :func:`articulation_losses` and their weighted sum."""
-        config = self.config
         parts = articulation_losses(net.standard(batch["rows"]), batch)
-        total = (
-            parts["code"]
-            + config.velocity * parts["velocity"]
-            + config.correlation * parts["correlation"]
-            + config.closure * parts["closure"]
-        )
-        return Losses(total, parts)
+        return Losses.weighted(parts, self.config)
 
     def measure(self, net: ArticulatorNet) -> dict[str, float]:
         """Return means over the test clips."""
         return summary(compare(net, self._test))
-
-    def export(self, net: ArticulatorNet, folder: Path) -> None:
-        """Write ``articulator.pt``."""
-        save_weights(folder / "articulator.pt", net)
 
 
 def articulation_losses(output: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -307,13 +287,6 @@ def measure(
     lag, best = best_lag(found[:, 0], true[:, 0])
     shut = closures(found[:, 0], true[:, 0])
     return Measures(opening, width, protrusion, shut, lag, best)
-
-
-def correlation(a: Array, b: Array) -> float:
-    """Return Pearson's r; 0 where one is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / size if size > 1e-9 else 0.0
 
 
 def best_lag(predicted: Array, true: Array) -> tuple[int, float]:

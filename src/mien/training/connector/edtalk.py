@@ -6,7 +6,7 @@ The people, sentences, pairs and losses are those of arXiv 2604.07786, section 3
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -69,12 +69,6 @@ def train_edtalk_connector(config: EDTalkConnectorConfig, trainer: Trainer) -> d
     """Train, writing ``connector.pth`` in the published form.
 
     ``mien weights convert edtalk/connector FOLDER/connector.pth`` puts the result to use.
-
-    Returns:
-        Measures on the people held out.
-
-    Raises:
-        InputError: for settings or features that cannot be used.
     """
     return trainer.fit(EDTalkConnectorTask(config))[1]
 
@@ -96,18 +90,9 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
 
     def build(self) -> Connector:
         """Create the net for the sizes of the features."""
-        config, example = self.config, self._train[0]
-        return Connector(
-            ConnectorSpec(
-                expression=example.expression.shape[1],
-                speech=len(example.voice),
-                width=config.width,
-                layers=config.layers,
-                heads=config.heads,
-                feed_forward=config.feed_forward,
-                dropout=config.dropout,
-            )
-        )
+        example, sizes = self._train[0], self.config.sizes(ConnectorSpec)
+        expression, speech = example.expression.shape[1], len(example.voice)
+        return Connector(ConnectorSpec(expression=expression, speech=speech, **sizes))
 
     def rate(self, step: int) -> float:
         """Return the full rate."""
@@ -137,7 +122,7 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
     def export(self, net: Connector, folder: Path) -> None:
         """Write ``connector.pth``."""
         with whole_file(folder / "connector.pth") as part:
-            about = {"config": net.spec.to_dict()}
+            about = {"config": asdict(net.spec)}
             state = {"state_dict": net.state_dict(), "global_step": self.steps, "mien": about}
             torch.save(state, part)
 

@@ -18,8 +18,8 @@ from mien.emotion.expression_track import PRESETS
 from mien.face.facs import OPENFACE_UNITS, RECIPES, expression
 from mien.media.output import whole_file
 from mien.training.connector.objective import Predict, predictor
-from mien.training.onnx_export import halve_weights, write_onnx
-from mien.training.trainer import load_weights
+from mien.training.onnx_export import write_onnx
+from mien.training.trainer import read_net
 from mien.training.voice_faces import Array, VoiceFaces
 
 _SPEAKING: Final = ("25", "26", "45")
@@ -64,15 +64,8 @@ class _Window(nn.Module):
 
 
 def load_connector(path: Path) -> Connector:
-    """Read a ``connector.pt`` that training wrote.
-
-    Raises:
-        InputError: when it is none.
-    """
-    spec, weights = load_weights(path)
-    net = Connector(ConnectorSpec(**spec))
-    net.load_state_dict(weights)
-    return net.eval()
+    """Read a ``connector.pt`` that training wrote."""
+    return read_net(path, lambda spec: Connector(ConnectorSpec(**spec)))
 
 
 def export_connector(net: Connector, data: VoiceFaces, folder: Path) -> None:
@@ -86,16 +79,10 @@ def export_connector(net: Connector, data: VoiceFaces, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Two passes through fused attention differ from the traced one by rounding only.
     torch.backends.mha.set_fastpath_enabled(False)
-    size = net.spec.expression
-    example = (
-        torch.zeros(2, WINDOW, size),
-        torch.zeros(2, 1, net.spec.speech),
-        torch.zeros(2, WINDOW, size),
-    )
-    with whole_file(folder / "connector.onnx") as part:
-        names = ["reference", "speech", "expression"]
-        write_onnx(_Window(net), example, part, names, ["difference"])
-        halve_weights(part)
+    window = torch.zeros(2, WINDOW, net.spec.expression)
+    example, path = (window, torch.zeros(2, 1, net.spec.speech), window), folder / "connector.onnx"
+    inputs = ["reference", "speech", "expression"]
+    write_onnx(_Window(net), example, path, inputs, ["difference"], half=True)
     neutral_face, neutral_voice = averages(data)
     predict = predictor(net)
     common = predict(np.zeros(net.spec.speech, np.float32), neutral_face)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +25,7 @@ from mien.training.connector.objective import (
     rank,
     typical_of,
 )
-from mien.training.trainer import Losses, Task, Trainer, save_weights
+from mien.training.trainer import Losses, Task, Trainer
 from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
 
 _CLIPS: Final = (1, 1, 2, 4)
@@ -96,26 +95,18 @@ def train_connector(
 ) -> dict[str, float]:
     """Train a connector and write ``connector.pt``, its averaged weights.
 
-    Args:
-        config: settings.
-        trainer: its folder also keeps the embeddings of the voices for the next run.
-        data: used instead of what the settings name.
-
-    Returns:
-        Measures on held-out people at the end.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
+    The trainer's folder also keeps the embeddings of the voices for the next run. ``data`` is used
+    instead of what the settings name.
     """
     if data is None:
-        data, missing = load_voice_faces(config, trainer.folder, trainer.progress)
-        for path in missing:
-            trainer.log(f"left out, missing or damaged: {path}")
+        data = load_voice_faces(config, trainer.folder, trainer.progress, trainer.log)
     return trainer.fit(ConnectorTask(config, data))[1]
 
 
 class ConnectorTask(Task[ConnectorConfig, Connector, dict[str, Tensor]]):
     """Trains what the ridge regression leaves over."""
+
+    weights_file = "connector.pt"
 
     def __init__(self, config: ConnectorConfig, data: VoiceFaces) -> None:
         super().__init__(config)
@@ -125,18 +116,9 @@ class ConnectorTask(Task[ConnectorConfig, Connector, dict[str, Tensor]]):
 
     def build(self) -> Connector:
         """Create the net; its direct path is the ridge regression."""
-        config = self.config
-        spec = ConnectorSpec(
-            expression=len(OPENFACE_UNITS),
-            speech=self._data.voices.shape[2],
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
-            feed_forward=config.feed_forward,
-            dropout=config.dropout,
-            direct=config.direct,
-        )
-        net = Connector(spec)
+        config, speech = self.config, self._data.voices.shape[2]
+        sizes = config.sizes(ConnectorSpec)
+        net = Connector(ConnectorSpec(expression=len(OPENFACE_UNITS), speech=speech, **sizes))
         if config.direct:
             fit_ridge(net, self._data, config)
         return net
@@ -189,10 +171,6 @@ class ConnectorTask(Task[ConnectorConfig, Connector, dict[str, Tensor]]):
             first_two = [rank(face, held_out, typical, space) <= 2 for face in faces]
             out["clips of rank 1 or 2"] = float(np.mean(first_two))
         return out
-
-    def export(self, net: Connector, folder: Path) -> None:
-        """Write ``connector.pt``."""
-        save_weights(folder / "connector.pt", net)
 
 
 def fit_ridge(net: Connector, data: VoiceFaces, config: ConnectorConfig) -> None:

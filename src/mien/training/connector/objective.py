@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from mien.cmet.losses import LossWeights, contrastive, directional, focal
 from mien.cmet.semantic import Codes, transfer
 from mien.training.trainer import Losses
 from mien.training.voice_faces import Array, VoiceFaces
+from mien.utils.numeric import correlation
 
 SETTLE: Final = 10
 """Frames over which a prediction is averaged: two windows."""
@@ -145,8 +145,8 @@ def correlations(predicted: Array, true: Array) -> tuple[float, float]:
         Mean over the action units of the correlation over clips; mean over the clips of the
         correlation over action units.
     """
-    units = [_correlation(a, b) for a, b in zip(predicted.T, true.T, strict=True)]
-    clips = [_correlation(a, b) for a, b in zip(predicted, true, strict=True)]
+    units = [correlation(a, b) for a, b in zip(predicted.T, true.T, strict=True)]
+    clips = [correlation(a, b) for a, b in zip(predicted, true, strict=True)]
     return float(np.mean(units)), float(np.mean(clips))
 
 
@@ -194,7 +194,7 @@ def rank(
         mean = np.mean(list(typical.values()), 0)
         typical = {name: (face - mean) / space.spread for name, face in typical.items()}
         predicted = (predicted - space.centre) / space.spread
-    near = {name: _correlation(predicted, face) for name, face in typical.items()}
+    near = {name: correlation(predicted, face) for name, face in typical.items()}
     return 1 + sum(value > near[emotion] for value in near.values())
 
 
@@ -205,9 +205,3 @@ def typical_of(some: list[Case]) -> dict[str, Array]:
         name: np.mean([case.difference for case in some if case.emotion == name], 0)
         for name in names
     }
-
-
-def _correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 1e-9 else 0.0

@@ -81,14 +81,7 @@ class Row:
 
 
 def train_embedder(config: EmbedderConfig, trainer: Trainer) -> dict[str, float]:
-    """Train, writing ``embedder.safetensors`` and ``priors/EMOTION.npy``.
-
-    Returns:
-        Accuracy of the class on people held out, and of the person on those trained on.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
-    """
+    """Train, writing ``embedder.safetensors`` and ``priors/EMOTION.npy``."""
     return trainer.fit(EmbedderTask(config))[1]
 
 
@@ -114,18 +107,15 @@ class EmbedderTask(Task[EmbedderConfig, EmotionEmbedder, dict[str, Tensor]]):
 
     def build(self) -> EmotionEmbedder:
         """Create the net for the sizes of the features."""
-        config, example = self.config, self._train[0]
-        self._anchors = _anchors(config)
+        example = self._train[0]
+        self._anchors = _anchors(self.config)
         return EmotionEmbedder(
             EmbedderSpec(
                 audio=example.voice.shape[1],
                 face=example.face.shape[1],
-                width=config.width,
-                heads=config.heads,
-                layers=config.layers,
-                dropout=config.dropout,
                 emotions=CLASSES,
                 people=self._people,
+                **self.config.sizes(EmbedderSpec),
             )
         )
 

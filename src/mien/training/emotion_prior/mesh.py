@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mien.dicetalk.bank import BankSpec, Decoded, MeshDice, MeshDiceSpec, perplexity
+from mien.dicetalk.bank import BankSpec, MeshDice, MeshDiceSpec, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian
 from mien.media.output import whole_file
 from mien.training.emotion_prior import drop_modalities, embedder_losses
-from mien.training.onnx_export import halve_weights, write_onnx
-from mien.training.trainer import Losses, Task, Trainer, load_weights, save_weights
+from mien.training.onnx_export import write_onnx
+from mien.training.trainer import Losses, Task, Trainer, read_net, save_weights
 from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
 
 AUDIO_GAIN: Final = 3.0
@@ -121,22 +121,12 @@ def train_emotion_prior(
 ) -> dict[str, float]:
     """Train both stages and write ``embedder.pt``, ``dice.pt`` and ``priors.npz``.
 
-    Args:
-        config: settings.
-        trainer: its folder also keeps the embeddings of the voices for the next run.
-        data: used instead of what the settings name.
-
-    Returns:
-        Measures on people held out.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
+    The trainer's folder also keeps the embeddings of the voices for the next run. ``data`` is used
+    instead of what the settings name.
     """
     if data is None:
-        voice_faces, missing = load_voice_faces(config, trainer.folder, trainer.progress)
-        for path in missing:
-            trainer.log(f"left out, missing or damaged: {path}")
-        data = differences_of(voice_faces)
+        found = load_voice_faces(config, trainer.folder, trainer.progress, trainer.log)
+        data = differences_of(found)
     embedder, emotions = trainer.fit(EmbedderTask(config, data), "embedder")
     mean, spread = priors_of(embedder, data)
     decoder, faces = trainer.fit(DecoderTask(config, data, embedder), "decoder")
@@ -161,11 +151,10 @@ class EmbedderTask(Task[EmotionPriorConfig, EmotionEmbedder, dict[str, Tensor]])
             EmbedderSpec(
                 audio=data.audio.shape[2],
                 face=data.face.shape[1],
-                width=self.config.width,
-                layers=self.config.layers,
                 emotions=len(data.emotions),
                 people=len(data.people),
                 dropout=0.3,
+                **self.config.sizes(EmbedderSpec),
             )
         )
 
@@ -219,7 +208,7 @@ class DecoderTask(Task[EmotionPriorConfig, MeshDice, npt.NDArray[np.int64]]):
     ) -> None:
         super().__init__(config, config.decoder_steps)
         self._data, self._embedder = data, embedder
-        self._last: tuple[Tensor, Decoded] | None = None
+        self._last: tuple[Tensor, Tensor]
 
     def build(self) -> MeshDice:
         """Create bank and decoder."""
@@ -252,7 +241,7 @@ class DecoderTask(Task[EmotionPriorConfig, MeshDice, npt.NDArray[np.int64]]):
 
     def losses(self, net: MeshDice, batch: npt.NDArray[np.int64], step: int) -> Losses:
         """Compute reconstruction, quantiser and discrimination losses of sampled priors."""
-        config, data = self.config, self._data
+        data = self._data
         gaussian = embed(self._embedder, data, batch)
         prior = gaussian.sample(torch.randn_like(gaussian.mean))
         # Retrieval and attention alternate, so that both can be used later.
@@ -265,26 +254,13 @@ class DecoderTask(Task[EmotionPriorConfig, MeshDice, npt.NDArray[np.int64]]):
             "quantiser": decoded.loss,
             "discrimination": F.cross_entropy(net.bank.classifier(decoded.feature), emotion),
         }
-        total = (
-            parts["reconstruction"]
-            + config.quantiser * parts["quantiser"]
-            + config.discrimination * parts["discrimination"]
-        )
-        self._last = prior, decoded
-        return Losses(total, parts)
+        self._last = decoded.codes.flatten(), prior
+        return Losses.weighted(parts, self.config)
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """Move entries that have not been used for long to the place of a prior."""
-        if self._last is None:
-            return
-        (prior, decoded), self._last = self._last, None
-        book, steps = self._net.bank.codebook, self._unused.get_buffer("steps")
-        steps += 1
-        steps[decoded.codes.flatten()] = 0
-        for entry in torch.nonzero(steps > _LONGEST_UNUSED).flatten().tolist():
-            book.codebook.weight[entry] = book.fc(prior[entry % len(prior)])
-            steps[entry] = 0
+        """Replace entries of the bank that have not been used for long."""
+        unused = self._unused.get_buffer("steps")
+        self._net.bank.codebook.replace_unused(unused, *self._last, _LONGEST_UNUSED)
 
     def measure(self, net: MeshDice) -> dict[str, float]:
         """Return how samples of the priors differ, and how many entries of the bank are used."""
@@ -362,16 +338,10 @@ def face_tokens(face: Array) -> Array:
 
 
 def load_decoder(path: Path) -> MeshDice:
-    """Read a ``dice.pt``.
-
-    Raises:
-        InputError: when there is none.
-    """
-    spec, weights = load_weights(path)
-    bank = {**spec["bank"], "hidden": tuple(spec["bank"]["hidden"])}
-    net = MeshDice(MeshDiceSpec(BankSpec(**bank), spec["units"]))
-    net.load_state_dict(weights)
-    return net.eval()
+    """Read the ``dice.pt`` of a training."""
+    return read_net(
+        path, lambda spec: MeshDice(MeshDiceSpec(BankSpec(**spec["bank"]), spec["units"]))
+    )
 
 
 class _Face(nn.Module):
@@ -394,10 +364,8 @@ def export_dice(run: Path, folder: Path) -> None:
         folder: where to write.
     """
     net = load_decoder(run / "dice.pt")
-    example = (torch.zeros(2, net.spec.bank.prior),)
-    with whole_file(folder / "dice.onnx") as part:
-        write_onnx(_Face(net), example, part, ["prior"], ["face"])
-        halve_weights(part)
+    example, names = (torch.zeros(2, net.spec.bank.prior),), (["prior"], ["face"])
+    write_onnx(_Face(net), example, folder / "dice.onnx", *names, half=True)
     with np.load(run / "priors.npz", allow_pickle=False) as stored:
         priors = {name: stored[name] for name in ("names", "mean", "spread")}
     with whole_file(folder / "dice.npz") as part, part.open("wb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from mien.media.output import whole_file
+from mien.dicetalk.embedder import reverse
 from mien.speech.features import FEATURES, MELS
 from mien.speech.listener import VOICE_EMOTIONS
 from mien.training.listener import LossWeights
-from mien.training.onnx_export import halve_weights, write_onnx
-from mien.training.trainer import load_weights
+from mien.training.onnx_export import write_onnx
+from mien.training.trainer import read_net
 
 _SCALE: Final = 12.0
 """The heads get embeddings of this length, so that their weights stay of ordinary size."""
@@ -181,18 +181,6 @@ class Targets(NamedTuple):
     speaker: Tensor
 
 
-class _Reverse(torch.autograd.Function):
-    """Identity whose gradient is reversed (Ganin & Lempitsky 2015)."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: object, *grads: Tensor) -> Tensor:
-        return -grads[0]
-
-
 class SpeakerAdversary(nn.Module):
     """Recognises the speaker from an embedding; its reversed gradient makes that impossible."""
 
@@ -204,8 +192,8 @@ class SpeakerAdversary(nn.Module):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Return logits ``(B, speakers)``; the gradient into ``embedding`` is reversed."""
-        reverse: Callable[[Tensor], Tensor] = _Reverse.apply
-        return self.guess(reverse(embedding * _SCALE))
+        out: Tensor = self.guess(reverse(embedding * _SCALE, 1.0))
+        return out
 
 
 def contrast(embedding: Tensor, label: Tensor) -> Tensor:
@@ -300,15 +288,8 @@ class _Classify(nn.Module):
 
 
 def load_net(path: Path) -> ListenerNet:
-    """Read the ``listener.pt`` of a training.
-
-    Raises:
-        InputError: when it is not there.
-    """
-    spec, weights = load_weights(path)
-    net = ListenerNet(ListenerSpec(**spec))
-    net.load_state_dict(weights)
-    return net.eval()
+    """Read the ``listener.pt`` of a training."""
+    return read_net(path, lambda spec: ListenerNet(ListenerSpec(**spec)))
 
 
 def export_listener(nets: Sequence[ListenerNet], folder: Path) -> None:
@@ -323,17 +304,9 @@ def export_listener(nets: Sequence[ListenerNet], folder: Path) -> None:
     lengths = torch.tensor([_EXAMPLE_ROWS, 80])
     size = sum(net.spec.embedding for net in nets)
     both = F.normalize(torch.randn(2, size), dim=1)
-    graphs = (
-        ("listener.onnx", _Embed(nets), (rows, lengths), ["rows", "lengths"], ["embedding"]),
-        (
-            "listener_says.onnx",
-            _Classify(nets),
-            (both, both),
-            ["embedding", "neutral"],
-            ["emotion", "relative", "intensity"],
-        ),
-    )
-    for name, module, example, inputs, outputs in graphs:
-        with whole_file(folder / name) as part:
-            write_onnx(module.eval(), example, part, inputs, outputs, times=("rows",))
-            halve_weights(part)
+    names = (["rows", "lengths"], ["embedding"])
+    path, net = folder / "listener.onnx", _Embed(nets).eval()
+    write_onnx(net, (rows, lengths), path, *names, times=["rows"], half=True)
+    names = (["embedding", "neutral"], ["emotion", "relative", "intensity"])
+    says = folder / "listener_says.onnx"
+    write_onnx(_Classify(nets).eval(), (both, both), says, *names, half=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from mien.training.listener.net import (
     objective,
 )
 from mien.training.listener.sampling import Excerpts, Sampler, augment, stack
-from mien.training.trainer import Losses, Task, Trainer, save_weights, warmed_cosine
+from mien.training.trainer import Losses, Task, Trainer, warmed_cosine
 
 _MEASURE_BATCH: Final = 64
 _MEASURE_ROWS: Final = 1000
@@ -35,12 +34,6 @@ def train_listener(config: ListenerConfig, trainer: Trainer) -> dict[str, float]
     """Train a listener and write ``listener.pt``, its averaged weights.
 
     Features are computed once and kept in the run's folder ``features``.
-
-    Returns:
-        The scores of :func:`measure` after the last step.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
     """
     data = load_data(config, trainer.folder / "features", trainer.progress)
     for path in data.missing:
@@ -69,6 +62,7 @@ class ListenerTask(Task[ListenerConfig, ListenerNet, Batch]):
     average_buffers = False
     warm_up = 100
     workers = 1
+    weights_file = "listener.pt"
 
     def __init__(self, config: ListenerConfig, data: SpeechData) -> None:
         super().__init__(config)
@@ -122,10 +116,6 @@ class ListenerTask(Task[ListenerConfig, ListenerNet, Batch]):
     def measure(self, net: ListenerNet) -> dict[str, float]:
         """Return the scores of :func:`measure`."""
         return measure(net, self._data)
-
-    def export(self, net: ListenerNet, folder: Path) -> None:
-        """Write ``listener.pt``."""
-        save_weights(folder / "listener.pt", net)
 
 
 @dataclass(frozen=True)

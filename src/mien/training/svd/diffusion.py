@@ -41,29 +41,15 @@ def train_diffusion(
 ) -> dict[str, float]:
     """Train and write the averaged weights as published files.
 
-    Args:
-        config: settings.
-        trainer: runs the training.
-        nets: nets to start from, on the CPU, which are changed; those of :func:`initial_nets` by
-            default.
-
-    Returns:
-        The losses of the averaged weights on the same windows and noise as at the beginning.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
-        MissingExtraError: without accelerate.
+    ``nets``, on the CPU, are what the run starts from, and are changed; those of
+    :func:`initial_nets` by default. The scores are the losses on the same windows and noise as at
+    the beginning.
     """
     return trainer.fit(DiffusionTask(config, nets or initial_nets(config)))[1]
 
 
 def initial_nets(config: DiffusionConfig, store: Store | None = None) -> SvdNetworks:
-    """Open the nets that a run starts from.
-
-    Raises:
-        InputError: without priors.
-        WeightsError, MissingExtraError: when something is missing.
-    """
+    """Open the nets that a run starts from."""
     store = store or Store()
     if config.start == "published":
         return load_networks(store, interpolate=False)
@@ -261,26 +247,16 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         config, (window, draw) = self.config, batch
         parts = net(window, draw)
         self._used.append((parts.pop("codes"), window.prior))
-        total = (
-            parts["diffusion"]
-            + config.quantiser * parts["quantiser"]
-            + config.discrimination * parts["discrimination"]
-        )
-        return Losses(total / config.batch, parts)
+        return Losses(Losses.weighted(parts, config).total / config.batch, parts)
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """Move entries of the bank that have not been used for long to the place of a prior."""
+        """Replace entries of the bank that have not been used for long."""
         gather = self.backend.accelerator.gather
         codes, priors = zip(*self._used, strict=True)
         self._used.clear()
         used, prior = gather(torch.cat(codes)), gather(torch.stack(priors))
-        book, steps = self._nets.emotion_bank.codebook, self._unused.get_buffer("steps")
-        steps += 1
-        steps[used] = 0
-        for entry in torch.nonzero(steps > self.config.restart).flatten().tolist():
-            book.codebook.weight[entry] = book.fc(prior[entry % len(prior)])
-            steps[entry] = 0
+        unused, book = self._unused.get_buffer("steps"), self._nets.emotion_bank.codebook
+        book.replace_unused(unused, used, prior, self.config.restart)
 
     def measure(self, net: Trainee) -> dict[str, float]:
         """Return the mean losses over windows that are the same each time."""

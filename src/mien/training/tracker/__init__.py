@@ -65,14 +65,7 @@ class TrackerConfig(TrainingConfig):
 
 
 def train_tracker(config: TrackerConfig, trainer: Trainer) -> dict[str, float]:
-    """Train one of the tracker's nets and write ``net.pt``, its averaged weights.
-
-    Returns:
-        What the net's task measures after the last step.
-
-    Raises:
-        InputError: for settings or data that cannot be used.
-    """
+    """Train one of the tracker's nets and write ``net.pt``, its averaged weights."""
     from mien.training.tracker.data import load_data
     from mien.training.tracker.detection import DetectorTask
     from mien.training.tracker.landmarks import LandmarkTask

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import cv2
 import torch
 from torch import Tensor, nn
 
 from mien.errors import InputError
-from mien.media.output import whole_file
-from mien.training.onnx_export import halve_weights, write_onnx
+from mien.training.onnx_export import write_onnx
 from mien.training.tracker import TrackerConfig
 from mien.training.tracker.data import TrackerData
-from mien.training.trainer import Losses, Task, load_weights, save_weights, warmed_cosine
+from mien.training.trainer import Losses, Task, read_net, warmed_cosine
 
 _SQUEEZED: Final = 32
 """Channels of the map before the hidden layer."""
@@ -198,6 +197,7 @@ class TrackerTask(Task[TrackerConfig, Net, Batch], Generic[Net]):
     average = 0.998
     average_warm_up = 20
     workers = 2
+    weights_file = "net.pt"
 
     def __init__(self, config: TrackerConfig, data: TrackerData) -> None:
         super().__init__(config)
@@ -234,21 +234,14 @@ class TrackerTask(Task[TrackerConfig, Net, Batch], Generic[Net]):
             parts = self.parts(net, batch)
         return Losses(torch.stack(list(parts.values())).sum(), parts)
 
-    def export(self, net: Net, folder: Path) -> None:
-        """Write ``net.pt``."""
-        save_weights(folder / "net.pt", net)
-
 
 def load_net(path: Path) -> LandmarkNet | DetectorNet:
-    """Read the ``net.pt`` of a training.
+    """Read the ``net.pt`` of a training."""
 
-    Raises:
-        InputError: when it is not there.
-    """
-    spec, weights = load_weights(path)
-    net = (DetectorNet if spec["net"] == "detector" else LandmarkNet)(NetSpec(**spec))
-    net.load_state_dict(weights)
-    return net.eval()
+    def build(spec: dict[str, Any]) -> LandmarkNet | DetectorNet:
+        return (DetectorNet if spec["net"] == "detector" else LandmarkNet)(NetSpec(**spec))
+
+    return read_net(path, build)
 
 
 def export_net(net: LandmarkNet | DetectorNet, folder: Path) -> Path:
@@ -260,16 +253,8 @@ def export_net(net: LandmarkNet | DetectorNet, folder: Path) -> Path:
     detects = spec.net == "detector"
     module: nn.Module = net if detects else _Points(net, presence=spec.net == "face")
     outputs = ["map"] if detects else ["points", "presence"][: 1 + (spec.net == "face")]
-    with whole_file(path) as part:
-        write_onnx(
-            module.eval(),
-            (images,),
-            part,
-            ["images"],
-            outputs,
-            free={"images": (1, 2), "map": (2, 3)} if detects else {},
-        )
-        halve_weights(part)
+    free = {"images": (1, 2), "map": (2, 3)} if detects else {}
+    write_onnx(module.eval(), (images,), path, ["images"], outputs, free=free, half=True)
     return path
 
 
