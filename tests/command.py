@@ -44,3 +44,16 @@ def mien_process(*args: object, cache: Path) -> Done:
         timeout=120,
         env={**os.environ, CACHE_VARIABLE: str(cache)},
     )
+
+
+def trains_and_resumes(*command: object, cache: Path) -> Done:
+    """Train, be refused to train again, and resume a finished run to the same scores."""
+    first = mien(*command, cache=cache)
+    assert first.returncode == 0, first.stderr
+    again = mien(*command, cache=cache)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    resumed = mien(*command, "--resume", cache=cache)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == first.stdout
+    return first

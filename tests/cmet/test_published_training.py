@@ -26,7 +26,7 @@ from mien.training.trainer import Trainer
 from mien.weights.manifest import CONNECTOR, entry
 from mien.weights.store import Store
 
-from ..command import mien
+from ..command import mien, trains_and_resumes
 from ..conftest import MakeClip
 from ..published import tiny_store
 
@@ -142,15 +142,7 @@ def test_the_command_trains_and_resumes(features: Path, tmp_path: Path) -> None:
         "steps = 3\nmeasure_every = 2\n"
     )
     command = ("train", "connector-edtalk", "--config", config, "-o", tmp_path / "run")
-    first = mien(*command, cache=tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert "cosine: " in first.stdout
-    again = mien(*command, cache=tmp_path)
-    assert again.returncode == 2
-    assert "--resume" in again.stderr
-    resumed = mien(*command, "--resume", cache=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout == first.stdout
+    assert "cosine: " in trains_and_resumes(*command, cache=tmp_path).stdout
     missing = mien(*command, "--set", "features=/none", "--overwrite", cache=tmp_path)
     assert missing.returncode == 2
     assert "features (/none)" in missing.stderr

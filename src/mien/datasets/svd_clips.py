@@ -30,12 +30,7 @@ from mien.errors import InputError, MienError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
-from mien.pipelines.models import (
-    LONGEST_SECONDS,
-    face_frames,
-    sampled_frames,
-    voice_frames,
-)
+from mien.pipelines.models import LONGEST_SECONDS, face_frames, sampled_frames, voice_frames
 from mien.weights.store import Store
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ Metric networks are not part of mien: users bring them as ONNX files of a stated
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -87,18 +87,15 @@ class Moments:
     """Running mean and covariance of features; the features themselves are not kept."""
 
     count: int = 0
-    total: Matrix | None = None
-    products: Matrix | None = None
+    total: Matrix = field(default_factory=lambda: np.zeros(()))
+    products: Matrix = field(default_factory=lambda: np.zeros(()))
 
     def add(self, features: npt.NDArray[np.floating]) -> None:
         """Include features ``(N, D)``."""
         values = features.astype(np.float64)
-        if self.total is None or self.products is None:
-            size = values.shape[1]
-            self.total, self.products = np.zeros(size), np.zeros((size, size))
         self.count += len(values)
-        self.total += values.sum(0)
-        self.products += values.T @ values
+        self.total = self.total + values.sum(0)
+        self.products = self.products + values.T @ values
 
     def mean_and_covariance(self) -> tuple[Matrix, Matrix]:
         """Return the mean ``(D,)`` and the covariance ``(D, D)``.
@@ -106,7 +103,7 @@ class Moments:
         Raises:
             InputError: for fewer than two features.
         """
-        if self.count < 2 or self.total is None or self.products is None:
+        if self.count < 2:
             raise InputError(f"A Fréchet distance needs at least two samples; got {self.count}.")
         mean = self.total / self.count
         covariance = (self.products - self.count * np.outer(mean, mean)) / (self.count - 1)

@@ -40,8 +40,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "measure_every"):
-            if getattr(self, name) < 1:
+        for name in ("steps", "measure_every", "batch", "frames", "measured"):
+            if getattr(self, name, 1) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
 
     @classmethod

@@ -405,14 +405,7 @@ class _Run(Generic[Net]):
 
 
 def warmed_cosine(done: int, steps: int, warm_up: float, floor: float = 0.0) -> float:
-    """Return a share of the learning rate: a linear rise, then a cosine's fall.
-
-    Args:
-        done: steps done.
-        steps: steps of the whole training.
-        warm_up: steps until the rate is full.
-        floor: share that is added to the cosine.
-    """
+    """Return a share of the learning rate: it rises in ``warm_up`` steps and falls to ``floor``."""
     return min(1.0, (done + 1) / warm_up) * (0.5 * (1 + math.cos(math.pi * done / steps)) + floor)
 
 

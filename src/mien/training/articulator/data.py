@@ -99,10 +99,7 @@ class TalkingClip:
     def rows_at(self, start: int, count: int, lag: int | None = None) -> Array:
         """Return the rows for ``count`` codes, ``LOOK_AHEAD`` later, with silence outside the clip.
 
-        Args:
-            start: first code.
-            count: number of codes.
-            lag: replaces the clip's own.
+        ``lag`` replaces the clip's own.
         """
         lag = self.lag if lag is None else lag
         index = np.arange(2 * start, 2 * (start + count)) + LOOK_AHEAD + lag
@@ -221,11 +218,7 @@ class TalkSampler:
 
 
 class PhoneSampler:
-    """Draws windows of speech with its phones.
-
-    Args:
-        path: npz that ``tools/label_phones.py`` wrote.
-        batch, seconds: number and length of the windows.
+    """Draws windows of speech with its phones, which ``tools/label_phones.py`` wrote.
 
     Raises:
         InputError: when the file cannot be read or is too short.

@@ -16,13 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from mien.errors import InputError
 from mien.speech.articulation import NAMES
 from mien.training.articulator import ArticulatorConfig
-from mien.training.articulator.data import (
-    Array,
-    PhoneSampler,
-    TalkingClip,
-    TalkSampler,
-    read_clips,
-)
+from mien.training.articulator.data import Array, PhoneSampler, TalkingClip, TalkSampler, read_clips
 from mien.training.articulator.net import ArticulatorNet, ArticulatorSpec
 from mien.training.trainer import Losses, Task, Trainer
 from mien.utils.numeric import correlation
@@ -127,13 +121,7 @@ class PhoneTask(Task[ArticulatorConfig, ArticulatorNet, tuple[Tensor, Tensor]]):
 
 
 class ArticulatorTask(Task[ArticulatorConfig, ArticulatorNet, dict[str, Tensor]]):
-    """Trains the articulation code of talking clips.
-
-    Args:
-        config: settings.
-        train, test: clips.
-        start: a net pretrained on phones, or None.
-    """
+    """Trains the articulation code of talking clips, from a net pretrained on phones if any."""
 
     weights_file = "articulator.pt"
 
@@ -271,12 +259,9 @@ def summary(found: dict[str, Comparison]) -> dict[str, float]:
 def measure(
     predict: Callable[[Array], Array], clip: TalkingClip, *, corrected: bool = True
 ) -> Measures:
-    """Compare a prediction with a clip.
+    """Compare the codes ``(R / 2, 7)`` predicted from rows ``(R, 82)`` with a clip's.
 
-    Args:
-        predict: rows ``(R, 82)`` to codes ``(R / 2, 7)``.
-        clip: with its lag.
-        corrected: whether the sound is moved by the clip's lag first.
+    ``corrected``: whether the sound is moved by the clip's lag first.
     """
     found = predict(clip.rows_at(0, len(clip.code), None if corrected else 0))
     true = clip.code

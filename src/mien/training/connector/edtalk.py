@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -156,15 +157,7 @@ class MeadSampler:
     def draw(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """Draw a batch for :func:`mien.training.connector.objective.both_ways`."""
         pairs = [self._pair(int(i), rng) for i in rng.integers(len(self._items), size=self._batch)]
-        speech, first, second, direction, reference, label = zip(*pairs, strict=True)
-        return {
-            "reference": torch.from_numpy(np.stack(reference)),
-            "speech": torch.from_numpy(np.stack(speech)[:, None]),
-            "first": torch.from_numpy(np.stack(first)),
-            "second": torch.from_numpy(np.stack(second)),
-            "target": torch.from_numpy(np.stack(direction)),
-            "label": torch.tensor(label),
-        }
+        return {name: torch.from_numpy(np.stack([p[name] for p in pairs])) for name in pairs[0]}
 
     def _others(self, item: Recording) -> list[tuple[str, int]]:
         """Emotions (with their level) that the person of an item shows besides the item's own."""
@@ -175,9 +168,7 @@ class MeadSampler:
                 out.append((emotion, level))
         return out
 
-    def _pair(
-        self, i: int, rng: np.random.Generator
-    ) -> tuple[Array, Array, Array, Array, Array, int]:
+    def _pair(self, i: int, rng: np.random.Generator) -> dict[str, npt.NDArray[Any]]:
         item = self._items[i]
         others = self._others(item)
         emotion, level = others[rng.integers(len(others))]
@@ -194,15 +185,14 @@ class MeadSampler:
             before[:] = False
         reference = before[:, None] * direction
         window = np.minimum(np.arange(start, start + WINDOW), length - 1)
-        target = np.repeat(direction[None], WINDOW, 0)
-        return (
-            speech,
-            one[window],
-            two[window],
-            target,
-            reference.astype(np.float32),
-            EMOTIONS.index(emotion),
-        )
+        return {
+            "reference": reference.astype(np.float32),
+            "speech": speech[None],
+            "first": one[window],
+            "second": two[window],
+            "target": np.repeat(direction[None], WINDOW, 0),
+            "label": np.array(EMOTIONS.index(emotion)),
+        }
 
     def _voice(self, emotion: str, level: int, i: int, stride: int) -> Array:
         pool = self._voices[emotion, level]

@@ -29,10 +29,7 @@ _RIDGE: Final = 1e-3
 """Penalty of the decoder's least squares, per row."""
 
 _FAINT: Final = MappingProxyType(
-    {
-        "calm": {"12": 0.15, "43": 0.12},
-        "bored": {"43": 0.3, "15": 0.2, "1": 0.15},
-    }
+    {"calm": {"12": 0.15, "43": 0.12}, "bored": {"43": 0.3, "15": 0.2, "1": 0.15}}
 )
 """Faces of labels of the listener that have no recipe: this project's estimates."""
 
@@ -69,13 +66,7 @@ def load_connector(path: Path) -> Connector:
 
 
 def export_connector(net: Connector, data: VoiceFaces, folder: Path) -> None:
-    """Write ``connector.onnx``, ``connector.npz`` and ``presets.npz``.
-
-    Args:
-        net: a trained connector of 17 action units.
-        data: what it was trained on.
-        folder: where to.
-    """
+    """Write ``connector.onnx``, ``connector.npz`` and ``presets.npz`` of a net and its data."""
     folder.mkdir(parents=True, exist_ok=True)
     # Two passes through fused attention differ from the traced one by rounding only.
     torch.backends.mha.set_fastpath_enabled(False)

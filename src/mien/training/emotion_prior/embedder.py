@@ -19,12 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, TEST_PEOPLE
 from mien.datasets.svd_clips import CLASSES, CachedClip, find_clips, load_arrays
-from mien.dicetalk.embedder import (
-    EmbedderSpec,
-    EmotionEmbedder,
-    Gaussian,
-    save_embedder,
-)
+from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, save_embedder
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.config import TrainingConfig

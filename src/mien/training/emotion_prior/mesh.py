@@ -314,10 +314,7 @@ def priors_of(net: EmotionEmbedder, data: Differences) -> tuple[Array, Array]:
 
 
 def probe(
-    train: Array,
-    labels: npt.NDArray[np.int64],
-    test: Array,
-    test_labels: npt.NDArray[np.int64],
+    train: Array, labels: npt.NDArray[np.int64], test: Array, test_labels: npt.NDArray[np.int64]
 ) -> float:
     """Compute the accuracy of a ridge classifier on standardised features."""
     mean, size = train.mean(0), train.std(0) + 1e-6
@@ -357,12 +354,7 @@ class _Face(nn.Module):
 
 
 def export_dice(run: Path, folder: Path) -> None:
-    """Write ``dice.onnx`` (prior ``(N, width)`` to face ``(N, 17)``) and ``dice.npz`` (priors).
-
-    Args:
-        run: folder of a finished training.
-        folder: where to write.
-    """
+    """Write a run's ``dice.onnx`` (prior ``(N, width)`` to face ``(N, 17)``) and ``dice.npz``."""
     net = load_decoder(run / "dice.pt")
     example, names = (torch.zeros(2, net.spec.bank.prior),), (["prior"], ["face"])
     write_onnx(_Face(net), example, folder / "dice.onnx", *names, half=True)

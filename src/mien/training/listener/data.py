@@ -93,11 +93,7 @@ def _write(
     usable = np.zeros(len(utterances), bool)
     at = 0
     jobs = [(item.path, tuple(speeds)) for item in utterances]
-    with (
-        whole_file(data) as part,
-        part.open("wb") as file,
-        ProcessPoolExecutor(workers) as pool,
-    ):
+    with whole_file(data) as part, part.open("wb") as file, ProcessPoolExecutor(workers) as pool:
         for i, versions in enumerate(pool.map(_features_of, jobs, chunksize=16)):
             usable[i] = bool(versions)
             for j, rows in enumerate(versions):
@@ -156,26 +152,14 @@ class SpeechData:
     missing: list[Path]
 
     def targets(self, index: npt.NDArray[np.int64], relative: npt.NDArray[np.bool_]) -> Targets:
-        """Return what is known of a batch.
-
-        Args:
-            index: its recordings ``(B,)``.
-            relative: whether the speaker's neutral voice is in the batch ``(B,)``.
-        """
-        known = (
-            self.emotion[index],
-            relative,
-            self.intensity[index],
-            self.teacher[index],
-            self.speaker[index],
-        )
+        """Return what is known of the recordings ``index (B,)``; ``relative`` as in ``Targets``."""
+        labels, graded = self.emotion[index], self.intensity[index]
+        known = (labels, relative, graded, self.teacher[index], self.speaker[index])
         return Targets(*map(torch.from_numpy, known))
 
 
 def load_data(
-    config: ListenerConfig,
-    folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    config: ListenerConfig, folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> SpeechData:
     """Read the manifest, compute or open the features in ``folder``, split by speaker.
 

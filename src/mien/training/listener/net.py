@@ -293,12 +293,7 @@ def load_net(path: Path) -> ListenerNet:
 
 
 def export_listener(nets: Sequence[ListenerNet], folder: Path) -> None:
-    """Write ``listener.onnx`` and ``listener_says.onnx``, weights in half precision.
-
-    Args:
-        nets: one or several trained nets, which become one.
-        folder: where the files go.
-    """
+    """Write ``listener.onnx`` and ``listener_says.onnx``; several nets become one."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = torch.zeros(2, _EXAMPLE_ROWS, FEATURES)
     lengths = torch.tensor([_EXAMPLE_ROWS, 80])

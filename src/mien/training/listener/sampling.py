@@ -83,11 +83,8 @@ class Excerpts:
 class Sampler:
     """Draws batches: some speakers, with several emotions and one neutral recording of each.
 
-    Args:
-        utterances: all recordings.
-        chosen: indices of those to draw from.
-        shares: share of the batches by corpus.
-        groups, group: speakers per batch, and recordings of each.
+    ``chosen`` are the indices of the recordings to draw from, ``shares`` the share of the batches
+    by corpus, ``groups`` and ``group`` the speakers per batch and the recordings of each.
     """
 
     def __init__(

@@ -72,12 +72,6 @@ class DiffusionConfig(TrainingConfig):
     learning_rate: float = 1e-5
     weight_decay: float = 1e-2
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("batch", "frames", "measured"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
-
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -112,11 +112,9 @@ LOSSES: Final = ("diffusion", "quantiser", "discrimination")
 
 
 class Trainee(nn.Module):
-    """The nets that are trained, and the frozen UNet around them.
+    """The nets that are trained (adapters, audio projection, bank, guider), in the frozen UNet.
 
-    Args:
-        nets: of the engine; adapters, audio projection, bank and guider are trained.
-        temporal: whether the UNet's own temporal layers are trained too.
+    ``temporal``: whether the UNet's own temporal layers are trained too.
     """
 
     def __init__(self, nets: SvdNetworks, *, temporal: bool) -> None:
@@ -285,8 +283,5 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         window = self._sampler.draw(rng)
         noise = rng.normal(size=tuple(window.latents.shape)).astype(np.float32)
         sigma = math.exp(config.sigma_mean + config.sigma_spread * float(rng.normal()))
-        drop_speech, drop_image = (
-            rng.random() < config.drop_speech,
-            rng.random() < config.drop_image,
-        )
-        return window, Draw(torch.from_numpy(noise), sigma, drop_speech, drop_image, retrieval)
+        speech, image = (rng.random() < s for s in (config.drop_speech, config.drop_image))
+        return window, Draw(torch.from_numpy(noise), sigma, speech, image, retrieval)

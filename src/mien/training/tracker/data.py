@@ -315,10 +315,7 @@ def _motion_blur(image: RGBImage, rng: np.random.Generator) -> RGBImage:
     angle = rng.uniform(0, np.pi)
     middle = (length - 1) / 2
     dx, dy = np.cos(angle) * middle, np.sin(angle) * middle
-    ends = (
-        (round(middle - dx), round(middle - dy)),
-        (round(middle + dx), round(middle + dy)),
-    )
+    ends = ((round(middle - dx), round(middle - dy)), (round(middle + dx), round(middle + dy)))
     cv2.line(kernel, *ends, 1.0)
     return cv2.filter2D(image, -1, kernel / kernel.sum())
 

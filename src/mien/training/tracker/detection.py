@@ -148,10 +148,7 @@ class DetectorTask(TrackerTask[DetectorNet]):
 
     @staticmethod
     def _paste_square(
-        scene: RGBImage,
-        piece: RGBImage,
-        middle: npt.NDArray[np.float64],
-        rng: np.random.Generator,
+        scene: RGBImage, piece: RGBImage, middle: npt.NDArray[np.float64], rng: np.random.Generator
     ) -> None:
         """Paste a square where it fits, with a hard or soft edge, like the faces."""
         side = piece.shape[0]
