@@ -94,17 +94,18 @@ def test_nothing_asked_for_changes_nothing(store: Store, demo_face: Path, tmp_pa
     assert np.array_equal(read_still(out), read_still(demo_face))
 
 
+def portrait_clip(make_clip: MakeClip, face: Path, count: int) -> Path:
+    image = read_still(face)
+    size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
+    shown = image[: size[1], : size[0]]
+    return make_clip(size=size, stamps=range(0, count * 427, 427), images=[shown] * count)
+
+
 @pytest.mark.parametrize("count", [1, 4, 5, 7])
 def test_clips_of_any_length(
     count: int, store: Store, demo_face: Path, make_clip: MakeClip, tmp_path: Path
 ) -> None:
-    image = read_still(demo_face)
-    size = (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
-    clip = make_clip(
-        size=size,
-        stamps=range(0, count * 427, 427),
-        images=[image[: size[1], : size[0]]] * count,
-    )
+    clip = portrait_clip(make_clip, demo_face, count)
     out = tmp_path / "out.mp4"
     edtalk.run(Job(clip, out, Emotion.parse("sad")), CPU, store)
     assert len(times(out)) == count
@@ -146,10 +147,11 @@ def test_voices_and_their_neutral(
 
 
 def test_a_face_gives_its_coefficients(
-    store: Store, demo_face: Path, demo_clip: Path, tmp_path: Path
+    store: Store, demo_face: Path, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     request = Emotion.parse(like=demo_face)
-    report = edtalk.run(Job(demo_clip, tmp_path / "a.mp4", request), CPU, store)
+    clip = portrait_clip(make_clip, demo_face, 7)
+    report = edtalk.run(Job(clip, tmp_path / "a.mp4", request), CPU, store)
     assert report.emotion["looks"][0]["by"] == "face"
 
 

@@ -155,7 +155,8 @@ def test_a_timeline_never_jumps(keys: list[dict[str, object]]) -> None:
     fastest = 2.0 / min(float(k["fade"]) for k in keys)  # type: ignore[arg-type]
     largest = 2 * 1.5 * max(np.abs(RECIPES[n].expression()).max() for n in BASIC)
     times = np.arange(0, 12.5, step)
-    values = np.stack([target(timeline, t).expression for t in times])
+    resolver = MeshResolver(timeline)
+    values = np.stack([resolver.at(t).expression for t in times])
     assert np.abs(np.diff(values, axis=0)).max() <= fastest * largest * step * len(keys) + 1e-4
     assert not target(timeline, 0).expression.any()
     last = timeline.keys[-1]

@@ -69,15 +69,23 @@ CONFIG = ConnectorConfig(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run")
-    train_connector(CONFIG, Trainer(out), PAIRS)
-    return out
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, float], list[str]]:
+    """The folder of a run, its scores and its log."""
+    out, lines = tmp_path_factory.mktemp("run"), list[str]()
+    return out, train_connector(CONFIG, Trainer(out, log=lines.append), PAIRS), lines
 
 
-def test_held_out_people_are_predicted(tmp_path: Path) -> None:
-    lines: list[str] = []
-    scores = train_connector(CONFIG, Trainer(tmp_path, log=lines.append), PAIRS)
+@pytest.fixture(scope="module")
+def run(trained: tuple[Path, dict[str, float], list[str]]) -> Path:
+    return trained[0]
+
+
+def test_held_out_people_are_predicted(
+    trained: tuple[Path, dict[str, float], list[str]],
+) -> None:
+    _, scores, lines = trained
     assert scores["per unit"] > 0.8
     assert scores["per clip"] > 0.8
     assert len(lines) == 2
