@@ -103,7 +103,7 @@ def priors(clips: Path, tmp_path: Path) -> Path:
 
 
 def stage_two(clips: Path, priors: Path, **more: object) -> DiffusionConfig:
-    settings = {"frames": 4, "batch": 2, "steps": 12, "measure_every": 6, "measured": 6,
+    settings = {"frames": 4, "batch": 2, "steps": 20, "measure_every": 10, "measured": 6,
                 "learning_rate": 3e-3, "warm_up": 1, "average": 0.5, "device": "cpu",
                 "discrimination": 0.3, **more}  # fmt: skip
     return DiffusionConfig(labelled=clips / "mead", priors=priors, **settings)  # type: ignore[arg-type]
@@ -195,7 +195,7 @@ def test_stage_two_lowers_every_loss_and_resumes_exactly(
         assert after[name] < before[name], (name, before, after)
     with pytest.raises(Stop):
         train_diffusion(
-            config, Trainer(tmp_path / "parts", progress=stopping(8)), initial_nets(config, store)
+            config, Trainer(tmp_path / "parts", progress=stopping(13)), initial_nets(config, store)
         )
     train_diffusion(config, Trainer(tmp_path / "parts", resume=True), initial_nets(config, store))
     for file in ("adapters", "audio", "bank", "guider"):
