@@ -202,6 +202,24 @@ def test_joined_recordings_sound_to_the_end(
         assert min(abs(time - click - 2.0) for time in got) < 0.06
 
 
+def test_broken_time_stamps_of_the_sound_move_nothing_else(tmp_path: Path, recording: Path) -> None:
+    source, pts = tmp_path / "a.ts", b""
+    data = bytearray(recording.read_bytes())
+    starts = [at for at in range(0, len(data), 188) if data[at + 1] & 0x40]
+    heads = [data.find(b"\0\0\1\xc0", at, at + 188) for at in starts]
+    sounds = [head for head in heads if head > 0]
+    assert len(sounds) > 12
+    for head in sounds[6:8]:
+        pts = bytes(data[head + 9 : head + 14])
+        data[head + 9] = pts[0] ^ 0x08  # 2^32 ticks: 13 hours
+    source.write_bytes(data)
+    for name in ("b.mp4", "b.mkv"):
+        rewritten(source, tmp_path / name)
+        got = clicks(tmp_path / name)
+        assert all(min(abs(time - click) for time in got) < 0.03 for click in CLICKS[1:])
+        assert max(got) < 2.1
+
+
 def test_a_pause_of_the_sound_is_no_join(tmp_path: Path) -> None:
     film(tmp_path / "whole.ts", Sound("aac", end=15.0), frames=375, codec="mpeg2video")
     source = remuxed(tmp_path / "whole.ts", tmp_path / "a.ts", 0, (1.2, 13.0))

@@ -44,7 +44,8 @@ _MOST_PLANES: Final = 8
 
 _LONGEST_PAUSE_SECONDS: Final = 600
 _LONGEST_BROADCAST_PAUSE_SECONDS: Final = 10
-_LATEST_START_SECONDS: Final = 6 * 3600
+_MARGIN_SECONDS: Final = 10
+"""How far sound may exceed the length that its file states."""
 
 
 def read_speech(
@@ -164,14 +165,26 @@ class SampleGrid:
     Attributes:
         rate: samples per second.
         start: time of the grid's first sample, seconds; None for that of the first frame.
-        longest_pause: seconds; a longer one is a jump of the clock.
+        latest: seconds after ``start`` at which the first frame can be.
+        longest_pause: seconds; what seems later or longer is a jump of the clock.
         placed: samples placed so far.
     """
 
     rate: int
     start: Fraction | None = None
-    longest_pause: int = _LONGEST_PAUSE_SECONDS
+    latest: float = _LONGEST_PAUSE_SECONDS
+    longest_pause: float = _LONGEST_PAUSE_SECONDS
     placed: int = 0
+
+    @classmethod
+    def of(
+        cls, container: av.container.InputContainer, rate: int, start: Fraction | None
+    ) -> SampleGrid:
+        """Return a grid for the sound of a file."""
+        if not container.duration:
+            return cls(rate, start)
+        length = container.duration / 1_000_000 + _MARGIN_SECONDS
+        return cls(rate, start, length, min(length, _LONGEST_PAUSE_SECONDS))
 
     def place(self, time: Fraction | None, count: int) -> tuple[int, int]:
         """Place the next frame.
@@ -188,7 +201,7 @@ class SampleGrid:
         late = 0 if time is None else round((time - self.start) * self.rate) - self.placed
         if self.placed and abs(late) <= _TOLERANCE_SECONDS * self.rate:
             late = 0
-        longest = self.longest_pause if self.placed else _LATEST_START_SECONDS
+        longest = self.longest_pause if self.placed else self.latest
         back = self.placed and late < -_JUMP_SECONDS * self.rate
         if back or late > longest * self.rate:  # a jump of the clock: go on without a break
             self.start, late = self.start + Fraction(late, self.rate), 0
@@ -227,7 +240,7 @@ def _blocks(path: Path, start: Fraction | None) -> Generator[tuple[Samples, int]
         count = 0
         for frame in _frames(container):
             if grid is None:
-                grid = SampleGrid(frame.sample_rate, start)
+                grid = SampleGrid.of(container, frame.sample_rate, start)
                 if may_be_joined(container):
                     grid.longest_pause = _LONGEST_BROADCAST_PAUSE_SECONDS
                 if not _RATES_HZ[0] <= grid.rate <= _RATES_HZ[1]:

@@ -74,8 +74,9 @@ _TS_DISCONT: Final = 0x0200
 """FFmpeg's flag of formats whose time stamps may jump: transport and program streams."""
 
 _LARGEST_STEP_BACK: Final = Fraction(1, 4)
-_LARGEST_STEP_AHEAD: Final = 10
-"""Seconds that time stamps of broadcast can be apart within one recording."""
+_LARGEST_STEP_AHEAD: Final = 6 * 3600
+_LARGEST_BROADCAST_STEP: Final = 10
+"""Seconds that time stamps can be apart within one recording."""
 
 
 class _File(FileIO):
@@ -144,9 +145,10 @@ def may_be_joined(container: av.container.InputContainer) -> bool:
     return bool(container.format.flags & _TS_DISCONT)
 
 
-def is_join(step: Fraction, *, joinable: bool = True) -> bool:
-    """Return whether a step between time stamps, seconds, is where another recording begins."""
-    return step < -_LARGEST_STEP_BACK or (joinable and step > _LARGEST_STEP_AHEAD)
+def is_join(step: Fraction, *, joinable: bool) -> bool:
+    """Return whether a step between time stamps, seconds, begins another recording or is broken."""
+    ahead = _LARGEST_BROADCAST_STEP if joinable else _LARGEST_STEP_AHEAD
+    return step < -_LARGEST_STEP_BACK or step > ahead
 
 
 def too_large(path: Path, width: int, height: int, max_pixels: int) -> InputError:

@@ -175,8 +175,9 @@ class VideoReader:
             time = self._time_of(raw, index)
             start = time if start is None else start
             end = time + 1 / self.info.rate
-            if index and joinable and is_join(time - before):  # the next recording follows at once
-                skipped += time - before - 1 / self.info.rate
+            step = time - before
+            if index and (joinable or step > 0) and is_join(step, joinable=joinable):
+                skipped += step - 1 / self.info.rate  # the next recording follows at once
             before = time
             time = time - start - skipped
             if time <= last:  # broken time stamps: keep the order, one nominal frame apart

@@ -146,12 +146,20 @@ class Encoded:
 
     Args:
         target: container to write to.
+        container: file that is read.
         source: the track that packets come from.
         stream: the stream of the target.
     """
 
-    def __init__(self, target: Target, source: av.AudioStream, stream: av.AudioStream) -> None:
-        self._target, self._source, self._stream = target, source, stream
+    def __init__(
+        self,
+        target: Target,
+        container: av.container.InputContainer,
+        source: av.AudioStream,
+        stream: av.AudioStream,
+    ) -> None:
+        self._target, self._container = target, container
+        self._source, self._stream = source, stream
         self._grid: SampleGrid | None = None
         self._kind: tuple[str, str] = ("", "")
         self._sent = self._damaged = 0
@@ -195,7 +203,7 @@ class Encoded:
         if _unnamed(frame.layout) and frame.layout.nb_channels > _MOST_CHANNELS:
             frame = _mean(frame)
         if self._grid is None:
-            self._grid = SampleGrid(frame.sample_rate, Fraction(0))
+            self._grid = SampleGrid.of(self._container, frame.sample_rate, Fraction(0))
             self._kind = (frame.format.name, frame.layout.name)
         rate = self._grid.rate
         if (frame.format.name, frame.layout.name, frame.sample_rate) == (*self._kind, rate):
@@ -224,6 +232,7 @@ class Encoded:
 def add_sound(
     target: Target,
     label: str,
+    container: av.container.InputContainer,
     source: av.AudioStream,
     packets: Sequence[Packet],
     shift: Fraction,
@@ -233,7 +242,8 @@ def add_sound(
     Args:
         target: container to write to.
         label: its name for messages.
-        source: the track.
+        container: file that is read.
+        source: its track.
         packets: its first packets.
         shift: seconds by which they are written later than they say.
 
@@ -266,7 +276,7 @@ def add_sound(
         )
     if rate < own_rate:
         warnings += (f"Sound of {own_rate} Hz was resampled to {rate} Hz for {label}.",)
-    return Encoded(target, source, encoded), warnings
+    return Encoded(target, container, source, encoded), warnings
 
 
 def can_hold(format_name: str, stream: av.stream.Stream, packets: Sequence[Packet]) -> bool:

@@ -159,6 +159,7 @@ class _Clock:
     _number: dict[int, int] = field(default_factory=dict)
     _end: dict[int, Fraction] = field(default_factory=dict)
     _reached: list[Fraction] = field(default_factory=list)
+    _before: dict[int, Fraction] = field(default_factory=dict)
     _guess: Fraction = Fraction(0)
 
     def shift_of(self, packet: Packet) -> Fraction | None:
@@ -169,7 +170,10 @@ class _Clock:
             base = Fraction(packet.time_base)
             at, end = stamp * base, self._end.get(index)
             if end is not None and self._is_join(index, end, at):
-                number = self._number[index] = number + 1
+                waits, before = number >= len(self.shifts), self._before.get(index, at - 1)
+                # A stream that returns to where it was had broken time stamps in between.
+                number += -1 if waits and abs(at - before) < 1 else 1
+                self._number[index], self._before[index] = number, end
                 self._guess = self.shifts[-1] + end - at
                 if index == self.lead and number == len(self.shifts):
                     self.shifts.append(self._guess)
@@ -285,6 +289,9 @@ class _Source:
         if route is None or not packet.size:
             return
         if shift is not None:
+            if self._held:  # other time stamps of this stream were broken
+                index = packet.stream_index
+                self._held = [one for one in self._held if one.stream_index != index]
             route.take(packet, shift)
             return
         self._held.append(packet)
@@ -349,7 +356,9 @@ class _Source:
         if track.codec_context is not None:
             first = self._first(track)
             shift = self._clock.shifts[0]
-            route, warnings = add_sound(self._target, self._label, track, first, shift)
+            route, warnings = add_sound(
+                self._target, self._label, self._container, track, first, shift
+            )
         if route is None:
             self._refuse(track)
             return set()
@@ -384,7 +393,8 @@ class _Source:
         return self._routed(stream, _Rewritten(self._target, stream, out))
 
     def _add_data(self, stream: av.stream.Stream) -> None:
-        of_chapters = stream.name == "bin_data" and self._container.chapters()
+        name = getattr(stream, "name", "")  # streams of unknown kinds have none
+        of_chapters = name == "bin_data" and self._container.chapters()
         if of_chapters or "timecode" in _lower(stream.metadata):
             return  # written as chapters, and as a tag
         first = self._first(stream)
