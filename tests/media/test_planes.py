@@ -115,6 +115,23 @@ def test_an_edit_changes_its_window_alone(name: str, orientation: Orientation) -
             assert (now == was)[~here].all()
 
 
+@pytest.mark.parametrize(("transfer", "primaries", "matrix"), [(1, 1, 1), (16, 9, 9), (18, 9, 9)])
+def test_the_copy_of_a_tagged_frame_keeps_samples_and_tags(
+    transfer: int, primaries: int, matrix: int
+) -> None:
+    frame = smooth_frame("yuv420p10le")
+    frame.color_trc, frame.color_primaries, frame.colorspace = transfer, primaries, matrix
+    before = [plane.copy() for plane in arrays(frame)]
+    picture = VideoPicture.of(frame, ColorSpec.of(frame))
+    box = Box(20, 20, 24, 24)
+    copy = picture.replaced(box, picture.read(box) // 2).to_frame()
+    for one in (frame, copy):
+        assert (one.color_trc, one.color_primaries, one.colorspace) == (transfer, primaries, matrix)
+    for now, was in zip(arrays(copy), before, strict=True):
+        assert np.array_equal(now[:8], was[:8])
+        assert not np.array_equal(now, was)
+
+
 @pytest.mark.parametrize(("name", "planar"), PACKED.items())
 def test_packed_formats_become_planes_without_loss(name: str, planar: str) -> None:
     layout = layout_of(name)

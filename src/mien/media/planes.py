@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.media.color import ColorSpec, from_rgb_difference, to_rgb_matrix
+from mien.media.color import UNSPECIFIED, ColorSpec, from_rgb_difference, to_rgb_matrix
 from mien.media.frame import Box, Picture, RGBImage, RGBWindow, sparse_samples
 
 if TYPE_CHECKING:
@@ -310,11 +310,7 @@ class VideoPicture(Picture):
             return self._upright_frame()
         if not self._patches:
             return self.frame
-        tag = self.frame.color_trc
-        other = UNLIKE[int(tag) == UNLIKE[0]]
-        # libswscale copies the planes as they are where only a tag differs.
-        frame = self.frame.reformat(dst_color_trc=other, threads=1)
-        frame.color_trc = tag
+        frame = _copied(self.frame)
         # It leaves the last line of subsampled chroma out where a side is odd.
         odd = frame.width % self.layout.across or frame.height % self.layout.down
         for component, plane in enumerate(_arrays(frame, self.layout)):
@@ -450,9 +446,6 @@ class VideoPicture(Picture):
 
 _GRAY: Final = np.array([[0.299, 0.587, 0.114]])
 
-UNLIKE: Final = (1, 6)
-"""Two transfer functions that mean the same; whichever a frame does not have forces a copy."""
-
 
 def frame_from_rgb(image: RGBWindow, pixel_format: str, color: ColorSpec) -> av.VideoFrame:
     """Convert RGB ``uint8`` or ``uint16 (H, W, 3)`` to a frame of ``pixel_format``."""
@@ -468,6 +461,20 @@ def frame_from_rgb(image: RGBWindow, pixel_format: str, color: ColorSpec) -> av.
         dst_color_range=2 if color.full_range else 1,
         interpolation=EXACT,
     )
+
+
+def _copied(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a copy of a frame with its side data.
+
+    libswscale copies planes as they are where nothing but a tag differs from "not stated"; between
+    two stated ones it would convert, slowly.
+    """
+    tags = frame.color_trc, frame.color_primaries
+    frame.color_trc = frame.color_primaries = UNSPECIFIED
+    out = frame.reformat(dst_color_trc=1, threads=1)
+    for one in (frame, out):
+        one.color_trc, one.color_primaries = tags
+    return out
 
 
 def _arrays(frame: av.VideoFrame, layout: Layout) -> list[Plane]:
