@@ -165,11 +165,6 @@ def _job(
     from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Job
 
-    if not isinstance(face, str):
-        raise InputError(
-            'face must be "largest", "all", a number as text ("2") or the path of a picture; got '
-            f"{type(face).__name__}."
-        )
     for name, function in (("progress", progress), ("cancel", cancel)):
         if function is not None and not callable(function):
             raise InputError(f"{name} must be a function; got {type(function).__name__}.")
@@ -210,7 +205,7 @@ def _settings(
     Raises:
         InputError: for an unknown engine or settings of another one.
     """
-    if engine not in engines:
+    if not isinstance(engine, str) or engine not in engines:
         raise InputError(f"There is no engine {shown(engine)} here. Valid: {', '.join(engines)}.")
     if engine == "mesh" and options is not None:
         raise InputError("Options (device, dtype …) belong to the published engines.")
@@ -226,7 +221,8 @@ def _settings(
         "svd": SvdSettings,
     }
     kind = kinds[engine]
-    given = kind() if settings is None and options is None else settings or options
+    given = settings if options is None else options
+    given = kind() if given is None else given
     if not isinstance(given, kind):
         raise InputError(f"The engine {engine} takes {kind.__name__}; got {type(given).__name__}.")
     return given

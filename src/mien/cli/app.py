@@ -98,10 +98,11 @@ def _usage_error(error: Exception) -> int | None:
     show = getattr(error, "show", None)
     code = getattr(error, "exit_code", None)
     if show is not None and isinstance(code, int):
-        message = getattr(error, "message", None)
-        if isinstance(message, str) and len(message) > _LONGEST_MESSAGE:
-            half = _LONGEST_MESSAGE // 2
-            error.message = f"{message[:half]}…{message[-half:]}"  # type: ignore[attr-defined]
+        for name in ("message", "option_name"):
+            text = str(getattr(error, name, ""))
+            if len(text) > _LONGEST_MESSAGE:
+                half = _LONGEST_MESSAGE // 2
+                setattr(error, name, f"{text[:half]}…{text[-half:]}")
         show(sys.stderr)
         return code
     return INTERRUPTED if type(error).__name__ == "Abort" else None

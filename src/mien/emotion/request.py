@@ -22,7 +22,7 @@ from mien.emotion.synonyms import suggest
 from mien.errors import InputError
 from mien.face.facs import ACTION_UNITS, MIDLINE, PAIRED, RECIPES
 from mien.media.container import existing_file
-from mien.utils.numeric import smoothstep
+from mien.utils.numeric import is_number, smoothstep
 from mien.utils.text import shown
 
 MAX_INTENSITY: Final = 1.5
@@ -87,7 +87,7 @@ class Emotion:
             _check_name(name)
             check_intensity(strength, f"The strength of {name}")
         for name, strength in _pairs(self.units, "units"):
-            if name not in (*ACTION_UNITS, *PAIRED):
+            if not isinstance(name, str) or name not in (*ACTION_UNITS, *PAIRED):
                 valid = ", ".join((*PAIRED, *MIDLINE, "and 12L, 12R … per side"))
                 raise InputError(f"There is no action unit {shown(name)}. Valid: {valid}.")
             check_intensity(strength, f"The strength of action unit {name}")
@@ -196,7 +196,7 @@ class Keyframe:
         object.__setattr__(self, "fade", fade)
         if not isinstance(self.emotion, Emotion):
             raise InputError(f"A keyframe holds an Emotion; got {shown(self.emotion)}.")
-        if self.easing not in EASINGS:
+        if not isinstance(self.easing, str) or self.easing not in EASINGS:
             raise InputError(
                 f"easing must be one of {', '.join(EASINGS)}; got {shown(self.easing)}."
             )
@@ -358,7 +358,7 @@ def check_intensity(value: float, what: str = "The intensity") -> float:
     Raises:
         InputError: for NaN, infinity, negative or too large values, and what is no number.
     """
-    if not _is_number(value) or not 0 <= value <= MAX_INTENSITY:
+    if not is_number(value) or not 0 <= value <= MAX_INTENSITY:
         raise InputError(f"{what} must be a number from 0 to {MAX_INTENSITY}; got {shown(value)}.")
     return float(value)
 
@@ -373,12 +373,8 @@ def _number(text: str, what: str) -> float:
     return check_intensity(value, what)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _check_seconds(value: float, what: str) -> float:
-    if not _is_number(value) or not 0 <= value <= _MOST_SECONDS:
+    if not is_number(value) or not 0 <= value <= _MOST_SECONDS:
         raise InputError(f"{what} must be seconds from 0 upwards; got {shown(value)}.")
     return float(value)
 
@@ -392,7 +388,7 @@ def _pairs(value: object, what: str) -> tuple[tuple[Any, Any], ...]:
 
 
 def _check_name(name: str) -> None:
-    if name in NAMES:
+    if isinstance(name, str) and name in NAMES:
         return
     near = suggest(name, NAMES) if isinstance(name, str) and len(name) < _LONGEST_NAME else ""
     hint = f" Did you mean {near}?" if near else ""

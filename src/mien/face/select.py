@@ -38,6 +38,11 @@ class FaceChoice:
         Raises:
             InputError: for anything else.
         """
+        if not isinstance(text, str):
+            raise InputError(
+                'face must be "largest", "all", a number as text ("2") or the path of a picture; '
+                f"got {type(text).__name__}."
+            )
         word = text.strip()
         if word in ("largest", "all"):
             return cls(word)

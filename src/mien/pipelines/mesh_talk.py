@@ -39,7 +39,9 @@ from mien.pipelines.mesh_edit import NeutralExpressions, expression_change
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.articulation import code_at
 from mien.speech.features import FEATURES_PER_SECOND
+from mien.utils.numeric import is_number
 from mien.utils.prefetch import prefetch
+from mien.utils.text import shown
 from mien.weights.store import weights_used
 
 RATES: Final = (25, 30, 50, 60)
@@ -78,18 +80,21 @@ class TalkSettings:
         Raises:
             InputError: naming the setting.
         """
-        if self.rate not in RATES:
-            raise InputError(
-                f"The rate must be one of {', '.join(map(str, RATES))}; got {self.rate}."
-            )
-        if self.side is not None and not 64 <= self.side <= 8192:
-            raise InputError(f"The longest side must be 64 to 8192 pixels; got {self.side}.")
-        if not 0 <= self.liveliness <= 2:
-            raise InputError(f"The liveliness must be a number from 0 to 2; got {self.liveliness}.")
-        if not 0 <= self.variety <= 1:
-            raise InputError(f"The variety must be a number from 0 to 1; got {self.variety}.")
-        if self.seed < 0:
-            raise InputError(f"The seed must be a number from 0; got {self.seed}.")
+        if not is_number(self.rate) or self.rate not in RATES:
+            rates = ", ".join(map(str, RATES))
+            raise InputError(f"The rate must be one of {rates}; got {shown(self.rate)}.")
+        if self.side is not None:
+            _check_range("The longest side", self.side, 64, 8192)
+        _check_range("The liveliness", self.liveliness, 0, 2)
+        _check_range("The variety", self.variety, 0, 1)
+        _check_range("The seed", self.seed, 0, 2**32)
+        if not isinstance(self.seed, int):
+            raise InputError(f"The seed must be a whole number; got {shown(self.seed)}.")
+
+
+def _check_range(what: str, value: float, low: float, high: float) -> None:
+    if not is_number(value) or not low <= value <= high:
+        raise InputError(f"{what} must be a number from {low} to {high}; got {shown(value)}.")
 
 
 def talk(job: Job, settings: TalkSettings) -> Report:

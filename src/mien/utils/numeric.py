@@ -1,4 +1,4 @@
-"""Curves that several modules need."""
+"""Numbers and curves that several modules need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
+
+
+def is_number(value: object) -> bool:
+    """Whether a value given by a user is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def smoothstep(x: Any) -> Any:  # noqa: ANN401 - a number or an array, returned as such
