@@ -12,7 +12,10 @@ import pytest
 import mien
 from mien.media.read import VideoReader
 from mien.media.still import read_still
+from mien.pipelines.job import Job
 from mien.utils.prefetch import prefetch
+
+from .media.films import Sound, clicks, film, packets
 
 
 def frames(path: Path) -> list[tuple[Fraction, np.ndarray]]:
@@ -195,6 +198,23 @@ def test_wrong_types_say_what_is_accepted(
     with pytest.raises(mien.InputError, match=accepted):
         mien.edit(**given)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_keeps_the_streams_of_its_source_and_reports_the_rest(tmp_path: Path) -> None:
+    font = ("font.ttf", "font/ttf", b"font")
+    source = film(tmp_path / "a.mkv", Sound("ac3"), Sound("ac3"), attachment=font)
+    speech = film(tmp_path / "speech.mkv", Sound("flac", start=0.3))
+    edit = Job(source, tmp_path / "b.mp4")
+    dub = Job(source, tmp_path / "c.mkv", speech=speech)
+    assert (edit.own_voice, dub.own_voice) == (True, False)
+    assert Job(source, tmp_path / "d.mp4", speech=source).own_voice
+    for job, words in ((edit, "attachment font.ttf"), (dub, "2 sound tracks")):
+        with VideoReader(source) as reader:
+            written = job.write((frame for frame in reader), reader.info)
+        assert len(written.warnings) == 1
+        assert words in written.warnings[0]
+    assert packets(dub.output) == packets(speech)
+    assert clicks(dub.output)[0] == pytest.approx(0.2, abs=0.002)  # speech begins at time 0
 
 
 def test_feel_checks_its_files_at_the_call(demo_face: Path, tmp_path: Path) -> None:

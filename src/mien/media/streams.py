@@ -31,7 +31,12 @@ _NEAR_SECONDS: Final = 5
 """How far apart packets of one time are stored at most."""
 
 _PEEKED: Final = 4
-_MOST_PEEKED: Final = 1000
+_MOST_PEEKED_BYTES: Final = 2**23
+"""Where the search for the first packets of every stream ends."""
+
+_PACKET_BYTES: Final = 2**10
+"""What a packet takes besides its data."""
+
 _MOST_HELD: Final = 1000
 
 _QUICKTIME: Final = ("mp4", "mov", "ipod")
@@ -320,11 +325,13 @@ class _Source:
         self._clock.lead = (video + sound + [streams[0].index])[0]
         missing = {one.index: _PEEKED for one in streams if one.type == "audio"}
         missing |= {one.index: 1 for one in streams if _is_cover(one) or one.type == "data"}
-        while any(left > 0 for left in missing.values()) and len(self._peeked) < _MOST_PEEKED:
+        size = 0
+        while any(left > 0 for left in missing.values()) and size < _MOST_PEEKED_BYTES:
             packet = self._next()
             if packet is None:
                 return
             self._peeked.append(packet)
+            size += packet.size + _PACKET_BYTES
             if packet.size:
                 missing[packet.stream_index] = missing.get(packet.stream_index, 0) - 1
 
