@@ -53,10 +53,10 @@ def tracked(images: Sequence[np.ndarray], rate: int = 25) -> list[TrackedFrame]:
 
 
 def edited(
-    frames: Sequence[TrackedFrame], choice: str, look: Appearance | None = None
+    frames: Sequence[TrackedFrame], choice: str | Path, look: Appearance | None = None
 ) -> list[list[float]]:
     """The places of the faces that are edited visibly, in every frame."""
-    selector = FaceSelector(FaceChoice.parse(choice), look)
+    selector = FaceSelector(FaceChoice.parse(str(choice)), look)
     return [
         [face_square(f.landmarks).x for f in selector.pick(t.faces, t.cut) if f.weight > 0]
         for t in frames
@@ -116,13 +116,7 @@ def test_an_edit_ends_softly_before_another_face_covers_it(crossing: Clip) -> No
 
 def test_a_picture_selects_its_person_in_a_crossing(crossing: Clip) -> None:
     for name in ("man", "woman"):
-        on = shown(edited(crossing.frames, "largest", None), crossing.scenes, "man")
-        assert on[0]
-        selector = FaceSelector(FaceChoice("picture", picture=DEMO / f"{name}.jpg"), look_of(name))
-        places = [
-            [face_square(f.landmarks).x for f in selector.pick(t.faces, t.cut) if f.weight > 0]
-            for t in crossing.frames
-        ]
+        places = edited(crossing.frames, DEMO / f"{name}.jpg", look_of(name))
         on = shown(places, crossing.scenes, name)
         assert on[0]
         assert on[-1]
