@@ -54,7 +54,8 @@ def edit(
     The output has the input's size, rate, times, length and sound; only the face region changes.
 
     Args:
-        input: any video that FFmpeg reads, or a PNG, JPEG or WebP picture.
+        input: any video that FFmpeg reads, an animation, or a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF
+            or HEIC picture.
         output: file to write, of the same kind.
         emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (the emotion
             of the clip's own voice, over time), or an ``Emotion`` or ``Timeline`` object.

@@ -396,6 +396,16 @@ def test_raw_motion_jpeg_is_a_video(tmp_path: Path, name: str) -> None:
         assert np.abs(frame.image.astype(int) - (20 + 30 * i)).max() <= 2
 
 
+def test_large_motion_jpeg_is_not_taken_for_one_picture(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = [cv2.resize(rng.integers(0, 256, (48, 64, 3)).astype(np.uint8), (640, 480))] * 3
+    path = tmp_path / "a.mjpeg"
+    path.write_bytes(b"".join(cv2.imencode(".jpg", image)[1].tobytes() for image in images))
+    _, frames = read(path)
+    assert len(frames) == 3
+    assert all(np.abs(one.image[..., ::-1].astype(int) - images[0]).mean() < 3 for one in frames)
+
+
 def test_jpeg_files_with_something_behind_the_picture_are_stills(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     first, second = jpegs(2)

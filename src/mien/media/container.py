@@ -93,12 +93,15 @@ class _File(FileIO):
         self.close()
 
 
-def open_container(path: Path, max_pixels: int | None = None) -> av.container.InputContainer:
+def open_container(
+    path: Path, max_pixels: int | None = None, kind: str | None = None
+) -> av.container.InputContainer:
     """Open a media file, whatever its name; FFmpeg goes by the content and opens nothing else.
 
     Args:
         path: the file.
         max_pixels: largest width x height of its frames; None where only sound is wanted.
+        kind: FFmpeg's name of its format, where the content does not tell it.
 
     Raises:
         InputError: when it does not exist, cannot be decoded, refers to other files or is too
@@ -118,6 +121,7 @@ def open_container(path: Path, max_pixels: int | None = None) -> av.container.In
     try:
         container = av.open(
             "input",
+            format=kind,
             io_open=open_once,
             buffer_size=_BUFFER_BYTES,
             metadata_errors="ignore",

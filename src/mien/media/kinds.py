@@ -15,6 +15,7 @@ from typing import Final
 Data = bytes | mmap.mmap
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+MOTION_JPEG: Final = "Motion JPEG"
 _BMP_HEADERS: Final = (12, 16, 40, 52, 56, 64, 108, 124)
 _AVIF_BRANDS: Final = (b"avif",)
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis")
@@ -41,7 +42,7 @@ class ImageKind:
 
     Attributes:
         name: ``"PNG"``, ``"JPEG"``, ``"WebP"``, ``"GIF"``, ``"BMP"``, ``"TIFF"``, ``"BigTIFF"``,
-            ``"AVIF"`` or ``"HEIC"``.
+            ``"AVIF"``, ``"HEIC"``, or ``"Motion JPEG"`` for one JPEG file after another.
         delays: how long each picture of an animation is shown, seconds; as browsers do, GIF's
             below 20 ms and WebP's below 11 ms count as 100 ms. Empty for a single picture.
         plays: how often an animation is shown; 0 for endlessly.
@@ -55,12 +56,17 @@ class ImageKind:
 
     @property
     def animated(self) -> bool:
-        """Whether it is shown as a video: it has more than one picture."""
+        """Whether it is an animation of more than one picture."""
         return len(self.delays) > 1
+
+    @property
+    def still(self) -> bool:
+        """Whether it is a single picture."""
+        return not self.animated and self.name != MOTION_JPEG
 
 
 def image_kind(path: Path) -> ImageKind | None:
-    """Return the kind of an image file; None for anything else, such as raw Motion JPEG.
+    """Return the kind of an image file; None for anything else.
 
     Raises:
         OSError: when it cannot be opened.
@@ -198,14 +204,14 @@ def _after_blocks(data: Data, at: int) -> int:
     return at + 1
 
 
-def _jpeg(data: Data) -> ImageKind | None:
+def _jpeg(data: Data) -> ImageKind:
     # Raw Motion JPEG is one JPEG file after another, all of one size. So are files of several
     # pictures (MPF: previews, gain maps), which say so.
     second = re.search(rb"\xff\xd9\x00*(\xff\xd8\xff)", data)
     if second is None or b"MPF\0" in data[: second.start()]:
         return ImageKind("JPEG")
     sizes = [_jpeg_size(data, start) for start in (0, second.start(1))]
-    return None if sizes[0] == sizes[1] else ImageKind("JPEG")
+    return ImageKind(MOTION_JPEG if sizes[0] == sizes[1] else "JPEG")
 
 
 def _jpeg_size(data: Data, at: int) -> bytes:

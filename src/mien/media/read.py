@@ -21,7 +21,7 @@ from mien.media.container import (
     open_container,
 )
 from mien.media.frame import Frame, Picture, RGBImage
-from mien.media.kinds import ImageKind, image_kind
+from mien.media.kinds import MOTION_JPEG, ImageKind, image_kind
 from mien.media.planes import (
     Layout,
     Orientation,
@@ -237,7 +237,8 @@ class VideoReader:
         if self._animation is not None and self._animation.name == "WebP":
             self._webp = AnimatedWebP(self.path)
             return
-        self._container = open_container(self.path, self._max_pixels)
+        raw = self._kind is not None and self._kind.name == MOTION_JPEG
+        self._container = open_container(self.path, self._max_pixels, "mjpeg" if raw else None)
         if self._container.format.name.endswith("_pipe"):
             raise InputError(
                 f"{shown(self.path)} is a single image or damaged, not a video; images of kinds "

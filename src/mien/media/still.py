@@ -123,7 +123,7 @@ def is_still(path: Path) -> bool:
     """
     kind = image_kind(existing_file(path))
     if kind is not None:
-        return not kind.animated
+        return kind.still
     if path.suffix.lower() in IMAGE_SUFFIXES:
         with open_container(path) as container:
             if container.format.name.endswith("_pipe"):  # an image, by its first bytes
