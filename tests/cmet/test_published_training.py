@@ -158,6 +158,9 @@ def test_settings_are_read(features: Path, tmp_path: Path) -> None:
     path.write_text("batch = 2\n")
     with pytest.raises(InputError, match="features"):
         EDTalkConnectorConfig.load(path)
+    path.write_text('features = "f"\nbatch = 0\n')
+    with pytest.raises(InputError, match="batch must be at least 1; got 0"):
+        EDTalkConnectorConfig.load(path)
 
 
 def test_features_are_extracted_once(demo_clip: Path, make_clip: MakeClip, tmp_path: Path) -> None:
