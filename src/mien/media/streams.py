@@ -1,34 +1,30 @@
-"""Everything a written video holds besides its frames: sound, subtitles, chapters, tags."""
+"""Everything a written video holds besides its frames: sound, subtitles, covers, attachments."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from mien.media.audio import main_track
-from mien.media.container import is_join, may_be_joined, open_container
+from mien.media.clock import Clock
+from mien.media.container import may_be_joined, open_container
 from mien.media.sound import Copied, Route, add_sound, can_hold
+from mien.media.tags import copy_chapters, copy_file_tags, copy_track_tags, is_cover, lower_case
 
 if TYPE_CHECKING:
     import av
     import av.container
     import av.stream
     import av.subtitles.stream
-    from av.container.core import Chapter
 
     from mien.media.sound import Packet, Target
 
 _LEAD_SECONDS: Final = 1
 """How far everything is written ahead of the frames at most: memory stays constant."""
-
-_NEAR_SECONDS: Final = 5
-"""How far apart packets of one time are stored at most."""
 
 _PEEKED: Final = 4
 _MOST_PEEKED_BYTES: Final = 2**23
@@ -39,8 +35,6 @@ _PACKET_BYTES: Final = 2**10
 
 _MOST_HELD: Final = 1000
 
-_QUICKTIME: Final = ("mp4", "mov", "ipod")
-_MATROSKA: Final = ("matroska", "webm")
 _TEXT_SUBTITLES: Final = {
     "mp4": "mov_text",
     "mov": "mov_text",
@@ -49,44 +43,6 @@ _TEXT_SUBTITLES: Final = {
     "webm": "webvtt",
 }
 _TEXT: Final = ("subrip", "srt", "mov_text", "webvtt", "ass", "ssa", "text")
-
-_TAGS: Final = {
-    "mp4": "title artist album_artist album composer comment genre copyright date creation_time "
-    "description synopsis show track lyrics location",
-    "mov": "title artist album comment genre copyright date creation_time location",
-    "avi": "title artist comment genre copyright date track language encoded_by",
-}
-"""Tags of the whole file that a format holds in the usual way; Matroska holds all."""
-
-_TRACK_TAGS: Final = {
-    "mp4": "language title handler_name",
-    "mov": "language title handler_name",
-    "ipod": "language title handler_name",
-    "avi": "title",
-}
-_TECHNICAL: Final = re.compile(
-    r"encoder|major_brand|minor_version|compatible_brands|duration|vendor_id|handler_name|rotate"
-    r"|bps|number_of_\w+|_statistics_\w+|source_id|timecode|name|software",
-)
-"""Tags that describe the file rather than the film; the time code is written by itself."""
-
-_QUICKTIME_CODES: Final = {
-    "ara": "ara", "baq": "baq", "bul": "bul", "cat": "cat", "ces": "ces", "chi": "chi",
-    "cze": "ces", "dan": "dan", "deu": "ger", "dut": "dut", "ell": "gre", "eng": "eng",
-    "est": "est", "eus": "baq", "fas": "per", "fin": "fin", "fra": "fra", "fre": "fra",
-    "ger": "ger", "gre": "gre", "heb": "heb", "hin": "hin", "hrv": "hr ", "hun": "hun",
-    "ice": "ice", "ind": "ind", "isl": "ice", "ita": "ita", "jpn": "jpn", "kor": "kor",
-    "lav": "lav", "lit": "lit", "may": "may", "msa": "may", "nld": "dut", "nob": "nor",
-    "nor": "nor", "per": "per", "pol": "pol", "por": "por", "ron": "ron", "rum": "ron",
-    "rus": "rus", "slk": "slk", "slo": "slk", "slv": "slv", "spa": "spa", "srp": "sr ",
-    "swe": "sve", "tha": "tha", "tur": "tur", "ukr": "ukr", "urd": "urd", "vie": "vie",
-    "wel": "wel", "cym": "wel", "zho": "chi", "mac": "mac", "mkd": "mac", "alb": "alb",
-    "sqi": "alb", "arm": "arm", "hye": "arm", "geo": "geo", "kat": "geo", "lat": "lat",
-}  # fmt: skip
-"""FFmpeg's names of QuickTime's languages by ISO 639-2 code."""
-
-_CODE: Final = re.compile("[a-z]{3}")
-_TIMECODE: Final = re.compile(r"\d\d:\d\d:\d\d[:;.]\d\d")
 
 
 class Companions:
@@ -148,58 +104,6 @@ class Companions:
             source.write_until(None)
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Time of packets in the output; recordings that were joined follow one another.
-
-    Attributes:
-        shifts: seconds to add to the time stamps of each recording.
-        joinable: whether recordings can be joined in this format.
-        lead: index of the stream whose time stamps tell how long a recording is.
-    """
-
-    shifts: list[Fraction]
-    joinable: bool
-    lead: int = -1
-    _number: dict[int, int] = field(default_factory=dict)
-    _end: dict[int, Fraction] = field(default_factory=dict)
-    _reached: list[Fraction] = field(default_factory=list)
-    _before: dict[int, Fraction] = field(default_factory=dict)
-    _guess: Fraction = Fraction(0)
-
-    def shift_of(self, packet: Packet) -> Fraction | None:
-        """Return the seconds to add to a packet's times; None while that is not known yet."""
-        stamp, index = packet.pts if packet.dts is None else packet.dts, packet.stream_index
-        number = self._number.setdefault(index, 0)
-        if stamp is not None:
-            base = Fraction(packet.time_base)
-            at, end = stamp * base, self._end.get(index)
-            if end is not None and self._is_join(index, end, at):
-                waits, before = number >= len(self.shifts), self._before.get(index, at - 1)
-                # A stream that returns to where it was had broken time stamps in between.
-                number += -1 if waits and abs(at - before) < 1 else 1
-                self._number[index], self._before[index] = number, end
-                self._guess = self.shifts[-1] + end - at
-                if index == self.lead and number == len(self.shifts):
-                    self.shifts.append(self._guess)
-            self._end[index] = at + (packet.duration or 0) * base
-            if index == self.lead:
-                self._reached[number:] = [self._end[index]]
-        return self.shifts[number] if number < len(self.shifts) else None
-
-    def _is_join(self, index: int, end: Fraction, at: Fraction) -> bool:
-        if not is_join(at - end, joinable=self.joinable):
-            return False
-        # A stream may pause where the lead does not.
-        reached = self._reached[self._number[index] :]
-        paused = index != self.lead and end < at and reached and at < reached[0] + _NEAR_SECONDS
-        return not paused
-
-    def settle(self) -> None:
-        """Let the next recording follow the stream that reached it first."""
-        self.shifts.append(self._guess)
-
-
 class _Source:
     """One input file and the ways of its streams into the output."""
 
@@ -209,7 +113,7 @@ class _Source:
         self._target, self._label, self._path = target, label, path
         self._name = target.format.name
         self._container = stack.enter_context(open_container(path))
-        self._clock = _Clock([-start], may_be_joined(self._container))
+        self._clock = Clock([-start], may_be_joined(self._container))
         self._routes: dict[int, Route] = {}
         self._said: list[str] = []
         self._peeked: deque[Packet] = deque()
@@ -233,12 +137,12 @@ class _Source:
             replaced: whether other sound takes their place otherwise.
         """
         streams = [one for one in self._container.streams if sounds or one.type != "audio"]
-        covers = [one for one in streams if _is_cover(one)]
+        covers = [one for one in streams if is_cover(one)]
         pictures = [one for one in streams if one.type == "video" and one not in covers]
         wanted = [one for one in streams if one not in pictures and one.type != "attachment"]
         # Only streams of broadcast can be joined; elsewhere the frames need not be read again.
         self._begin([*wanted, *(pictures[:1] if self._clock.joinable else ())])
-        lost = self._copy_file_tags(pictures[0] if pictures else None)
+        lost = copy_file_tags(self._container, pictures[0] if pictures else None, self._target)
         for stream in streams:
             if stream.type == "attachment":
                 self._add_attachment(stream)
@@ -252,7 +156,9 @@ class _Source:
                 lost |= self._add_subtitles(stream)
             elif stream not in pictures:
                 self._add_data(stream)
-        self._copy_chapters()
+        shift = self._clock.shifts[0]
+        if (count := copy_chapters(self._container, self._target, shift)) > 0:
+            self._say(f"{count} chapters were not kept: {self._label} cannot hold them.")
         if lost:
             names = ", ".join(sorted(lost))
             self._say(f"Tags were not kept ({names}): {self._label} cannot hold them.")
@@ -320,11 +226,11 @@ class _Source:
             self._done = True
             return
         self._packets = self._container.demux(*streams)
-        video = [one.index for one in streams if one.type == "video" and not _is_cover(one)]
+        video = [one.index for one in streams if one.type == "video" and not is_cover(one)]
         sound = [one.index for one in streams if one.type == "audio"]
         self._clock.lead = (video + sound + [streams[0].index])[0]
         missing = {one.index: _PEEKED for one in streams if one.type == "audio"}
-        missing |= {one.index: 1 for one in streams if _is_cover(one) or one.type == "data"}
+        missing |= {one.index: 1 for one in streams if is_cover(one) or one.type == "data"}
         size = 0
         while any(left > 0 for left in missing.values()) and size < _MOST_PEEKED_BYTES:
             packet = self._next()
@@ -402,7 +308,7 @@ class _Source:
     def _add_data(self, stream: av.stream.Stream) -> None:
         name = getattr(stream, "name", "")  # streams of unknown kinds have none
         of_chapters = name == "bin_data" and self._container.chapters()
-        if of_chapters or "timecode" in _lower(stream.metadata):
+        if of_chapters or "timecode" in lower_case(stream.metadata):
             return  # written as chapters, and as a tag
         first = self._first(stream)
         if stream.codec_context is None and first and can_hold(self._name, stream, first):
@@ -438,85 +344,7 @@ class _Source:
         self._routes[stream.index] = route
         out = self._target.streams[-1]
         out.disposition = stream.disposition
-        return self._copy_track_tags(stream, out)
-
-    def _copy_track_tags(self, stream: av.stream.Stream, out: av.stream.Stream) -> set[str]:
-        tags = _lower(stream.metadata)
-        tags.setdefault("title", tags.get("name", ""))
-        all_held = self._name in _MATROSKA
-        held = _TRACK_TAGS.get(self._name, "").split()
-        lost: set[str] = set()
-        for key, value in tags.items():
-            if not value or (key, value) == ("language", "und") or key == "creation_time":
-                continue
-            if all_held or key in held:
-                written = self._language(value) if key == "language" else value
-                if written is None:
-                    lost.add(f"language {value}")
-                elif not _TECHNICAL.fullmatch(key) or key in held:
-                    out.metadata[key] = written
-            elif not _TECHNICAL.fullmatch(key):
-                lost.add(key)
-        return lost
-
-    def _language(self, code: str) -> str | None:
-        """Return a language code as the output's format names it; None where it does not."""
-        if self._name == "mov":
-            return _QUICKTIME_CODES.get(code)
-        return code if self._name in _MATROSKA or _CODE.fullmatch(code) else None
-
-    def _copy_file_tags(self, picture: av.stream.Stream | None) -> set[str]:
-        """Copy the tags of the file and of its picture; return those that are lost."""
-        tags = {
-            key: value
-            for key, value in self._container.metadata.items()
-            if not _TECHNICAL.fullmatch(key.lower())
-        }
-        usual = _TAGS.get("mp4" if self._name == "ipod" else self._name, "").split()
-        unusual = {k for k in tags if k.lower() not in usual and self._name not in _MATROSKA}
-        cover = self._name == "mp4" and any(map(_is_cover, self._container.streams))
-        if unusual and self._name in _QUICKTIME and not cover:  # one or the other
-            options = self._target.options
-            options["movflags"] = options.get("movflags", "") + "+use_metadata_tags"
-            unusual = set()
-        self._target.metadata.update({k: v for k, v in tags.items() if k not in unusual})
-        lost = set(unusual)
-        if picture is not None and self._target.streams.video:
-            out = self._target.streams.video[0]
-            out.disposition = picture.disposition
-            lost |= self._copy_track_tags(picture, out)
-            lost |= self._copy_timecode(out)
-        return lost
-
-    def _copy_timecode(self, out: av.VideoStream) -> set[str]:
-        places = (self._container, *self._container.streams)
-        found = [_lower(place.metadata).get("timecode") for place in places]
-        code = next((one for one in found if one), None)
-        if code is None:
-            return set()
-        rate = out.average_rate or out.codec_context.framerate
-        drop = code[8:9] != ":" and rate.denominator != 1001
-        if self._name not in ("mp4", "mov", *_MATROSKA) or not _TIMECODE.fullmatch(code) or drop:
-            return {"timecode"}
-        out.metadata["timecode"] = code
-        return set()
-
-    def _copy_chapters(self) -> None:
-        chapters = self._container.chapters()
-        if not chapters:
-            return
-        if self._name not in (*_QUICKTIME, *_MATROSKA):
-            self._say(f"{len(chapters)} chapters were not kept: {self._label} cannot hold them.")
-            return
-        kept: list[Chapter] = []
-        for chapter in chapters:
-            base = Fraction(chapter["time_base"] or 1)
-            shift = round(self._clock.shifts[0] / base)
-            start, end = max(0, chapter["start"] + shift), chapter["end"] + shift
-            if end > 0:
-                number = len(kept) + 1
-                kept.append(chapter | {"id": number, "start": start, "end": end})
-        self._target.set_chapters(kept)
+        return copy_track_tags(self._name, stream, out)
 
 
 class _Rewritten:
@@ -561,16 +389,10 @@ class _Rewritten:
         return (f"{self._damaged} damaged subtitles were left out.",) * bool(self._damaged)
 
 
-def _is_cover(stream: av.stream.Stream) -> bool:
-    from av.stream import Disposition
-
-    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
-
-
 def _described(stream: av.stream.Stream) -> str:
     """Return what a stream is for a message: "Subtitles (srt, ger)"."""
     kinds = {"audio": "Sound", "subtitle": "Subtitles", "video": "A further picture track"}
-    tags = _lower(stream.metadata)
+    tags = lower_case(stream.metadata)
     name = stream.codec_context.codec.canonical_name if stream.codec_context else None
     language = tags.get("language", "und")
     facts = [
@@ -586,7 +408,3 @@ def _described(stream: av.stream.Stream) -> str:
 def _tag(stream: av.stream.Stream) -> str:
     """Return the four characters that name a stream's kind, if it has any."""
     return "".join(c for c in str(getattr(stream, "codec_tag", "") or "") if c.isalnum())
-
-
-def _lower(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key.lower(): value for key, value in tags.items()}
