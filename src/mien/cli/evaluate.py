@@ -12,7 +12,6 @@ import typer
 
 from mien.cli.console import progress_bar
 from mien.cli.options import Compile, Debug, Device, Dtype, edtalk_options
-from mien.media.output import whole_file
 
 evaluate = typer.Typer(
     help="Run the papers' evaluation protocols: pairs, render, score.",
@@ -99,5 +98,7 @@ def score(
         if value is not None:
             typer.echo(f"{name}: {value:.4g}")
     if output is not None:
+        from mien.media.output import whole_file
+
         with whole_file(output) as part:
             part.write_text(json.dumps(scores, indent=1), encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -114,7 +113,7 @@ def _create(folder: Path, suffix: str) -> tuple[Path, int]:
     The handle holds a lock, or on Windows by itself keeps others from removing the file.
     """
     while True:
-        path = folder / f".mien-{secrets.token_hex(8)}{suffix}"
+        path = folder / f".mien-{os.urandom(8).hex()}{suffix}"
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         if sys.platform != "win32":
             with suppress(OSError):  # a file system without locks: nobody will remove the file
