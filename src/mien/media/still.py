@@ -24,6 +24,7 @@ from mien.utils.text import shown
 Samples = npt.NDArray[Any]
 
 _QUALITY: Final = 95
+_BAND_ROWS: Final = 256
 _LARGEST_SIDE: Final = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
 _ORIENTATIONS: Final = {
     2: Orientation(0, True),
@@ -313,9 +314,12 @@ def _over_white(still: Still) -> RGBWindow:
     alpha, array = still.alpha, still.array
     if alpha is None:
         return array
-    peak = np.iinfo(array.dtype).max
-    share = alpha[..., None].astype(np.float32) / peak
-    return np.rint(array * share + peak * (1 - share)).astype(array.dtype)
+    peak, out = np.iinfo(array.dtype).max, np.empty_like(array)
+    for top in range(0, len(array), _BAND_ROWS):  # in bands: floats take four times the memory
+        band = slice(top, top + _BAND_ROWS)
+        share = alpha[band, :, None].astype(np.float32) / peak
+        out[band] = np.rint(array[band] * share + peak * (1 - share))
+    return out
 
 
 def _encoded(still: Still, suffix: str) -> bytes | None:
