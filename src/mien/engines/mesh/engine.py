@@ -77,7 +77,7 @@ class MeshSettings:
     still: bool = False
     portrait: bool = False
     wrinkles: float = 1.0
-    grid: int = 288
+    grid: int = 224
 
 
 class MeshEngine:

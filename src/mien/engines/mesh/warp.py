@@ -5,6 +5,7 @@ The mesh is the face, rings around it whose motion fades out, and fillings of ey
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,15 +31,15 @@ Map = npt.NDArray[np.float32]
 RING_SIZE: Final = (1.12, 1.32, 1.62, 2.1)
 """Radius of each ring, in radii of the face oval."""
 
-_RING_MOTION: Final = (0.65, 0.30, 0.08, 0.0)
+_RING_MOTION: Final = (0.65, 0.25, 0.0, 0.0)
 """Fraction of the oval's motion that each ring follows."""
 
 _MAX_ASIDE: Final = 0.7
 """How far the middle of an opening may deviate sideways, in heights of the opening."""
 
 
-_LEAST_OFFSET: Final = 0.03
-"""Pixels of motion below which nothing is resampled."""
+_LEAST_MOTION: Final = 0.05
+"""Pixels of motion below which a vertex rests and a pixel is not resampled."""
 
 _SUBPIXEL_BITS: Final = 4
 _SLIVER: Final = 0.3
@@ -231,7 +232,13 @@ def moving_box(vertices: Points, moves: Points, shape: tuple[int, ...]) -> Box |
         moves: their motion, ``(V, 2)`` pixels.
         shape: of the image.
     """
-    region = region_of(np.concatenate([vertices, vertices + moves]), shape, 1)
+    triangles = warp_mesh().triangles
+    moving = (np.abs(moves).max(1) > _LEAST_MOTION)[triangles].any(1)
+    if not moving.any():
+        return None
+    chosen = np.unique(triangles[moving])
+    points = vertices[chosen]
+    region = region_of(np.concatenate([points, points + moves[chosen]]), shape, 1)
     if region is None:
         return None
     return Box(region.x, region.y, region.x + region.width, region.y + region.height)
@@ -252,7 +259,7 @@ def motion_field(points: Points, moves: Points, depth: Points, region: Region) -
     mesh = warp_mesh()
     triangles = mesh.triangles
     target = region.to_grid(points + moves)[triangles]
-    moving = np.abs(moves).max(1)[triangles].max(1) > 0.01
+    moving = (np.abs(moves).max(1) > _LEAST_MOTION)[triangles].any(1)
     edge1, edge2 = target[:, 1] - target[:, 0], target[:, 2] - target[:, 0]
     area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
     # The affine map of a sliver explodes beyond its edges; its neighbours cover it.
@@ -322,7 +329,7 @@ def warp(image: RGBWindow, field: Map, region: Region) -> RGBWindow:
     Pixels that would move by less than a few hundredths of a pixel keep their value.
     """
     out = image[region.window].copy()
-    resting = cv2.inRange(field, (-_LEAST_OFFSET,) * 2, (_LEAST_OFFSET,) * 2)
+    resting = cv2.inRange(field, (-_LEAST_MOTION,) * 2, (_LEAST_MOTION,) * 2)
     x, y, columns, rows = cv2.boundingRect(cv2.bitwise_not(resting))
     if not columns:
         return out
@@ -332,14 +339,17 @@ def warp(image: RGBWindow, field: Map, region: Region) -> RGBWindow:
     )
     right, bottom = min(right, region.x + region.width), min(bottom, region.y + region.height)
     inner = slice(top - region.y, bottom - region.y), slice(left - region.x, right - region.x)
+    reach = math.ceil(float(np.abs(field).max())) + 3  # cubic interpolation takes two more pixels
+    x0, y0 = max(left - reach, 0), max(top - reach, 0)
+    source = image[y0 : bottom + reach, x0 : right + reach]
     across, down = (np.ascontiguousarray(part) for part in cv2.split(region.enlarge(field)[inner]))
-    across += np.arange(left, right, dtype=np.float32)[None, :]
-    down += np.arange(top, bottom, dtype=np.float32)[:, None]
+    across += np.arange(left - x0, right - x0, dtype=np.float32)[None, :]
+    down += np.arange(top - y0, bottom - y0, dtype=np.float32)[:, None]
     # OpenCV resamples three planes more than twice as fast as one image of three channels.
     out[inner] = cv2.merge(
         [
             cv2.remap(plane, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            for plane in cv2.split(image)
+            for plane in cv2.split(source)
         ]
     )
     return out
