@@ -35,6 +35,9 @@ _LONGEST_GAP: Final = 0.5
 _Seen = list[tuple[float, "Face | None"]]
 """Times (seconds) and the face; None at the first time at which another one covers it."""
 
+_MOST_PIXELS_AHEAD: Final = 250_000_000
+"""Pixels of all frames that are looked ahead at; 30 frames of 4K, 7 of 8K."""
+
 _FADE: Final = 0.2
 """Seconds over which an edit fades out before a longer gap, and in after it."""
 
@@ -208,7 +211,7 @@ def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[Tracke
 
     Gaps of up to half a second are bridged: landmarks are interpolated and the weight dips. An
     edit fades out before a longer gap, or before another face covers this one, and in after it.
-    Holds at most the frames of 0.7 seconds.
+    Holds at most the frames of 0.7 seconds, fewer of very large frames.
     """
     follower = FaceFollower(tracker)
     ahead: deque[TrackedFrame] = deque()
@@ -219,7 +222,8 @@ def follow(frames: Iterable[Frame], tracker: LandmarkTracker) -> Iterator[Tracke
         for wrong, certain in follower.revoked.items():
             ahead = deque(_without(tracked, wrong, certain) for tracked in ahead)
         ahead.append(TrackedFrame(frame, faces, follower.cut, follower.covered))
-        while float(frame.time - ahead[0].frame.time) > horizon:
+        most = _MOST_PIXELS_AHEAD // (frame.picture.width * frame.picture.height)
+        while float(frame.time - ahead[0].frame.time) > horizon or len(ahead) > max(most, 2):
             yield _settled(ahead, past)
             ahead.popleft()
     while ahead:

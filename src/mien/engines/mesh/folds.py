@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.engines.mesh.warp import Points, warp_mesh
-from mien.face.topology import LANDMARK_COUNT, canonical_face
+from mien.face.topology import EYES, LANDMARK_COUNT, canonical_face
 
 _KEEP: Final = 0.12
 """Fraction of its area that a triangle keeps at least."""
@@ -21,6 +21,9 @@ _ROUNDS: Final = 12
 _STEP: Final = 0.8
 _REACHES: Final = (0.05, 0.08, 0.12, 0.17, 0.24)
 """Distances over which motion is smoothed where it still folds, eye distances."""
+
+_LIDS: Final = [point for eye in EYES.values() for point in (*eye.upper_lid, *eye.lower_lid)]
+"""Points that keep their motion: lids must meet in a blink, and the skin around them gives way."""
 
 Triangles = npt.NDArray[np.intp]
 
@@ -94,6 +97,7 @@ def _even(moves: Points, triangles: Triangles) -> None:
     count = np.bincount(flat, minlength=len(moves))
     total = np.stack([np.bincount(flat, mean[:, k], len(moves)) for k in (0, 1)], 1)
     chosen = count > 0
+    chosen[_LIDS] = False
     moves[chosen] += _STEP * (total[chosen] / count[chosen, None] - moves[chosen])
 
 
@@ -102,6 +106,7 @@ def _smooth(points: Points, moves: Points, folded: Triangles, reach: float) -> N
     skin = points[:LANDMARK_COUNT]
     away = np.linalg.norm(skin[:, None] - points[folded][None], axis=2).min(1)
     share = np.exp(-((away / (1.5 * reach)) ** 2))
+    share[_LIDS] = 0
     near = np.flatnonzero(share > 0.02)
     apart = np.linalg.norm(skin[near][:, None] - skin[None], axis=2)
     kernel = np.exp(-((apart / reach) ** 2))
