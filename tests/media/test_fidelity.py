@@ -185,6 +185,22 @@ def test_transparency_is_kept_where_it_can_be(target: str, tmp_path: Path) -> No
     assert not warnings
 
 
+def test_transparency_of_vp9_is_read_and_written(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mkv", translucent("yuva420p"), "ffv1")
+    first, warnings = copied(source, tmp_path / "one.webm")
+    first.close()
+    second, more = copied(tmp_path / "one.webm", tmp_path / "two.mkv")
+    assert (warnings, more) == ((), ())
+    with second:
+        frames = list(second)
+        assert [frame.time for frame in frames] == [Fraction(i, 25) for i in range(4)]
+        assert isinstance(frames[0].picture, VideoPicture)
+        alpha = frames[0].picture.alpha()
+        assert alpha is not None
+        assert np.abs(alpha[4:60, :40].astype(int) - 64).mean() < 8
+        assert alpha[4:60, 60:].min() > 230
+
+
 def test_transparency_that_is_lost_is_blended_and_said(tmp_path: Path) -> None:
     source = clip(tmp_path / "in.mkv", translucent("yuva444p"), "ffv1")
     with VideoReader(source) as reader:

@@ -250,10 +250,22 @@ class VideoReader:
             raise InputError(f"{self.path} has no video stream (sound only?).")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
+        self._decoder = self._alpha_decoder()
         # AVI counts slots; the order of B-frames is not in it.
         self._reordered = self._container.format.name == "avi" and bool(
             self._stream.codec_context.has_b_frames
         )
+
+    def _alpha_decoder(self) -> av.VideoCodecContext | None:
+        """Return libvpx for transparent VP8 and VP9: FFmpeg's own decoders drop the alpha."""
+        import av
+
+        name = {"vp9": "libvpx-vp9", "vp8": "libvpx"}.get(self._stream.codec_context.name)
+        tags = {key.lower(): value for key, value in self._stream.metadata.items()}
+        if name is None or tags.get("alpha_mode") != "1":
+            return None
+        decoder = av.CodecContext.create(name, "r")
+        return decoder if isinstance(decoder, av.VideoCodecContext) else None
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yield decoded frames; damaged packets are recorded in ``damaged`` and skipped."""
@@ -281,7 +293,12 @@ class VideoReader:
                 if self._reordered and packet.dts is not None:
                     heapq.heappush(self._slots, packet.dts * Fraction(packet.time_base))
             try:
-                yield from packet.decode()
+                if self._decoder is None:
+                    yield from packet.decode()
+                else:
+                    for frame in self._decoder.decode(packet if packet.size else None):
+                        frame.time_base = self._stream.time_base
+                        yield frame
             except av.FFmpegError as error:
                 self.damaged = f"a part could not be decoded: {error}"
 
