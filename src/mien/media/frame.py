@@ -63,6 +63,15 @@ class Box:
             min(self.bottom, other.bottom),
         )
 
+    def joined(self, other: Box) -> Box:
+        """Return the smallest box around both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
     def covers(self, other: Box) -> bool:
         """Whether ``other`` lies inside this box."""
         return self.within(other) == other

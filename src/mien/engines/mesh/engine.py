@@ -29,7 +29,7 @@ from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression, read_expression
 from mien.face.follow import Face
 from mien.face.pose import HeadPose, Motion, head_pose
 from mien.face.topology import EYES, LANDMARK_COUNT, LOWER_LIP, UPPER_LIP
-from mien.media.frame import Image, Picture, RGBWindow, as_picture, to_8_bits
+from mien.media.frame import Box, Image, Picture, RGBWindow, as_picture, to_8_bits
 
 _MIN_MOTION: Final = 1e-3
 """Pixels of motion below which nothing is drawn."""
@@ -56,6 +56,10 @@ _NOT_EXPRESSION: Final = (
     "43",
 )
 """Units left alone: speech and blinks move them all the time, or their reading is mostly shape."""
+
+_EYE_POINTS: Final = [p for eye in EYES.values() for p in (*eye.upper_lid, *eye.lower_lid)]
+_EYE_MARGIN: Final = 0.3
+"""What is read around the eyes where only they move, eye distances."""
 
 _SMILE_GAIN: Final = 1.3
 """Factor on the reading of a smile: 1 is less than the whole of a broad smile."""
@@ -151,7 +155,10 @@ class MeshEngine:
         shifts = unfold(vertices, shifts, pose.scale)
         moves[:, :2] = shifts[:LANDMARK_COUNT]
         box = moving_box(vertices, shifts, (picture.height, picture.width))
-        if box is None:
+        if any(glance):
+            eyes = Box.around(points[_EYE_POINTS], _EYE_MARGIN * pose.scale).within(picture.box)
+            box = eyes if box is None else box.joined(eyes)
+        if box is None or box.empty:
             return picture
         corner = np.array([box.left, box.top, 0.0])
         points, vertices = points - corner, vertices - corner[:2]
