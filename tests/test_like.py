@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.api import edit, talk
-from mien.cmet.mesh import MeshConnector, sharpen
+from mien.cmet.mesh import PROTOTYPES, MeshConnector, sharpen
 from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, gain, presets
 from mien.emotion.references import FaceReference, OwnVoice, VoiceReference
 from mien.emotion.request import Emotion, Request, Timeline, build_request
@@ -285,7 +285,7 @@ def test_what_is_clear_becomes_clearer_and_nothing_stays_nothing() -> None:
     assert not sharpen(np.zeros(len(ACTION_UNITS), np.float32)).any()
     rng = np.random.default_rng(0)
     for name in ("happy", "angry", "fear"):
-        recipe = RECIPES[name].expression()
+        recipe = PROTOTYPES[name]
         noisy = (0.6 * recipe + rng.normal(0, 0.1, len(recipe))).astype(np.float32)
 
         def near(face: np.ndarray, to: np.ndarray = recipe) -> float:

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.losses import directional, focal
-from mien.cmet.mesh import MeshConnector
+from mien.cmet.mesh import PROTOTYPES, MeshConnector
 from mien.cmet.semantic import transfer
 from mien.errors import InputError, WeightsError
 from mien.face.facs import OPENFACE_UNITS
@@ -144,8 +144,6 @@ def test_the_exported_net_equals_the_trained_one(run: Path, tmp_path: Path) -> N
 
 
 def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> None:
-    from mien.face.facs import RECIPES
-
     net = load_connector(run / "connector.pt")
     export_connector(net, PAIRS, tmp_path)
     expresser = MeshConnector(tmp_path)
@@ -154,7 +152,7 @@ def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> Non
         index = np.flatnonzero(PAIRS.train & (PAIRS.emotion == name))
         plain = np.flatnonzero(PAIRS.train & (PAIRS.emotion == "neutral"))
         expression = expresser.expression(PAIRS.vector(index, plain, 0))
-        recipe = {n: r.expression() for n, r in RECIPES.items() if n in typical and n != "neutral"}
+        recipe = {n: r for n, r in PROTOTYPES.items() if n in typical and n != "neutral"}
         near = {n: np.corrcoef(expression, r)[0, 1] for n, r in recipe.items()}
         assert max(near, key=near.__getitem__) == name
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy.typing as npt
 
 from mien.cmet.semantic import Codes, Vector, Voice, transfer
 from mien.errors import WeightsError
-from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, Expression
+from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, Expression, expression
 from mien.weights.bundled import open_net
 
 _SETTLING_FRAMES: Final = 10
@@ -45,6 +47,19 @@ _FAINT_SNEER, _SNEER_RANGE = 0.3, 0.5
 second."""
 
 Array = npt.NDArray[np.float32]
+
+PROTOTYPES: Final[Mapping[str, Expression]] = MappingProxyType(
+    {
+        **{name: recipe.expression() for name, recipe in RECIPES.items()},
+        "angry": expression({"4": 1.2, "5": 0.15, "7": 0.9, "23": 0.7, "24": 0.25}),
+        "fear": expression(
+            {"1": 1.55, "2": 0.4, "4": 0.3, "5": 1.35, "20": 1.25, "25": 0.5, "26": 0.2}
+        ),
+        "disgusted": expression({"9": 1.0, "10": 0.95, "4": 0.9, "7": 0.5, "15": 0.1}),
+    }
+)
+"""Typical expressions of speakers, which the decoder is fitted to. The recipes of anger, fear and
+disgust also move the mouth, which speech needs for itself."""
 
 
 class MeshConnector:
@@ -138,7 +153,7 @@ def sharpen(expression: Expression) -> Expression:
 
 @lru_cache(maxsize=1)
 def _prototypes() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the recipes as unit vectors ``(N, D)``, and their lengths ``(N,)``."""
-    faces = np.stack([r.expression() for name, r in RECIPES.items() if name != "neutral"])
+    """Return the prototypes as unit vectors ``(N, D)``, and their lengths ``(N,)``."""
+    faces = np.stack([face for name, face in PROTOTYPES.items() if name != "neutral"])
     lengths = np.linalg.norm(faces, axis=1)
     return faces / lengths[:, None], lengths

@@ -2,7 +2,8 @@
 
 An *expression* is a vector of action-unit strengths, one entry per name in ``ACTION_UNITS``;
 1.0 is a clear, natural activation. Recipes follow EMFACS (Friesen & Ekman 1983) for the basic
-emotions and Du, Tao & Martinez (PNAS 2014) for compound ones; the strengths were tuned by eye.
+emotions and Du, Tao & Martinez (PNAS 2014) for compound ones; the strengths were tuned by eye and
+with two expression classifiers on portraits.
 
 The connector and the emotion prior work on OpenFace's action units: 17 intensities from 0 to 5,
 both sides of the face together. Both use tenths of an intensity as the unit, so that the focal
@@ -105,15 +106,23 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
         "neutral": Recipe({}, "no action unit"),
         "happy": Recipe({"6": 1.1, "12": 1.1, "7": 0.3, "25": 0.25}, _EMFACS),
         "sad": Recipe({"1": 1.55, "4": 0.3, "15": 0.95, "17": 0.3, "7": 0.1}, _EMFACS),
-        "angry": Recipe({"4": 1.2, "5": 0.15, "7": 0.9, "23": 0.7, "24": 0.25}, _EMFACS),
+        "angry": Recipe(
+            {"4": 1.5, "5": 0.3, "7": 0.7, "9": 0.9, "10": 0.95, "15": 0.4, "16": 0.2, "17": 0.4,
+             "20": 0.2, "23": 0.5, "25": 0.6, "26": 0.3},
+            _EMFACS,
+        ),
         "surprised": Recipe({"1": 1.3, "2": 1.2, "5": 1.25, "26": 0.8, "25": 0.2}, _EMFACS),
         "fear": Recipe(
-            {"1": 1.55, "2": 0.4, "4": 0.3, "5": 1.35, "20": 1.25, "25": 0.5, "26": 0.2}, _EMFACS
+            {"1": 1.65, "2": 0.3, "4": 0.45, "5": 1.4, "7": 0.15, "10": 0.2, "15": 0.3, "20": 0.6,
+             "25": 0.25, "26": 0.55},
+            _EMFACS,
         ),
-        "disgusted": Recipe({"9": 1.0, "10": 0.95, "4": 0.9, "7": 0.5, "15": 0.1}, _EMFACS),
+        "disgusted": Recipe(
+            {"4": 0.5, "6": 0.3, "7": 0.5, "9": 1.4, "10": 0.9, "15": 0.5, "17": 0.7}, _EMFACS
+        ),
         "contempt": Recipe({"12L": 0.75, "14L": 0.9, "2L": 0.4, "7L": 0.2}, _EMFACS),
     }
-)
+)  # fmt: skip
 """The basic emotions."""
 
 BASIC_EMOTIONS: Final = tuple(RECIPES)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from mien.cmet.connector import Connector, ConnectorSpec
-from mien.cmet.mesh import sharpen
+from mien.cmet.mesh import PROTOTYPES, sharpen
 from mien.cmet.semantic import WINDOW, Voice, semantic_vector
 from mien.emotion.expression_track import PRESETS
-from mien.face.facs import OPENFACE_UNITS, RECIPES, expression
+from mien.face.facs import OPENFACE_UNITS, expression
 from mien.media.output import whole_file
 from mien.training.connector.objective import Predict, predictor
 from mien.training.onnx_export import write_onnx
@@ -123,15 +123,15 @@ def decoder_of(data: VoiceFaces, predict: Predict, common: Array, neutral: Voice
 
     OpenFace's scales do not say how far a rig must move to look the same, and predictions are
     weaker where voices are ambiguous. So the matrix is a least-squares fit from the predictions for
-    the voices trained on, minus what is ``common`` to them, to the recipes of their emotions; every
-    emotion has the same weight. Units that talking moves are left out.
+    the voices trained on, minus what is ``common`` to them, to the prototypes of their emotions;
+    every emotion has the same weight. Units that talking moves are left out.
     """
     face, _ = averages(data)
     last = data.voices.shape[1] - 1
     inputs, names = [], []
     for index in np.flatnonzero(data.train & (data.corpus != "tts")).tolist():
         name = str(data.emotion[index])
-        if name not in RECIPES and name not in _FAINT:
+        if name not in PROTOTYPES and name not in _FAINT:
             continue
         own = np.array([index])
         same = data.speaker == data.speaker[index]
@@ -154,7 +154,7 @@ def decoder_of(data: VoiceFaces, predict: Predict, common: Array, neutral: Voice
 
 
 def _recipe(name: str) -> Array:
-    return RECIPES[name].expression() if name in RECIPES else expression(_FAINT[name])
+    return PROTOTYPES[name] if name in PROTOTYPES else expression(_FAINT[name])
 
 
 def preset_vectors(data: VoiceFaces, neutral: Voice) -> tuple[list[str], Array, Array]:
@@ -169,7 +169,7 @@ def preset_vectors(data: VoiceFaces, neutral: Voice) -> tuple[list[str], Array, 
         0.5 * (common.embedding + neutral.embedding), 0.5 * (common.affect + neutral.affect)
     )
     names, vectors, affects = [], [], []
-    for name in (*RECIPES, *PRESETS):
+    for name in (*PROTOTYPES, *PRESETS):
         index = np.flatnonzero(data.train & (data.emotion == name))
         if not len(index):
             continue
