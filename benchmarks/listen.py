@@ -20,13 +20,14 @@ from mien.media.audio import SAMPLE_RATE_HZ
 from mien.speech.features import FEATURES_PER_SECOND, MELS
 from mien.speech.listener import VOICE_EMOTIONS, Listener
 from mien.training.listener import ListenerConfig
-from mien.training.listener.data import SPEEDS, SpeechData, load_data
+from mien.training.listener.data import SpeechData, load_data
 from mien.training.listener.sampling import Excerpts
 from mien.training.listener.task import recall
 
 CEPSTRA = 30
-VIEWS = [SPEEDS.index(speed) for speed in (1.0, 0.92, 1.09)]
 DRAWS = 4
+RESAMPLES = 2000
+BINS = 10
 
 
 def statistics(rows: np.ndarray) -> np.ndarray:
@@ -70,7 +71,7 @@ def baseline(data: SpeechData, excerpts: Excerpts, corpus: str) -> tuple[float, 
     some = [i for i, u in enumerate(data.utterances) if u.corpus == corpus and data.emotion[i] >= 0]
     values = np.stack([statistics(excerpts.get(i)) for i in some])
     truth, speaker = data.emotion[some], data.speaker[some]
-    train = np.isin(some, data.train)
+    train, held = np.isin(some, data.train), np.isin(some, [*data.held_out, *data.test])
     centre, spread = values[train].mean(0), values[train].std(0) + 1e-6
     out = []
     for beside in (False, True):
@@ -78,8 +79,31 @@ def baseline(data: SpeechData, excerpts: Excerpts, corpus: str) -> tuple[float, 
         for person in np.unique(speaker) if beside else []:
             own = speaker == person
             x[own] -= x[own & (truth == 0)].mean(0) if (own & (truth == 0)).any() else 0
-        out.append(recall(linear(x[train], truth[train], x[~train]), truth[~train]))
+        out.append(recall(linear(x[train], truth[train], x[held]), truth[held]))
     return out[0], out[1]
+
+
+def interval(right: np.ndarray, truth: np.ndarray) -> str:
+    """Return the mean over labels of how often clips are ``right (N,)``, with its 95 % interval.
+
+    The interval comes from resampling the clips of every label.
+    """
+    rng = np.random.default_rng(0)
+    groups = [right[truth == c] for c in np.unique(truth)]
+    draws = [[rng.choice(g, len(g)).mean() for g in groups] for _ in range(RESAMPLES)]
+    low, high = np.percentile(np.mean(draws, 1), [2.5, 97.5])
+    return f"{np.mean([g.mean() for g in groups]):.2f} ({low:.2f}-{high:.2f})"
+
+
+def calibration_error(odds: np.ndarray, truth: np.ndarray) -> float:
+    """Return the expected calibration error (Guo et al. 2017) of probabilities ``(N, labels)``."""
+    sure, right = odds.max(1), odds.argmax(1) == truth
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    gaps = [
+        (place == b).mean() * abs(sure[place == b].mean() - right[place == b].mean())
+        for b in np.unique(place)
+    ]
+    return float(np.sum(gaps))
 
 
 def main() -> None:
@@ -93,37 +117,36 @@ def main() -> None:
     excerpts = Excerpts(data.cache)
     listener = Listener()
     rng = np.random.default_rng(0)
-    plain = np.abs(data.teacher).sum(1) == 0
-    held = [i for i in data.held_out if plain[i] and data.emotion[i] >= 0]
+    extended = np.array([u.corpus == "tts" for u in data.utterances])
+    held = [i for i in (*data.held_out, *data.test) if data.emotion[i] >= 0]
     embedding = {i: listener.embed([excerpts.get(i).astype(np.float32)])[0] for i in held}
-    views = {
-        i: np.stack([listener.embed([excerpts.get(i, s).astype(np.float32)])[0] for s in VIEWS])
-        for i in held
-    }
     rows = []
-    for corpus in ("ravdess", "nemo", "urdu", "emodb"):
+    for corpus in ("ravdess", "mead", "nemo", "urdu", "emodb", "tts"):
         here = [i for i in held if data.utterances[i].corpus == corpus]
         truth, speaker = data.emotion[here], data.speaker[here]
         bias = np.isin(np.arange(len(VOICE_EMOTIONS)), truth)
-        alone = [(listener.classify(embedding[i][None])[0][0] * bias).argmax() for i in here]
+        odds = np.stack([listener.classify(embedding[i][None])[0][0] for i in here]) * bias
+        odds /= odds.sum(1, keepdims=True)
+        views = {i: listener.views(data.utterances[i].path) for i in here}
         beside = []
         for _ in range(DRAWS):
-            guess = []
-            for i in here:
+            guess = odds.argmax(1)
+            for place, i in enumerate(here):
                 own = [j for j in here if j != i and data.speaker[j] == data.speaker[i]]
                 neutral = [j for j in own if data.emotion[j] == 0]
                 if neutral:
                     said = listener.classify_views(views[i], views[int(rng.choice(neutral))])
-                else:
-                    said = listener.classify(embedding[i][None])[0][0]
-                guess.append((said * bias).argmax())
-            beside.append(recall(np.array(guess), truth))
-        simple = baseline(data, excerpts, corpus)
+                    guess[place] = (said * bias).argmax()
+            beside.append(guess)
+        simple = ["", ""] if extended[here].all() else baseline(data, excerpts, corpus)
         rows.append([corpus, len(np.unique(speaker)), len(here), int(bias.sum()),
-                     recall(np.array(alone), truth), float(np.mean(beside)), *simple])  # fmt: skip
+                     interval(odds.argmax(1) == truth, truth),
+                     interval((np.stack(beside) == truth).mean(0), truth),
+                     calibration_error(odds, truth), *simple])  # fmt: skip
         print(rows[-1], flush=True)
     head = ["corpus", "held-out speakers", "clips", "classes", "listener alone",
-            "beside one neutral clip", "linear alone", "linear, minus neutral"]  # fmt: skip
+            "beside one neutral clip", "calibration error", "linear alone",
+            "linear, minus neutral"]  # fmt: skip
     single = Listener(threads=1)
     sound = np.tile(np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ * 10) * 0.05, 6)
     single.analyse(sound.astype(np.float32))

@@ -39,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     utterances = read_manifest(args.shared / "data" / "speech" / "manifest.csv")
-    held = [u for u in utterances if u.corpus == "ravdess" and u.split == "val"]
+    held = [u for u in utterances if u.corpus == "ravdess" and u.split == "test"]
     rng = np.random.default_rng(0)
     clips = []
     for k in range(args.clips):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mien.datasets.corpora import (
-    RAVDESS_TEST_ACTORS,
-    RAVDESS_TRAIN_ACTORS,
-    paper_split,
-    read_corpus,
-)
+from mien.datasets.corpora import paper_split, read_corpus
 from mien.datasets.edtalk_features import EXPRESSION_SUFFIX, SPEECH_FOLDER, read_features
 from mien.datasets.manifest import speech_of
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE, find_files, sound_beside
+from mien.datasets.splits import RAVDESS_TEST_ACTORS, RAVDESS_TRAIN_ACTORS, TEST_SPEAKERS
 from mien.datasets.svd_clips import find_clips
 from mien.errors import InputError
 from mien.evaluation.pairs import mead_pairs
@@ -41,6 +39,41 @@ def test_the_people_of_the_papers() -> None:
     assert len(EMOTIONS) == 8
     assert RAVDESS_TEST_ACTORS == ("17", "18", "19", "20")
     assert not set(RAVDESS_TRAIN_ACTORS) & set(RAVDESS_TEST_ACTORS)
+    assert len(TEST_SPEAKERS) == 8
+
+
+CARDS = Path(str(files("mien"))) / "assets"
+KNOWN = {
+    "listener": "trained before the splits were written down",
+    "connector": "voices of the same people as the listener",
+    "articulator": "phones only, no emotion",
+    "published_voices": "no other embeddings of emotion2vec+ are at hand",
+}
+
+
+def test_no_net_that_ships_was_trained_on_people_of_the_test() -> None:
+    """Every card of what hears or shows emotion says who was held out and who was trained on."""
+    for path in sorted(CARDS.glob("*.md")):
+        card = path.read_text(encoding="utf-8")
+        said = re.search(r"\*\*People trained on\.\*\*(.*?)(?:\*\*|\n\n|\Z)", card, re.DOTALL)
+        if path.stem in ("listener", "connector", "dice", "published_voices"):
+            assert said, f"{path.name} does not say whom it was trained on"
+        if said and path.stem not in KNOWN:
+            assert not named_in(said[1]) & TEST_SPEAKERS, path.name
+
+
+def named_in(text: str) -> set[str]:
+    """Names of manifests for people as cards write them: ``MEAD M003``, ``RAVDESS actors 1-16``."""
+    people = {f"mead_{name}" for name in re.findall(r"\b[MW]\d{3}\b", text)}
+    for first, last in re.findall(r"RAVDESS actors (\d+)[-–](\d+)", text):
+        people |= {f"ravdess{number:02d}" for number in range(int(first), int(last) + 1)}
+    return people
+
+
+def test_names_of_people_are_read_from_cards() -> None:
+    assert named_in("MEAD M003, RAVDESS actors 15-18") == {
+        "mead_M003", "ravdess15", "ravdess16", "ravdess17", "ravdess18",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -105,7 +138,7 @@ def test_mead_is_read_as_speech_once(tmp_path: Path, form: str) -> None:
     assert set(found) == {"mead_M003", "mead_W011", "mead_M026"}
     angry, neutral = found["mead_M003"], found["mead_W011"]
     assert angry.path.suffix == ".m4a"
-    assert (angry.emotion, angry.intensity, angry.split) == ("angry", 3, "val")
+    assert (angry.emotion, angry.intensity, angry.split) == ("angry", 3, "test")
     assert (neutral.emotion, neutral.intensity, neutral.split) == ("neutral", None, "train")
     assert found["mead_M026"].split == "train"
     assert [paper_split(item) for item in (angry, neutral)] == ["test", "train"]

@@ -13,6 +13,7 @@ from mien.datasets.manifest import read_manifest
 from mien.errors import InputError
 from mien.speech.listener import Listener
 from mien.training.listener import ListenerConfig
+from mien.training.listener.data import load_data
 from mien.training.listener.net import (
     SpeakerAdversary,
     contrast,
@@ -20,7 +21,7 @@ from mien.training.listener.net import (
     export_listener,
     load_net,
 )
-from mien.training.listener.sampling import augment
+from mien.training.listener.sampling import _warp, augment
 from mien.training.listener.task import train_listener
 from mien.training.trainer import Trainer
 
@@ -173,8 +174,33 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 def test_a_speaker_is_on_one_side(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, ["a", "b"])
     manifest.write_text(manifest.read_text().replace("a,happy,2,0,train", "a,happy,2,0,val"))
-    with pytest.raises(InputError, match="both splits"):
+    with pytest.raises(InputError, match="several splits"):
         read_manifest(manifest)
+
+
+def test_people_of_the_test_are_never_trained_on(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, ["a", "b", "mead_W015", "c"], 2)
+    assert {u.split for u in read_manifest(manifest) if u.speaker == "mead_W015"} == {"test"}
+    (tmp_path / "toy.toml").write_text(SETTINGS)
+    data = load_data(ListenerConfig.load(tmp_path / "toy.toml"), tmp_path / "features")
+    assert {data.utterances[i].speaker for i in data.test} == {"mead_W015"}
+    assert {data.utterances[i].speaker for i in data.train} == {"a", "b"}
+    assert {data.utterances[i].speaker for i in data.held_out} == {"c"}
+    manifest.write_text(manifest.read_text().replace(",val", ",held"))
+    with pytest.raises(InputError, match="train, val, test"):
+        read_manifest(manifest)
+
+
+def test_moving_a_voice_moves_its_pitch_and_formants() -> None:
+    rows = torch.zeros(40, 50, 82)
+    rows[:, :, 40] = 1.0
+    rows[:, :25, 80] = 0.5
+    bands, pitch = _warp(rows, torch.arange(40), torch.Generator().manual_seed(0))
+    moved = pitch[:, 0, 0] - 0.5
+    peak = bands[:, 0].argmax(1) - 40
+    assert (moved == 0).any()
+    assert torch.all((peak.sign() == moved.sign()) | (moved.abs() < 0.05))
+    assert torch.all(pitch[:, 30] == 0), "what is unvoiced stays so"
 
 
 def test_what_belongs_to_a_voice_is_varied_alike() -> None:

@@ -1,6 +1,7 @@
 """MEAD, CREMA-D and RAVDESS as recordings of emotional speech, read from their published folders.
 
-Labels are those of :mod:`mien.speech.listener`; splits never put a speaker on both sides.
+Labels are those of :mod:`mien.speech.listener`; splits (:mod:`mien.datasets.splits`) are by
+person.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from mien.datasets import mead
 from mien.datasets.manifest import Utterance
+from mien.datasets.splits import RAVDESS_TRAIN_ACTORS, split_of
 from mien.errors import InputError
 
 CREMAD_EMOTIONS: Final = MappingProxyType(
@@ -33,10 +35,6 @@ RAVDESS_EMOTIONS: Final = (
     "neutral", "calm", "happy", "sad", "angry", "fear", "disgusted", "surprised",
 )  # fmt: skip
 """Codes 01 to 08."""
-
-RAVDESS_TRAIN_ACTORS: Final = tuple(f"{number:02d}" for number in range(1, 17))
-RAVDESS_TEST_ACTORS: Final = ("17", "18", "19", "20")
-"""The actors that the bundled nets are measured on; the last four are held out as well."""
 
 _CREMAD_LEVELS: Final = MappingProxyType({"LO": 1, "MD": 2, "HI": 3})
 _SOUND_SUFFIXES: Final = (".wav", ".m4a", ".mp3", ".flac", ".ogg", ".mp4")
@@ -106,14 +104,15 @@ def _mead(folder: Path) -> Iterator[Utterance]:
             continue
         if file.view != mead.AUDIO and mead.sound_beside(file.path):
             continue
+        speaker = f"mead_{file.speaker}"
         yield Utterance(
             path=file.path,
             corpus="mead",
-            speaker=f"mead_{file.speaker}",
+            speaker=speaker,
             emotion=file.emotion,
             intensity=None if file.emotion == mead.NEUTRAL else file.level,
             sentence=file.path.stem,
-            split="train" if file.speaker in train else "val",
+            split=split_of(speaker, "train"),
         )
 
 
@@ -142,15 +141,15 @@ def _ravdess(folder: Path) -> Iterator[Utterance]:
         match = re.fullmatch(r"(0[123])-(01)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)", path.stem)
         if match is None or (match[1] != "03" and path.suffix.lower() != ".mp4"):
             continue
-        emotion = RAVDESS_EMOTIONS[int(match[3]) - 1]
+        emotion, speaker = RAVDESS_EMOTIONS[int(match[3]) - 1], f"ravdess{match[7]}"
         yield Utterance(
             path=path,
             corpus="ravdess",
-            speaker=f"ravdess{match[7]}",
+            speaker=speaker,
             emotion=emotion,
             intensity=None if emotion == "neutral" else int(match[4]) + 1,
             sentence=match[5],
-            split="train" if match[7] in RAVDESS_TRAIN_ACTORS else "val",
+            split=split_of(speaker, "train" if match[7] in RAVDESS_TRAIN_ACTORS else "val"),
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mien.datasets.mead import sound_beside
+from mien.datasets.splits import SPLITS, split_of
 from mien.errors import InputError, MienError
 from mien.media.audio import has_sound
 from mien.media.output import VIDEO_SUFFIXES
@@ -27,7 +28,7 @@ class Utterance:
         emotion: label of :mod:`mien.speech.listener`, or another that only has teacher features.
         intensity: 1 (weak) to 3 (strong); None where the corpus does not say.
         sentence: name of the words, unique within a corpus; blank where unknown.
-        split: ``"train"`` or ``"val"``; never both for one speaker.
+        split: ``"train"``, ``"val"`` or ``"test"``, the same for all recordings of a speaker.
     """
 
     path: Path
@@ -42,10 +43,12 @@ class Utterance:
 def read_manifest(path: str | Path) -> list[Utterance]:
     """Read a table ``file,corpus,speaker,emotion,intensity,sentence,split``.
 
-    Paths in it are relative to the table.
+    Paths in it are relative to the table. The people of :mod:`mien.datasets.splits` are for the
+    test, whatever the table says.
 
     Raises:
-        InputError: when the table is missing or lacks a column, or a speaker is in both splits.
+        InputError: when the table is missing or lacks a column, a split has another name, or a
+            speaker is in several.
     """
     path = Path(path).resolve()
     if not path.is_file():
@@ -63,7 +66,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
             emotion=row["emotion"],
             intensity=int(row["intensity"]) if row.get("intensity") else None,
             sentence=row["sentence"],
-            split=row["split"],
+            split=split_of(row["speaker"], row["split"]),
         )
         for row in rows
     ]
@@ -72,15 +75,17 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
 
 def check_split(utterances: Iterable[Utterance]) -> None:
-    """Refuse speakers who are in both splits.
+    """Refuse unknown splits, and speakers who are in several.
 
     Raises:
         InputError: naming the first of them.
     """
     sides: dict[str, str] = {}
     for item in utterances:
+        if item.split not in SPLITS:
+            raise InputError(f"There is no split {item.split!r}. Valid: {', '.join(SPLITS)}.")
         if sides.setdefault(item.speaker, item.split) != item.split:
-            raise InputError(f"The speaker {item.speaker} is in both splits; split by speaker.")
+            raise InputError(f"The speaker {item.speaker} is in several splits; split by speaker.")
 
 
 def present(utterances: Iterable[Utterance]) -> tuple[list[Utterance], list[Path]]:

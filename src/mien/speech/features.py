@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,9 @@ _BELOW_PEAK: Final = 1.5
 
 _SPEECH_MARGIN: Final = 8
 """Rows kept around speech, because consonants are quiet."""
+
+
+_Number = TypeVar("_Number", float, npt.NDArray[np.float64])
 
 
 class Chunk(NamedTuple):
@@ -157,7 +160,7 @@ def _window(width: int) -> npt.NDArray[np.float32]:
 @lru_cache(maxsize=1)
 def _mel_filters() -> npt.NDArray[np.float32]:
     """Triangles ``(bins, MELS)``, equal in area, evenly spaced in mel (O'Shaughnessy 1987)."""
-    edges = 700 * (np.exp(np.linspace(_mel(_LOWEST), _mel(_HIGHEST), MELS + 2) / 1127) - 1)
+    edges = _hertz(np.linspace(_mel(_LOWEST), _mel(_HIGHEST), MELS + 2))
     bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ)[:, None]
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
@@ -168,5 +171,21 @@ def _mel_filters() -> npt.NDArray[np.float32]:
     return (filters / filters.sum(0)).astype(np.float32)
 
 
-def _mel(hertz: float) -> float:
-    return float(1127 * np.log(1 + hertz / 700))
+def moved_bands(octaves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Say where bands come from when a spectrum moves up by ``octaves (N,)``.
+
+    Returns:
+        Fractional numbers of bands ``(N, MELS)``; the outermost ones where nothing is known.
+    """
+    edges = np.linspace(_mel(_LOWEST), _mel(_HIGHEST), MELS + 2)
+    source = _mel(_hertz(edges[1:-1]) / 2.0 ** octaves[:, None])
+    places = (source - edges[1]) / (edges[1] - edges[0])
+    return np.clip(places, 0, MELS - 1).astype(np.float32)
+
+
+def _mel(hertz: _Number) -> _Number:
+    return 1127 * np.log(1 + hertz / 700)
+
+
+def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 700 * (np.exp(mel / 1127) - 1)

@@ -26,7 +26,7 @@ from mien.face.facs import CODE_UNITS_PER_INTENSITY, OPENFACE_COLUMNS, OPENFACE_
 from mien.media.output import whole_file
 from mien.speech.listener import Listener
 from mien.training.config import TrainingConfig
-from mien.training.listener.data import SPEEDS, FeatureCache, build_cache
+from mien.training.listener.data import FeatureCache, build_cache
 from mien.training.listener.sampling import Excerpts, augment, stack
 
 _BATCH: Final = 48
@@ -235,8 +235,7 @@ def _vary(excerpts: Excerpts, some: list[int], view: int, rng: np.random.Generat
     """Features of some recordings in one view."""
     if view == 0:
         return [excerpts.get(i)[:_LONGEST_ROWS].astype(np.float32) for i in some]
-    speed = view % len(SPEEDS)
-    rows, lengths = stack([excerpts.varied(i, speed, _LONGEST_ROWS, rng) for i in some])
+    rows, lengths = stack([excerpts.varied(i, _LONGEST_ROWS, rng) for i in some])
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     voice = torch.arange(len(some))
     varied = augment(torch.from_numpy(rows), torch.from_numpy(lengths), voice, generator)

@@ -24,22 +24,19 @@ from mien.speech.listener import VOICE_EMOTIONS
 from mien.training.listener import ListenerConfig
 from mien.training.listener.net import Targets
 
-SPEEDS: Final = (1.0, 0.84, 0.92, 1.09, 1.2)
-"""Playing faster raises pitch and formants together: to the net it is another speaker."""
-
 _LONGEST_SECONDS: Final = 12.0
 _TEACHER_SIZE: Final = 1024
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Part of a cache's name; raise it when features change."""
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Features by recording and speed.
+    """Features by recording.
 
     Attributes:
         rows: ``float16 (sum of T, FEATURES)``.
-        offsets: ``int64 (recordings, speeds, 2)``: first row and end.
+        offsets: ``int64 (recordings, 2)``: first row and end.
         usable: ``bool (recordings,)``; False where the file could not be decoded.
     """
 
@@ -47,9 +44,9 @@ class FeatureCache:
     offsets: npt.NDArray[np.int64]
     usable: npt.NDArray[np.bool_]
 
-    def get(self, index: int, speed: int = 0) -> npt.NDArray[np.float16]:
+    def get(self, index: int) -> npt.NDArray[np.float16]:
         """Return the features of one recording, ``float16 (T, FEATURES)``."""
-        start, stop = self.offsets[index, speed]
+        start, stop = self.offsets[index]
         return self.rows[start:stop]
 
 
@@ -57,24 +54,23 @@ def build_cache(
     utterances: Sequence[Utterance],
     folder: Path,
     *,
-    speeds: Sequence[float] = SPEEDS,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureCache:
     """Compute the features of recordings, or open those that were computed before.
 
-    The cache's name follows from the list of files and the speeds, so that a change of either
-    makes a new one. Files that cannot be decoded are marked as not ``usable``.
+    The cache's name follows from the list of files, so that a change makes a new one. Files that
+    cannot be decoded are marked as not ``usable``.
 
     Raises:
         InputError: when no recording can be decoded.
     """
-    key = json.dumps([_VERSION, list(speeds), [str(item.path) for item in utterances]])
+    key = json.dumps([_VERSION, [str(item.path) for item in utterances]])
     stem = folder / f"features-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     data, index = stem.with_suffix(".f16"), stem.with_suffix(".npz")
     if not (data.exists() and index.exists()):
         folder.mkdir(parents=True, exist_ok=True)
-        _write(utterances, speeds, data, index, workers, progress)
+        _write(utterances, data, index, workers, progress)
     with np.load(index, allow_pickle=False) as stored:
         offsets, usable = stored["offsets"], stored["usable"]
     rows = np.memmap(data, np.float16, "r").reshape(-1, FEATURES)
@@ -83,23 +79,21 @@ def build_cache(
 
 def _write(
     utterances: Sequence[Utterance],
-    speeds: Sequence[float],
     data: Path,
     index: Path,
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    offsets = np.zeros((len(utterances), len(speeds), 2), np.int64)
+    offsets = np.zeros((len(utterances), 2), np.int64)
     usable = np.zeros(len(utterances), bool)
     at = 0
-    jobs = [(item.path, tuple(speeds)) for item in utterances]
+    paths = [item.path for item in utterances]
     with whole_file(data) as part, part.open("wb") as file, ProcessPoolExecutor(workers) as pool:
-        for i, versions in enumerate(pool.map(_features_of, jobs, chunksize=16)):
-            usable[i] = bool(versions)
-            for j, rows in enumerate(versions):
-                offsets[i, j] = at, at + len(rows)
-                at += len(rows)
-                file.write(rows.tobytes())
+        for i, rows in enumerate(pool.map(_features_of, paths, chunksize=16)):
+            usable[i] = len(rows) > 0
+            offsets[i] = at, at + len(rows)
+            at += len(rows)
+            file.write(rows.tobytes())
             if progress is not None:
                 progress(i + 1, len(utterances))
     if not usable.any():
@@ -108,20 +102,12 @@ def _write(
         np.savez(file, offsets=offsets, usable=usable)
 
 
-def _features_of(job: tuple[Path, tuple[float, ...]]) -> list[npt.NDArray[np.float16]]:
-    """Features at every speed; an empty list for a file that cannot be decoded."""
-    import soxr
-
-    path, speeds = job
+def _features_of(path: Path) -> npt.NDArray[np.float16]:
+    """Features of a recording; none for a file that cannot be decoded."""
     try:
-        samples = read_speech(path, _LONGEST_SECONDS)
+        return features(read_speech(path, _LONGEST_SECONDS)).astype(np.float16)
     except InputError:
-        return []
-    out = []
-    for speed in speeds:
-        played = samples if speed == 1 else soxr.resample(samples, 16_000 * speed, 16_000)
-        out.append(features(played.astype(np.float32)).astype(np.float16))
-    return out
+        return np.zeros((0, FEATURES), np.float16)
 
 
 @dataclass(frozen=True)
@@ -134,8 +120,8 @@ class SpeechData:
         emotion, intensity: per recording, as in :class:`Targets`.
         teacher: ``float32 (N, 1024)``, zeros where unknown; ``teacher_mean (1024,)`` of known ones.
         speaker: ``int64 (N,)``; ``speakers`` is their number.
-        train, held_out: indices; no speaker is in both, except for held-out files with teacher
-            features, which measure the distillation only.
+        train, held_out, test: indices; no speaker is in two of them, except for held-out files
+            with teacher features. Those of the test are not looked at in training.
         missing: files that the manifest names and that are not there or cannot be decoded.
     """
 
@@ -149,6 +135,7 @@ class SpeechData:
     speakers: int
     train: list[int]
     held_out: list[int]
+    test: list[int]
     missing: list[Path]
 
     def targets(self, index: npt.NDArray[np.int64], relative: npt.NDArray[np.bool_]) -> Targets:
@@ -177,16 +164,21 @@ def load_data(
         )
     cache = build_cache(utterances, folder, progress=progress)
     teacher = _teacher(config, utterances)
+    teacher[[item.split == "test" for item in utterances]] = 0
     known = np.abs(teacher).sum(1) > 0
     names = sorted({u.speaker for u in utterances})
     place = {name: i for i, name in enumerate(names)}
     train: list[int] = []
     held_out: list[int] = []
+    test: list[int] = []
     for i, item in enumerate(utterances):
         if not cache.usable[i]:
             missing.append(item.path)
             continue
-        out = item.split != "train" or item.speaker in config.held_out
+        if item.split == "test":
+            test.append(i)
+            continue
+        out = item.split == "val" or item.speaker in config.held_out
         out = out or bool(known[i] and i % config.held_out_every == 0)
         (held_out if out else train).append(i)
     if not train or not held_out:
@@ -204,6 +196,7 @@ def load_data(
         speakers=len(names),
         train=train,
         held_out=held_out,
+        test=test,
         missing=missing,
     )
 

@@ -21,6 +21,9 @@ from mien.training.trainer import read_net
 _SCALE: Final = 12.0
 """The heads get embeddings of this length, so that their weights stay of ordinary size."""
 
+_STRIDE: Final = 4
+"""Rows of the features per step of the layers over time."""
+
 _SMOOTHING: Final = 0.1
 _TEMPERATURE: Final = 0.1
 _EXAMPLE_ROWS: Final = 120
@@ -98,16 +101,17 @@ class ListenerNet(nn.Module):
     """2-D convolutions over bands, dilated ones over time, attentive pooling, one embedding.
 
     Input: features ``(B, T, 82)``, 100 rows a second, and their lengths ``(B,)``. The layers over
-    time run at 50 Hz.
+    time run at 25 Hz.
     """
 
     def __init__(self, spec: ListenerSpec, dropout: float = 0.1) -> None:
         super().__init__()
         self.spec = spec
         c, w = spec.stem, spec.width
-        bands = (_Block2d(1, c, time_stride=2), _Block2d(c, 2 * c), _Block2d(2 * c, 2 * c))
-        self.bands = nn.Sequential(*bands)
-        self.join = nn.Conv1d(2 * c * (MELS // 8) + 2 * (FEATURES - MELS), w, 1, bias=False)
+        halving = (_Block2d(1, c, time_stride=2), _Block2d(c, 2 * c, time_stride=2))
+        self.bands = nn.Sequential(*halving, _Block2d(2 * c, 2 * c))
+        joined = 2 * c * (MELS // 8) + _STRIDE * (FEATURES - MELS)
+        self.join = nn.Conv1d(joined, w, 1, bias=False)
         self.norm_join = nn.BatchNorm1d(w)
         self.time = nn.ModuleList(_BlockTime(w, d, dropout) for d in (1, 2, 4, 8))
         self.score = nn.Sequential(nn.Conv1d(w, w // 2, 1), nn.Tanh(), nn.Conv1d(w // 2, w, 1))
@@ -134,11 +138,11 @@ class ListenerNet(nn.Module):
         bands = x[..., :MELS].transpose(1, 2)[:, None]
         y = self.bands(bands.contiguous(memory_format=torch.channels_last))
         pitch = x[..., MELS:]
-        pitch = F.pad(pitch, (0, 0, 0, pitch.shape[1] % 2))
-        pitch = pitch.reshape(pitch.shape[0], -1, 2 * pitch.shape[2]).transpose(1, 2)
+        pitch = F.pad(pitch, (0, 0, 0, -pitch.shape[1] % _STRIDE))
+        pitch = pitch.reshape(pitch.shape[0], -1, _STRIDE * pitch.shape[2]).transpose(1, 2)
         y = torch.cat([y.flatten(1, 2), pitch], 1)
-        halves = (lengths + 1) // 2
-        mask = (torch.arange(y.shape[2], device=x.device) < halves[:, None])[:, None].to(y.dtype)
+        ends = (lengths + _STRIDE - 1) // _STRIDE
+        mask = (torch.arange(y.shape[2], device=x.device) < ends[:, None])[:, None].to(y.dtype)
         y = F.relu(self.norm_join(self.join(y))) * mask
         for block in self.time:
             y = block(y, mask)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.manifest import Utterance
-from mien.speech.features import FEATURES, MELS, speech_span
+from mien.speech.features import FEATURES, MELS, moved_bands, speech_span
 from mien.training.listener.data import FeatureCache
 
 _SILENCE: Final = -2.0
@@ -37,8 +37,8 @@ _EQUALISER: Final = 0.22
 _QUIETEST_DB, _LOUDEST_DB = 3.0, 40.0
 """Range of signal-to-noise ratios."""
 
-_WARP: Final = 0.1
-"""Largest share by which bands move up or down: a shorter or longer vocal tract."""
+_WARP: Final = 0.26
+"""Largest octaves by which pitch and formants of a voice move: to the net it is another speaker."""
 
 _MASKED_BANDS: Final = 14
 _MASKED_ROWS: Final = 25
@@ -51,21 +51,19 @@ class Excerpts:
 
     def __init__(self, cache: FeatureCache) -> None:
         self._cache = cache
-        self._spans: dict[tuple[int, int], tuple[int, int]] = {}
+        self._spans: dict[int, tuple[int, int]] = {}
 
-    def get(self, index: int, speed: int = 0) -> npt.NDArray[np.float16]:
-        """Return the features of one recording at one speed, ``float16 (T, FEATURES)``."""
-        rows = self._cache.get(index, speed)
-        span = self._spans.get((index, speed))
+    def get(self, index: int) -> npt.NDArray[np.float16]:
+        """Return the features of one recording, ``float16 (T, FEATURES)``."""
+        rows = self._cache.get(index)
+        span = self._spans.get(index)
         if span is None:
-            span = self._spans[index, speed] = speech_span(rows)
+            span = self._spans[index] = speech_span(rows)
         return rows[span[0] : span[1]]
 
-    def varied(
-        self, index: int, speed: int, longest: int, rng: np.random.Generator
-    ) -> npt.NDArray[np.float16]:
+    def varied(self, index: int, longest: int, rng: np.random.Generator) -> npt.NDArray[np.float16]:
         """Return an excerpt of at most ``longest`` rows at a random tempo and place."""
-        rows = self.get(index, speed)
+        rows = self.get(index)
         if rng.random() < 0.5:
             tempo = rng.uniform(_SLOWEST, _FASTEST)
             at = (np.arange(int(len(rows) / tempo)) * tempo).astype(int)
@@ -172,7 +170,7 @@ def augment(rows: Tensor, lengths: Tensor, voice: Tensor, generator: torch.Gener
         generator: source of all random numbers.
     """
     count, groups = rows.shape[0], int(voice.max()) + 1
-    bands = _warp(rows[..., :MELS], voice, generator)
+    bands, pitch = _warp(rows, voice, generator)
     gain = _GAIN * torch.randn(groups, 1, 1, generator=generator)[voice]
     gain = gain + _DISTANCE * torch.randn(count, 1, 1, generator=generator)
     points = _EQUALISER * torch.randn(groups, 1, 6, generator=generator)[voice]
@@ -180,20 +178,22 @@ def augment(rows: Tensor, lengths: Tensor, voice: Tensor, generator: torch.Gener
     bands = _noise(bands, generator)
     bands = _mask(bands, lengths, generator)
     keep = torch.rand(count, 1, 1, generator=generator) > _NO_PITCH
-    return torch.cat([bands, rows[..., MELS:] * keep], 2)
+    return torch.cat([bands, pitch * keep], 2)
 
 
-def _warp(bands: Tensor, voice: Tensor, generator: torch.Generator) -> Tensor:
-    """Stretch the bands of every second voice (after Jaitly & Hinton 2013)."""
+def _warp(rows: Tensor, voice: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Move bands and pitch of three in four voices, as playing faster or slower would."""
     groups = int(voice.max()) + 1
-    share = (torch.rand(groups, 1, generator=generator) * 2 - 1) * _WARP
-    share = (share * (torch.rand(groups, 1, generator=generator) < 0.5))[voice]
-    at = (torch.arange(MELS)[None] * (1 + share)).clamp(0, MELS - 1)
+    octaves = (torch.rand(groups, 1, generator=generator) * 2 - 1) * _WARP
+    octaves = (octaves * (torch.rand(groups, 1, generator=generator) < 0.75))[voice]
+    at = torch.from_numpy(moved_bands(octaves[:, 0].numpy()))
     low = at.long()
     high = (low + 1).clamp_max(MELS - 1)
     part = (at - low)[:, None]
+    bands, pitch = rows[..., :MELS], rows[..., MELS:].clone()
     low, high = (i[:, None].expand_as(bands) for i in (low, high))
-    return bands.gather(2, low) * (1 - part) + bands.gather(2, high) * part
+    pitch[..., 0] += octaves * (pitch[..., 0] != 0)
+    return bands.gather(2, low) * (1 - part) + bands.gather(2, high) * part, pitch
 
 
 def _noise(bands: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mien.speech.listener import VOICE_EMOTIONS
 from mien.training.listener import ListenerConfig
-from mien.training.listener.data import SPEEDS, SpeechData, load_data
+from mien.training.listener.data import SpeechData, load_data
 from mien.training.listener.net import (
     ListenerNet,
     ListenerSpec,
@@ -93,11 +93,7 @@ class ListenerTask(Task[ListenerConfig, ListenerNet, Batch]):
         """Draw groups of recordings; one group is one voice in one room and varies alike."""
         rng = self.rng(step)
         index, neutral, voice = self._sampler.draw(rng)
-        speed = rng.integers(len(SPEEDS), size=self.config.groups)
-        pieces = [
-            self._excerpts.varied(i, int(speed[v]), self.config.rows, rng)
-            for i, v in zip(index, voice, strict=True)
-        ]
+        pieces = [self._excerpts.varied(int(i), self.config.rows, rng) for i in index]
         rows, lengths = (torch.from_numpy(values) for values in stack(pieces))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         varied = augment(rows, lengths, torch.from_numpy(voice), generator)
@@ -105,8 +101,8 @@ class ListenerTask(Task[ListenerConfig, ListenerNet, Batch]):
         return Batch(varied, lengths, first, self._data.targets(index, neutral >= 0))
 
     def losses(self, net: ListenerNet, batch: Batch, step: int) -> Losses:
-        """Compute the objective; the embedding in half precision, the rest in single."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        """Compute the objective; on a GPU the embedding in half precision, the rest in single."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu"):
             embedding = net.embedding(batch.rows, batch.lengths)
         output = net.classify(embedding, embedding[batch.neutral])
         return Losses(

@@ -1,0 +1,28 @@
+"""Who is trained on and who is only measured, by person, for all corpora and all nets that ship.
+
+``train`` teaches a net, ``val`` chooses its settings and temperature, ``test`` is measured once, at
+the end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mien.datasets import mead
+
+SPLITS: Final = ("train", "val", "test")
+
+RAVDESS_TRAIN_ACTORS: Final = tuple(f"{number:02d}" for number in range(1, 17))
+RAVDESS_TEST_ACTORS: Final = ("17", "18", "19", "20")
+
+TEST_SPEAKERS: Final = frozenset(
+    [f"mead_{person}" for person in mead.TEST_PEOPLE]
+    + [f"ravdess{actor}" for actor in RAVDESS_TEST_ACTORS]
+)
+"""Names in manifests of those whom nothing that ships is trained on: C-MET's test people of MEAD
+(arXiv 2604.07786), and four actors of RAVDESS."""
+
+
+def split_of(speaker: str, otherwise: str) -> str:
+    """Return the split of a speaker: ``test`` for :data:`TEST_SPEAKERS`, whatever a table says."""
+    return "test" if speaker in TEST_SPEAKERS else otherwise
