@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 pytest.importorskip("safetensors")
 
-from mien.datasets.edtalk_features import extract_features, read_features
+from mien.datasets.edtalk_features import Recording, extract_features, read_features
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.published_checkpoints import convert_file
@@ -19,6 +19,7 @@ from mien.errors import InputError
 from mien.pipelines.models import EDTalkModels
 from mien.training.connector.edtalk import (
     EDTalkConnectorConfig,
+    EDTalkConnectorTask,
     MeadSampler,
     train_edtalk_connector,
 )
@@ -90,6 +91,55 @@ def test_pairs_follow_the_paper(features: Path) -> None:
     assert (rows[:, 1:] >= rows[:, :-1]).all(), "what has not begun is zero, then it goes on"
     none = MeadSampler(recordings, 50, no_reference=1.0).draw(np.random.default_rng(0))
     assert not none["reference"].any()
+
+
+def test_voices_do_not_depend_on_the_video_and_faces_are_drawn_with_replacement() -> None:
+    """Every pair of emotions meets all voices; an average of ten can hold a clip twice."""
+    voices = 40
+    recordings = [
+        Recording(person, emotion, 1, number, np.full((6, 2), number, np.float32),
+                  np.eye(2 * voices, dtype=np.float32)[k + voices * (emotion == "sad")])
+        for person in ("M005",)
+        for emotion in ("happy", "sad")
+        for k, number in enumerate([1, 2, 3, *range(100, 100 + voices - 3)])
+    ]  # fmt: skip
+    drawn = MeadSampler(recordings, 600).draw(np.random.default_rng(0))
+    sad = drawn["label"] == EMOTIONS.index("sad")
+    heard = drawn["speech"][sad][:, 0, voices:]
+    assert (heard > 0).any(0).all(), "three videos start the pairs, and yet all voices are met"
+    rows = [tuple(row.nonzero().flatten().tolist()) for row in heard]
+    assert len(set(rows)) > voices // 2
+    means = drawn["first"][:, 0, 0]
+    distinct = {round(float(v), 4) for v in means}
+    assert len(distinct) > 5, "three faces averaged without replacement always have one mean"
+
+
+def test_emotions_can_be_left_out_and_people_mixed(features: Path, tmp_path: Path) -> None:
+    settings = config(features, steps=4, measure_every=4, left_out=("happy", "fear"))
+    task = EDTalkConnectorTask(settings)
+    left_out = {EMOTIONS.index("happy"), EMOTIONS.index("fear")}
+    assert not left_out & {int(i) for step in range(4) for i in task.batch(step)["label"]}
+    scores = train_edtalk_connector(settings, Trainer(tmp_path / "run"))
+    assert "cosine of unseen emotions" in scores
+    recordings = read_features(features, TRAIN_PEOPLE)
+    own, mixed = (
+        MeadSampler(recordings, 200, other_people=mix).draw(np.random.default_rng(0))
+        for mix in (False, True)
+    )
+    # Emotions differ by at most 2.1 in every coefficient, the two people by another 1.
+    assert own["target"].abs().max() < 2.4
+    assert mixed["target"].abs().max() > 2.4
+    with pytest.raises(InputError, match="joyful"):
+        config(features, left_out=("joyful",))
+
+
+def test_one_direction_needs_no_way_back(features: Path) -> None:
+    task = EDTalkConnectorTask(config(features, one_direction=True))
+    net = task.build()
+    parts = task.losses(net, task.batch(0), 0).parts
+    assert set(parts) == {"focal_forward", "contrastive", "total"}
+    both = EDTalkConnectorTask(config(features))
+    assert {"focal_backward", "directional"} <= set(both.losses(net, both.batch(0), 0).parts)
 
 
 def test_missing_features_are_named(features: Path, tmp_path: Path) -> None:
@@ -169,7 +219,9 @@ def test_features_are_extracted_once(demo_clip: Path, make_clip: MakeClip, tmp_p
     place.mkdir(parents=True)
     (place / "001.mp4").write_bytes(demo_clip.read_bytes())
     make_clip().rename(place / "002.mp4")
-    nets = EDTalkModels.open(EDTalkSettings("cpu"), tiny_store(tmp_path / "weights"))
+    store = tiny_store(tmp_path / "weights")
+    store.locate(CONNECTOR).unlink()  # what the features are for
+    nets = EDTalkModels.open(EDTalkSettings("cpu"), store)
     lines: list[str] = []
     out = tmp_path / "features"
     assert extract_features(root, out, nets, log=lines.append) == 1

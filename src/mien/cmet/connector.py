@@ -25,7 +25,7 @@ class ConnectorSpec:
         speech: size of the emotion semantic vector.
         width: size of a token, a power of two of at least 64.
         layers, heads, feed_forward: of the transformer.
-        dropout: in the transformer and after the positions.
+        dropout: in the transformer and on its tokens.
         direct: add a linear path from semantic vector and expression to the difference. Not in
             the paper; with a few hundred pairs it generalises better.
     """
@@ -146,18 +146,24 @@ class _Fusion(nn.Module):
         self.transformer_encoder = nn.TransformerEncoder(
             layer, spec.layers, enable_nested_tensor=False
         )
+        # PyTorch copies one layer, and with it one draw of the weights.
+        for name, values in self.transformer_encoder.named_parameters():
+            if values.dim() > 1:
+                nn.init.xavier_normal_(values)
+            elif name.endswith("bias"):
+                nn.init.zeros_(values)
 
     def forward(self, reference: Tensor, speech: Tensor, expression: Tensor) -> Tensor:
         kinds = self.modality.weight
         tokens = torch.cat(
             [
-                self.dropout(self.position_r(reference)) + kinds[1],
+                self.position_r(reference) + kinds[1],
                 speech + kinds[2],
-                self.dropout(self.position_e(expression)) + kinds[3],
+                self.position_e(expression) + kinds[3],
             ],
             1,
         )
-        out: Tensor = self.transformer_encoder(tokens)
+        out: Tensor = self.transformer_encoder(self.dropout(tokens))
         return out[:, -expression.shape[1] :]
 
 

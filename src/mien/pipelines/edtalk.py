@@ -30,6 +30,7 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
     """
     job.check()
     models = EDTalkModels.open(settings, store)
+    connect = models.connector()
     voice = VoiceAnalysis(job.speech or job.source, with_picture=job.own_voice)
     if job.speech is not None:
         voice.require("samples")
@@ -39,7 +40,7 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
     seconds = 0.0 if lips is None else len(lips) / FRAMES_PER_SECOND
     with open_footage(job, Fraction(FRAMES_PER_SECOND)) as footage:
         sources = SourceFrames(models.engine, footage)
-        mover = Mover(models.engine, models.connect, resolver.at, sources, lips)
+        mover = Mover(models.engine, connect, resolver.at, sources, lips)
         moved = prefetch(mover.move(footage.frames(seconds)))
         written = job.write(moved, footage.info, footage.count(seconds))
     warnings = footage.warnings

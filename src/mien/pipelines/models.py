@@ -67,20 +67,18 @@ class EDTalkModels:
 
     Attributes:
         engine: reads and draws faces.
-        connect: the connector of C-MET.
         store: where they come from.
         used: names of the weights that were opened.
     """
 
     engine: EDTalkEngine
-    connect: Connect
     store: Store
     used: list[str]
     _listener: Emotion2vec | None = None
 
     @classmethod
     def open(cls, settings: EDTalkSettings, store: Store | None = None) -> EDTalkModels:
-        """Load generator and connector.
+        """Load the generator.
 
         Raises:
             MissingExtraError: without PyTorch or safetensors.
@@ -91,14 +89,17 @@ class EDTalkModels:
         with needs_extra("edtalk", "The engine edtalk"):
             import safetensors  # noqa: F401
             import torch  # noqa: F401
-        from mien.cmet.connector import Connector, ConnectorSpec
         from mien.engines.edtalk.engine import EDTalkEngine
 
-        generator, _ = (store.locate(name) for name in (GENERATOR, CONNECTOR))
-        engine = EDTalkEngine.load(generator, settings)
-        connector = _open(store, CONNECTOR, Connector, ConnectorSpec)
-        connect = _connect(connector, engine.expression_dim)
-        return cls(engine, connect, store, [GENERATOR, CONNECTOR])
+        return cls(EDTalkEngine.load(store.locate(GENERATOR), settings), store, [GENERATOR])
+
+    def connector(self) -> Connect:
+        """Return the connector of C-MET."""
+        from mien.cmet.connector import Connector, ConnectorSpec
+
+        net = _open(self.store, CONNECTOR, Connector, ConnectorSpec)
+        self.used.append(CONNECTOR)
+        return _connect(net, self.engine.expression_dim)
 
     def listener(self) -> Emotion2vec:
         """Return emotion2vec+ large."""

@@ -30,6 +30,8 @@ _AVERAGED: Final = 10
 """Recordings of an emotion that are averaged, voices and faces alike."""
 
 _SECOND_STRIDE: Final = 7
+_VOICE_STARTS: Final = 1 << 30
+"""Where in the pools of voices an average begins, whatever their sizes: any place is as likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,9 @@ class EDTalkConnectorConfig(TrainingConfig):
         no_reference: share of pairs without the differences before the window; about 0.5 teaches
             what inference starts with.
         published_pairing: the released code's sign of the contrastive pairs.
+        left_out: emotions that are not trained, as in the paper's tests with unseen emotions.
+        one_direction: predict only the second emotion from the first, not the first from it.
+        other_people: the second emotion's face is that of any person who shows it, not of the same.
         batch: pairs per step.
         loss: weights of the three losses.
     """
@@ -57,6 +62,9 @@ class EDTalkConnectorConfig(TrainingConfig):
     dropout: float = 0.1
     no_reference: float = 0.0
     published_pairing: bool = True
+    left_out: tuple[str, ...] = ()
+    one_direction: bool = False
+    other_people: bool = False
     batch: int = 128
     loss: LossWeights = field(default_factory=LossWeights)
     steps: int = 200_000
@@ -64,6 +72,14 @@ class EDTalkConnectorConfig(TrainingConfig):
     weight_decay: float = 1e-5
     measure_every: int = 5000
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = sorted(set(self.left_out) - set(EMOTIONS))
+        if unknown:
+            raise InputError(
+                f"left_out has {', '.join(unknown)}; the emotions are {', '.join(EMOTIONS)}."
+            )
 
 
 def train_edtalk_connector(config: EDTalkConnectorConfig, trainer: Trainer) -> dict[str, float]:
@@ -78,6 +94,7 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
     """Trains a connector at a constant learning rate."""
 
     clip_norm = None
+    workers = 1
 
     def __init__(self, config: EDTalkConnectorConfig) -> None:
         super().__init__(config)
@@ -85,7 +102,10 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
         self._train = [one for one in recordings if one.person in config.train]
         if not self._train:
             raise InputError(f"None of {', '.join(config.train[:5])} … is in {config.features}.")
-        self._sampler = MeadSampler(self._train, config.batch, config.no_reference)
+        seen = [one for one in self._train if one.emotion not in config.left_out]
+        self._sampler = MeadSampler(
+            seen, config.batch, config.no_reference, other_people=config.other_people
+        )
         test = [one for one in recordings if one.person in config.test]
         self._test = MeadSampler(test, config.batch, 1.0) if test else None
 
@@ -105,8 +125,14 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
 
     def losses(self, net: Connector, batch: dict[str, Tensor], step: int) -> Losses:
         """Compute the published losses."""
-        pairing = self.config.published_pairing
-        return both_ways(net, **batch, weights=self.config.loss, published_pairing=pairing)
+        config = self.config
+        return both_ways(
+            net,
+            **batch,
+            weights=config.loss,
+            published_pairing=config.published_pairing,
+            one_direction=config.one_direction,
+        )
 
     def measure(self, net: Connector) -> dict[str, float]:
         """Return cosine and error of the directions of people held out, without a reference."""
@@ -116,9 +142,14 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
         batch = {name: values.to(self.device) for name, values in drawn.items()}
         found = net(batch["reference"], batch["speech"], batch["first"]).delta.mean(1)
         true = batch["target"].mean(1)
-        cosine = torch.nn.functional.cosine_similarity(found, true, dim=1).mean()
+        cosine = torch.nn.functional.cosine_similarity(found, true, dim=1)
         error = (found - true).square().mean().sqrt() / true.square().mean().sqrt()
-        return {"cosine": float(cosine), "relative error": float(error)}
+        out = {"cosine": float(cosine.mean()), "relative error": float(error)}
+        left_out = [EMOTIONS.index(name) for name in self.config.left_out]
+        unseen = torch.isin(batch["label"], batch["label"].new_tensor(left_out))
+        if unseen.any():
+            out["cosine of unseen emotions"] = float(cosine[unseen].mean())
+        return out
 
     def export(self, net: Connector, folder: Path) -> None:
         """Write ``connector.pth``."""
@@ -136,13 +167,21 @@ class MeadSampler:
         batch: pairs at once.
         no_reference: share of pairs whose reference is zero. The published training always gives
             it, and from the sixth frame on it equals the target: copying is enough.
+        other_people: draw the second emotion's face from everybody who shows it.
 
     Raises:
         InputError: when nobody shows two emotions at one level.
     """
 
-    def __init__(self, recordings: list[Recording], batch: int, no_reference: float = 0.0) -> None:
-        self._batch, self._no_reference = batch, no_reference
+    def __init__(
+        self,
+        recordings: list[Recording],
+        batch: int,
+        no_reference: float = 0.0,
+        *,
+        other_people: bool = False,
+    ) -> None:
+        self._batch, self._no_reference, self._other_people = batch, no_reference, other_people
         voices, faces = defaultdict(list), defaultdict(list)
         for one in recordings:
             voices[one.emotion, one.level].append(one.voice)
@@ -150,6 +189,9 @@ class MeadSampler:
                 faces[one.person, one.emotion, one.level].append(one.expression)
         self._voices = {key: np.stack(values) for key, values in voices.items()}
         self._faces = dict(faces)
+        self._showing = defaultdict(list)
+        for person, emotion, level in self._faces:
+            self._showing[emotion, level].append(person)
         self._items = [one for one in recordings if _in_list(one, 3) and self._others(one)]
         if not self._items:
             raise InputError("Nobody in the features shows two emotions at one level.")
@@ -172,10 +214,13 @@ class MeadSampler:
         item = self._items[i]
         others = self._others(item)
         emotion, level = others[rng.integers(len(others))]
-        speech = self._voice(emotion, level, i, _SECOND_STRIDE)
-        speech = speech - self._voice(item.emotion, item.level, i, 1)
+        start = int(rng.integers(_VOICE_STARTS))
+        speech = self._voice(emotion, level, start, _SECOND_STRIDE)
+        speech = speech - self._voice(item.emotion, item.level, start, 1)
+        showing = self._showing[emotion, level]
+        other = showing[rng.integers(len(showing))] if self._other_people else item.person
         one = self._face(item.person, item.emotion, item.level, rng)
-        two = self._face(item.person, emotion, level, rng)
+        two = self._face(other, emotion, level, rng)
         length = min(len(one), len(two))
         one, two = one[:length], two[:length]
         direction = (two - one).mean(0)
@@ -194,14 +239,14 @@ class MeadSampler:
             "label": np.array(EMOTIONS.index(emotion)),
         }
 
-    def _voice(self, emotion: str, level: int, i: int, stride: int) -> Array:
+    def _voice(self, emotion: str, level: int, start: int, stride: int) -> Array:
         pool = self._voices[emotion, level]
-        mean: Array = pool[(i + stride * np.arange(_AVERAGED)) % len(pool)].mean(0)
+        mean: Array = pool[(start + stride * np.arange(_AVERAGED)) % len(pool)].mean(0)
         return mean
 
     def _face(self, person: str, emotion: str, level: int, rng: np.random.Generator) -> Array:
         clips = self._faces[person, emotion, level]
-        chosen = [clips[j] for j in rng.permutation(len(clips))[:_AVERAGED]]
+        chosen = [clips[j] for j in rng.integers(len(clips), size=_AVERAGED)]
         longest = max(map(len, chosen))
         tiled = [np.resize(clip, (longest, clip.shape[1])) for clip in chosen]
         mean: Array = np.mean(tiled, 0).astype(np.float32)

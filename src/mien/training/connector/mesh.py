@@ -148,6 +148,7 @@ class ConnectorTask(Task[ConnectorConfig, Connector, dict[str, Tensor]]):
             **batch,
             weights=self.config.loss,
             published_pairing=self.config.published_pairing,
+            one_direction=False,
         )
 
     def measure(self, net: Connector) -> dict[str, float]:

@@ -35,6 +35,7 @@ def both_ways(
     label: Tensor,
     weights: LossWeights | None = None,
     published_pairing: bool = False,
+    one_direction: bool = False,
 ) -> Losses:
     """Predict the second emotion from the first and back, and compute the three losses.
 
@@ -50,6 +51,8 @@ def both_ways(
         published_pairing: the released code pairs the tokens of ``first`` minus ``second`` with the
             speech of second minus first. The paper's intent, and the default here, is the same
             direction on both sides.
+        one_direction: predict only the second emotion from the first; then there is no directional
+            loss.
     """
     weights = weights or LossWeights()
     there = connector(reference, speech, first)
@@ -58,25 +61,17 @@ def both_ways(
     if published_pairing:
         change = -change
     focal_forward = focal(there.delta, target)
-    focal_backward = focal(back.delta, -target)
-    alike = 0.5 * (
-        contrastive(change, there.speech[:, 0], label)
-        + contrastive(-change, back.speech[:, 0], label)
-    )
-    opposite = directional(there.delta.flatten(0, 1), back.delta.flatten(0, 1))
-    total = (
-        weights.reconstruction * (focal_forward + focal_backward)
-        + weights.contrastive * alike
-        + weights.directional * opposite
-    )
-    parts = {
-        "focal_forward": focal_forward,
-        "focal_backward": focal_backward,
-        "contrastive": alike,
-        "directional": opposite,
-        "total": total,
-    }
-    return Losses(total, parts)
+    alike = contrastive(change, there.speech[:, 0], label)
+    parts = {"focal_forward": focal_forward}
+    total = weights.reconstruction * focal_forward
+    if not one_direction:
+        parts["focal_backward"] = focal(back.delta, -target)
+        alike = 0.5 * (alike + contrastive(-change, back.speech[:, 0], label))
+        parts["directional"] = directional(there.delta.flatten(0, 1), back.delta.flatten(0, 1))
+        total = total + weights.reconstruction * parts["focal_backward"]
+        total = total + weights.directional * parts["directional"]
+    total = total + weights.contrastive * alike
+    return Losses(total, {**parts, "contrastive": alike, "total": total})
 
 
 @dataclass(frozen=True)
