@@ -42,6 +42,11 @@ TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
             "mien.training.tracker:TrackerConfig",
             "mien.training.tracker:train_tracker",
         ),
+        "appearance": Training(
+            "The net that draws the inside of a mouth. Needs sharp faces and labelled faces.",
+            "mien.training.appearance:AppearanceConfig",
+            "mien.training.appearance:train_appearance",
+        ),
         "connector": Training(
             "The mesh engine's connector (C-MET): a voice's emotion to action units. Needs "
             "RAVDESS with action units; other speech helps.",
