@@ -70,9 +70,9 @@ class MeshSettings:
     """How the mesh engine draws.
 
     Attributes:
-        still: edit a single image: emotions may open a closed mouth, whose inside is painted. In
+        still: edit a single image: emotions may open a closed mouth, whose inside is drawn. In
             a video the opening of the mouth is speech and is preserved.
-        portrait: animate a single image: the inside of the mouth is painted, on the grid of a
+        portrait: animate a single image: the inside of the mouth is drawn, on the grid of a
             video.
         wrinkles: strength of the creases that accompany an expression, 0..2.
         grid: longest side of the grid on which motion is computed; larger is finer and slower.
@@ -203,7 +203,8 @@ class MeshEngine:
         out = to_8_bits(warped).copy()
         draw_eyes(out, source, points[:, :2], moves[:, :2], pose.scale, glance)
         if self.settings.still or self.settings.portrait:
-            draw_mouth(out, source, pose, points, moves)
+            keep_own = not self.settings.portrait
+            draw_mouth(out, source, pose, points, moves, keep_own=keep_own)
         if self.settings.wrinkles > 0:
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)
         if warped.dtype == np.uint8:
