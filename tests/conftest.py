@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -29,6 +30,21 @@ def shared() -> Path:
 @pytest.fixture
 def demo_clip() -> Path:
     return DEMO / "clip.mp4"
+
+
+@pytest.fixture(scope="session")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first second of the demo clip."""
+    path = tmp_path_factory.mktemp("clips") / "short.mp4"
+    with av.open(str(DEMO / "clip.mp4")) as source, av.open(str(path), "w") as target:
+        clip = source.streams.video[0]
+        picture = target.add_stream("libx264", rate=25)
+        picture.width, picture.height, picture.pix_fmt = clip.width, clip.height, clip.pix_fmt
+        for index, frame in enumerate(islice(source.decode(clip), 25)):
+            frame.pts, frame.time_base, frame.pict_type = index, Fraction(1, 25), 0
+            target.mux(picture.encode(frame))
+        target.mux(picture.encode(None))
+    return path
 
 
 @pytest.fixture

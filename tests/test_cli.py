@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes."""
+"""The command line as a user meets it; in a process of its own where the process matters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from .command import mien as in_process
 
-def mien(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def mien(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return partial(in_process, cache=tmp_path_factory.mktemp("cache"))
+
+
+def process(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mien", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **more)  # type: ignore[call-overload]
 
@@ -29,7 +39,7 @@ def refused(result: subprocess.CompletedProcess[str], code: int, word: str) -> N
 
 
 def test_edit_prints_one_json_object(demo_face: Path, tmp_path: Path) -> None:
-    result = mien("edit", demo_face, "-o", tmp_path / "a.png", "--emotion", "sad:0.6", "--json")
+    result = process("edit", demo_face, "-o", tmp_path / "a.png", "--emotion", "sad:0.6", "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert set(report) >= {
@@ -40,10 +50,10 @@ def test_edit_prints_one_json_object(demo_face: Path, tmp_path: Path) -> None:
     assert Path(report["output"]).exists()
 
 
-def test_edit_says_what_it_did(demo_clip: Path, tmp_path: Path) -> None:
-    result = mien("edit", demo_clip, "-o", tmp_path / "a.mp4", "--au", "12L=0.8,4=0.5")
+def test_edit_says_what_it_did(mien: Command, short_clip: Path, tmp_path: Path) -> None:
+    result = mien("edit", short_clip, "-o", tmp_path / "a.mp4", "--au", "12L=0.8,4=0.5")
     assert result.returncode == 0, result.stderr
-    assert "1 face, 100 frames" in result.stdout
+    assert "1 face, 25 frames" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -59,19 +69,21 @@ def test_edit_says_what_it_did(demo_clip: Path, tmp_path: Path) -> None:
         ([], "No emotion"),
     ],
 )
-def test_bad_requests(demo_face: Path, tmp_path: Path, options: list[str], word: str) -> None:
+def test_bad_requests(
+    mien: Command, demo_face: Path, tmp_path: Path, options: list[str], word: str
+) -> None:
     refused(mien("edit", demo_face, "-o", tmp_path / "a.png", *options), 2, word)
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_usage(tmp_path: Path) -> None:
+def test_bad_usage(mien: Command, tmp_path: Path) -> None:
     for args in (["edit"], ["edit", "x", "--nothing"], ["nothing"]):
         result = mien(*args)
         assert result.returncode == 2
         assert "Traceback" not in result.stderr
 
 
-def test_bad_inputs(demo_clip: Path, tmp_path: Path) -> None:
+def test_bad_inputs(mien: Command, demo_clip: Path, tmp_path: Path) -> None:
     whole = demo_clip.read_bytes()
     contents = {
         "empty.mp4": b"",
@@ -95,7 +107,9 @@ def test_bad_inputs(demo_clip: Path, tmp_path: Path) -> None:
     assert not list(work.iterdir())
 
 
-def test_no_face_is_exit_code_three(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+def test_no_face_is_exit_code_three(
+    mien: Command, make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
     clip = make_clip("in.mp4", size=(160, 120))
     refused(mien("edit", clip, "-o", tmp_path / "o.mp4", "--emotion", "sad"), 3, "No usable face")
     cv2.imwrite(str(tmp_path / "in.png"), np.full((200, 200, 3), 120, np.uint8))
@@ -105,7 +119,7 @@ def test_no_face_is_exit_code_three(make_clip: Callable[..., Path], tmp_path: Pa
     assert {p.name for p in tmp_path.iterdir()} == {"in.mp4", "in.png"}
 
 
-def test_bad_outputs(demo_face: Path, tmp_path: Path) -> None:
+def test_bad_outputs(mien: Command, demo_face: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.jpg"
     source.write_bytes(demo_face.read_bytes())
     (tmp_path / "link.jpg").symlink_to(source)
@@ -119,7 +133,9 @@ def test_bad_outputs(demo_face: Path, tmp_path: Path) -> None:
     ):
         refused(mien("edit", source, "-o", target, "--emotion", "sad"), 2, word)
     refused(
-        mien("edit", "in.jpg", "-o", "./in.jpg", "--emotion", "sad", "--overwrite", cwd=tmp_path),
+        process(
+            "edit", "in.jpg", "-o", "./in.jpg", "--emotion", "sad", "--overwrite", cwd=tmp_path
+        ),
         2,
         "is the input",
     )
@@ -133,18 +149,18 @@ def test_bad_outputs(demo_face: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_full_disk(demo_clip: Path, tmp_path: Path) -> None:
+def test_a_full_disk(short_clip: Path, tmp_path: Path) -> None:
     def little_room() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
     target = tmp_path / "o.mp4"
-    result = mien("edit", demo_clip, "-o", target, "--emotion", "sad", preexec_fn=little_room)
+    result = process("edit", short_clip, "-o", target, "--emotion", "sad", preexec_fn=little_room)
     refused(result, 1, str(target))
     assert not list(tmp_path.iterdir())
 
 
-def test_huge_and_tiny_pictures(demo_face: Path, tmp_path: Path) -> None:
+def test_huge_and_tiny_pictures(mien: Command, demo_face: Path, tmp_path: Path) -> None:
     face = cv2.imread(str(demo_face))
     huge = np.full((4320, 7680, 3), 180, np.uint8)
     huge[1000:3048, 2000:4048] = cv2.resize(face, (2048, 2048))
@@ -157,7 +173,7 @@ def test_huge_and_tiny_pictures(demo_face: Path, tmp_path: Path) -> None:
     )
 
 
-def test_emotions_lists_all() -> None:
+def test_emotions_lists_all(mien: Command) -> None:
     from mien.emotion.request import NAMES
 
     result = mien("emotions", "--json")
@@ -166,7 +182,7 @@ def test_emotions_lists_all() -> None:
     assert all(name in table for name in NAMES)
 
 
-def test_doctor_finds_no_problem() -> None:
+def test_doctor_finds_no_problem(mien: Command) -> None:
     result = mien("doctor")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "engine mesh: works" in result.stdout
@@ -174,7 +190,7 @@ def test_doctor_finds_no_problem() -> None:
 
 
 @pytest.mark.slow
-def test_demo(tmp_path: Path) -> None:
+def test_demo(mien: Command, tmp_path: Path) -> None:
     result = mien("demo", "-o", tmp_path / "demo")
     assert result.returncode == 0, result.stderr
     made = {p.name for p in (tmp_path / "demo").iterdir()}
@@ -185,9 +201,9 @@ def test_demo(tmp_path: Path) -> None:
 def test_version_and_module() -> None:
     from mien import __version__
 
-    assert mien("--version").stdout.strip() == f"mien {__version__}"
+    assert process("--version").stdout.strip() == f"mien {__version__}"
 
 
-def test_help_shows_the_extra_literally() -> None:
+def test_help_shows_the_extra_literally(mien: Command) -> None:
     assert "mien[train]" in mien("--help").stdout
     assert "mien[train]" in mien("train", "--help").stdout

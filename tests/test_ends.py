@@ -120,7 +120,7 @@ def threads() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in /proc")
 def test_failures_free_their_threads_and_files(
-    make_clip: MakeClip, demo_clip: Path, tmp_path: Path
+    make_clip: MakeClip, short_clip: Path, tmp_path: Path
 ) -> None:
     def fails_on_the_way(done: int, _: int | None) -> None:
         if done > 2:
@@ -132,9 +132,9 @@ def test_failures_free_their_threads_and_files(
         with pytest.raises(mien.FaceNotFoundError):
             mien.edit(nobody, target, "sad")
         with pytest.raises(mien.CancelledError):
-            mien.edit(demo_clip, target, "sad", cancel=lambda: True)
+            mien.edit(short_clip, target, "sad", cancel=lambda: True)
         with pytest.raises(ZeroDivisionError):
-            mien.edit(demo_clip, target, "sad", progress=fails_on_the_way)
+            mien.edit(short_clip, target, "sad", progress=fails_on_the_way)
 
     fail()
     gc.collect()

@@ -133,7 +133,10 @@ def test_bfloat16_stays_near(engine: EDTalkEngine, weights: Path) -> None:
 @pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++", "cl"))), reason="torch.compile needs a compiler"
 )
-def test_compiled_nets_draw_the_same() -> None:
+def test_compiled_nets_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config as inductor
+
+    monkeypatch.setattr(inductor, "compile_threads", 1)  # no pool of processes
     config = EDTalkConfig(widths=(4, 8), style=48, lip=6, pose=4, expression=10, affine=8)
     weights = generator_weights(config)
     engines = [

@@ -25,7 +25,7 @@ from mien.training.listener.sampling import _warp, augment
 from mien.training.listener.task import train_listener
 from mien.training.trainer import Trainer
 
-from ..command import mien, mien_process
+from ..command import mien
 from .voices import buzz, write_corpus
 
 SETTINGS = """
@@ -246,7 +246,7 @@ def test_the_adversary_pushes_back() -> None:
 @pytest.mark.slow
 def test_the_command_trains_and_resumes(toy: Path, tmp_path: Path) -> None:
     command = ("train", "listener", "--config", toy, "-o", tmp_path / "run", "--set", "steps=3")
-    result = mien_process(*command, cache=tmp_path)
+    result = mien(*command, cache=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "toy: 0." in result.stdout or "toy: 1." in result.stdout
     assert "step 3" in result.stderr

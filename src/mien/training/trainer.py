@@ -62,6 +62,14 @@ class Backend:
         """Return the module to call during training, and the optimiser to step."""
         return net, optimiser
 
+    def seed(self, seed: int) -> None:
+        """Seed PyTorch's generators, those of accelerators only where one is used.
+
+        Without an accelerator, ``torch.manual_seed`` keeps a stack trace of every call.
+        """
+        seed_all = torch.default_generator if self.device.type == "cpu" else torch
+        seed_all.manual_seed(seed)
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``."""
         loss.backward()  # type: ignore[no-untyped-call]
@@ -319,7 +327,7 @@ class _Run(Generic[Net]):
     def step(self, batches: Iterable[Any]) -> dict[str, float]:
         """Update the weights once; the mean losses of the batches."""
         task, config = self.task, self.task.config
-        torch.manual_seed(config.seed * 1_000_003 + self.done)
+        self.backend.seed(config.seed * 1_000_003 + self.done)
         rate = config.learning_rate * task.rate(self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("share", 1.0)

@@ -237,7 +237,7 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         process = self.backend.accelerator.process_index
         for number in range(self.config.batch):
             rng = np.random.default_rng([self.config.seed, _TRAINING, step, process, number])
-            torch.manual_seed(int(rng.integers(2**62)))
+            self.backend.seed(int(rng.integers(2**62)))
             yield self._draw(rng, retrieval=(step + number) % 2 == 0)
 
     def losses(self, net: nn.Module, batch: tuple[Window, Draw], step: int) -> Losses:
