@@ -136,11 +136,6 @@ def test_the_exported_net_equals_the_trained_one(run: Path, tmp_path: Path) -> N
     assert np.allclose(expresser.difference(vector, face), want, atol=0.15)
     silent = np.zeros_like(vector)
     assert np.abs(expresser.expression(silent)).max() < 1e-3
-    with np.load(tmp_path / "presets.npz") as stored:
-        assert set(stored["names"].tolist()) >= set(EMOTIONS)
-        for name, face in zip(stored["names"].tolist(), stored["expressions"], strict=True):
-            size = np.abs(face).max()
-            assert size < 1e-3 if name == "neutral" else size > 0.05, name
 
 
 def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> None:

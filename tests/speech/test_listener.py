@@ -9,6 +9,7 @@ import pytest
 
 import mien
 from mien.errors import InputError, WeightsError
+from mien.face.facs import NAMED
 from mien.speech.listener import AFFECT, VOICE_EMOTIONS, Listener
 
 from .. import command
@@ -31,7 +32,7 @@ def test_results_are_in_range(listener: Listener) -> None:
     assert 0 <= result.intensity <= 1
     assert result.seconds == pytest.approx(3.4, abs=0.01)
     assert [round(m.time, 1) for m in result.curve] == [0.5, 1.5, 2.5, 3.2]
-    assert set(AFFECT) == set(VOICE_EMOTIONS)
+    assert set(AFFECT) == {*VOICE_EMOTIONS, *NAMED}
 
 
 def test_batches_are_single_voices_side_by_side(listener: Listener) -> None:

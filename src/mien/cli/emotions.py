@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
-
-_MIN_STRENGTH: Final = 0.05
-"""Weaker action units are not listed."""
-
-_UNITS_SHOWN: Final = 6
-_SPEECH: Final = "speech and this project's estimate"
 
 
 class _Entry(NamedTuple):
@@ -60,23 +54,13 @@ def emotions(
 
 
 def _entries() -> dict[str, _Entry]:
-    """Return every named emotion: those with a recipe, then those derived from speech."""
-    from mien.emotion.expression_track import PRESETS, presets
-    from mien.face.facs import ACTION_UNITS, RECIPES
+    """Return every named emotion."""
+    from mien.face.facs import NAMED
     from mien.speech.listener import AFFECT
 
     out = {}
-    for name, recipe in RECIPES.items():
+    for name, recipe in NAMED.items():
         valence, arousal, _ = AFFECT[name]
         shown = "  ".join(f"{unit}={strength:g}" for unit, strength in recipe.units.items())
         out[name] = _Entry(valence, arousal, dict(recipe.units), recipe.source, shown)
-    for name in PRESETS:
-        preset = presets()[name]
-        pairs = zip(ACTION_UNITS, preset.expression.tolist(), strict=True)
-        units = {unit: strength for unit, strength in pairs if abs(strength) >= _MIN_STRENGTH}
-        strongest = sorted(units.items(), key=lambda item: -abs(item[1]))[:_UNITS_SHOWN]
-        shown = "  ".join(f"{unit}={strength:.2f}" for unit, strength in strongest)
-        rounded = {unit: round(strength, 3) for unit, strength in units.items()}
-        affect = round(preset.valence, 2), round(preset.arousal, 2)
-        out[name] = _Entry(*affect, rounded, _SPEECH, shown)
     return out

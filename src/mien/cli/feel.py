@@ -75,6 +75,6 @@ def _print(feeling: Feeling) -> None:
     console.print(table)
     console.print(
         f"valence {feeling.valence:+.2f}  arousal {feeling.arousal:+.2f}  "
-        f"intensity {feeling.intensity:.2f}\n",
+        f"intensity {feeling.intensity:.2f}  confidence {feeling.confidence:.2f}\n",
         highlight=False,
     )

@@ -1,30 +1,15 @@
-"""Expressions over time: tracks, presets, and the gain that follows a voice's prosody."""
+"""Expressions over time: tracks, and the gain that follows a voice's prosody."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.errors import WeightsError
-from mien.face.facs import ACTION_UNITS, Expression
+from mien.face.facs import Expression
 from mien.speech.analysis import PROSODY_SECONDS, Prosody
-from mien.weights.bundled import open_arrays
-
-PRESETS: Final = (
-    "charismatic",
-    "desirous",
-    "empathetic",
-    "envious",
-    "romantic",
-    "sarcastic",
-)
-"""Emotions without a recipe in action units: mean expressions predicted from such voices."""
 
 _SMOOTH_SECONDS: Final = 0.45
 """Spread of the Gaussian that smooths the gain: slower than syllables, so that nothing trembles."""
@@ -82,35 +67,6 @@ class ExpressionTrack:
     def presence_at(self, time: float) -> float:
         """Return how much of the person's own expression gives way at ``time`` seconds, 0..1."""
         return float(np.interp(time, self.times, self.presence))
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A named emotion that was learned from speech.
-
-    Attributes:
-        expression: action units ``float32 (D,)``.
-        valence, arousal: of the voices, -1..1.
-    """
-
-    expression: Expression
-    valence: float
-    arousal: float
-
-
-@lru_cache(maxsize=1)
-def presets() -> Mapping[str, Preset]:
-    """Load the bundled presets by name."""
-    stored = open_arrays("presets.npz")
-    names, faces, affect = stored["names"].tolist(), stored["expressions"], stored["affect"]
-    if faces.shape[1:] != (len(ACTION_UNITS),):
-        raise WeightsError("presets.npz does not fit this version; install mien again.")
-    return MappingProxyType(
-        {
-            name: Preset(face.astype(np.float32), float(valence), float(arousal))
-            for name, face, (valence, arousal, _) in zip(names, faces, affect, strict=True)
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)

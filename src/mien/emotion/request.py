@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NotRequired, Self, TypedDict
 
-from mien.emotion.expression_track import PRESETS
 from mien.emotion.references import (
     Files,
     OwnVoice,
@@ -20,7 +19,7 @@ from mien.emotion.references import (
 )
 from mien.emotion.synonyms import suggest
 from mien.errors import InputError
-from mien.face.facs import ACTION_UNITS, MIDLINE, PAIRED, RECIPES
+from mien.face.facs import ACTION_UNITS, MIDLINE, NAMED, PAIRED
 from mien.media.container import existing_file
 from mien.utils.numeric import is_number, smoothstep
 from mien.utils.text import shown
@@ -31,8 +30,15 @@ MAX_INTENSITY: Final = 1.5
 AUTO: Final = "auto"
 """Name of the emotion that follows the clip's own voice."""
 
-NAMES: Final = (*RECIPES, *PRESETS)
+NAMES: Final = tuple(NAMED)
 """Emotions that have a name."""
+
+
+class HeardDescription(TypedDict):
+    """What was heard in a voice: the likeliest label and its probability."""
+
+    emotion: str
+    confidence: float
 
 
 class EmotionDescription(TypedDict):
@@ -43,6 +49,7 @@ class EmotionDescription(TypedDict):
     looks: list[ReferenceDescription]
     intensity: float
     follows: NotRequired[str]
+    heard: NotRequired[dict[str, HeardDescription]]
 
 
 class KeyframeDescription(EmotionDescription):
@@ -59,10 +66,12 @@ class TimelineDescription(TypedDict):
     timeline: list[KeyframeDescription]
     intensity: float
     follows: NotRequired[str]
+    heard: NotRequired[dict[str, HeardDescription]]
 
 
 RequestDescription = EmotionDescription | TimelineDescription
-"""A request in reports, as plain values; ``follows`` names the prosody that scales it, if any."""
+"""A request in reports, as plain values; ``follows`` names the prosody that scales it, and
+``heard`` says what the listener recognised in each voice."""
 
 
 @dataclass(frozen=True, slots=True)

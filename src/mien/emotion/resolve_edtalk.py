@@ -101,6 +101,10 @@ class EDTalkResolver(Resolver):
 
     def _check_emotion(self, emotion: Emotion) -> None:
         refuse_units(emotion, "edtalk")
+        for name, _ in emotion.labels:
+            if name not in self._labels and name not in label_voices():
+                valid = ", ".join(dict.fromkeys((*label_voices(), *self._labels)))
+                raise InputError(f"There is no voice of {name!r} for edtalk. Valid: {valid}.")
         if self._leaves_voice(emotion) and not self._own_voice.has_sound:
             raise InputError(
                 "For edtalk, neutral means away from the emotion of the clip's voice, and this "

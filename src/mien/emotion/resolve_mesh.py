@@ -12,18 +12,17 @@ import numpy.typing as npt
 
 from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import Voice, semantic_vector, voice_of
-from mien.emotion.expression_track import PRESETS, ExpressionTrack, GainCurve, presets
+from mien.emotion.expression_track import ExpressionTrack, GainCurve
 from mien.emotion.references import FaceReference, OwnVoice, Reference, faces_of
 from mien.emotion.request import (
     Emotion,
     Request,
     RequestDescription,
     Timeline,
-    emotions_of,
     references_of,
 )
 from mien.emotion.resolver import Resolver
-from mien.face.facs import INDEX, RECIPES, Expression, expression, read_expression
+from mien.face.facs import INDEX, NAMED, Expression, expression, read_expression
 from mien.face.pose import head_pose
 from mien.media.still import is_still
 from mien.speech.analysis import VoiceAnalysis
@@ -62,8 +61,8 @@ class EmotionTarget:
 class MeshResolver(Resolver):
     """Turns a request into action units.
 
-    What comes from voices, faces and presets is scaled by the prosody of the clip's own voice;
-    other named emotions and action units stay steady.
+    What comes from voices and faces is scaled by the prosody of the clip's own voice;
+    named emotions and action units stay steady.
 
     Args:
         request: what is asked for.
@@ -80,7 +79,7 @@ class MeshResolver(Resolver):
         self._scaled_by: VoiceAnalysis | None = None
         if own_voice is None:
             return
-        if scale_all or (_is_derived(request) and own_voice.has_sound):
+        if scale_all or (any(references_of(request)) and own_voice.has_sound):
             self._scaled_by = own_voice
             own_voice.require("prosody")
         if self._needs_own_voice():
@@ -125,8 +124,7 @@ class MeshResolver(Resolver):
             units[name] = units.get(name, 0.0) + strength
         total, presence = expression(units), 0.0
         for name, strength in emotion.labels:
-            known = RECIPES[name].expression() if name in RECIPES else presets()[name].expression
-            total = total + strength * known
+            total = total + strength * NAMED[name].expression()
             presence += strength
         referred = 0.0
         for reference, strength in emotion.references:
@@ -175,14 +173,6 @@ class MeshResolver(Resolver):
     def _shown(self, embeddings: npt.NDArray[np.float32], neutral: Voice) -> Expression:
         voice = voice_of(self._voices.listener, embeddings)
         return self._connector.expression(semantic_vector(voice, neutral))
-
-
-def _is_derived(request: Request) -> bool:
-    """Whether any part of a request comes from voices, faces or presets."""
-    return any(
-        emotion.references or any(name in PRESETS for name, _ in emotion.labels)
-        for emotion in emotions_of(request)
-    )
 
 
 def _smooth(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mien.emotion.references import FaceReference, OwnVoice, Reference, check_files
 from mien.emotion.request import (
     Emotion,
+    HeardDescription,
     Request,
     RequestDescription,
     emotions_of,
@@ -60,7 +61,14 @@ class Resolver(ABC):
 
     def describe(self) -> RequestDescription:
         """Describe the request in plain values, for reports."""
-        return self._request.describe(None if self._own_voice is None else self._own_voice.path)
+        out = self._request.describe(None if self._own_voice is None else self._own_voice.path)
+        heard: dict[str, HeardDescription] = {
+            str(path): {"emotion": voice.likeliest, "confidence": round(voice.confidence, 3)}
+            for path, voice in self._voices.known.items()
+        }
+        if heard:
+            out["heard"] = heard
+        return out
 
     def _check_emotion(self, emotion: Emotion) -> None:  # noqa: B027 - the mesh has all
         """Refuse an emotion that the engine does not have."""

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 _WORDS: Final = {
-    "happy": "joy joyful joyous glad cheerful delighted pleased elated amused smiling excited "
-    "ecstatic euphoric enthusiastic thrilled proud hopeful playful merry jolly laughing happiness",
+    "happy": "joy joyful joyous glad cheerful delighted pleased elated smiling excited "
+    "ecstatic euphoric enthusiastic thrilled hopeful playful merry jolly laughing happiness",
     "sad": "unhappy sorrow sorrowful depressed gloomy miserable upset down crying tearful "
     "melancholy melancholic grief grieving heartbroken disappointed lonely hurt blue sadness "
     "displeased discouraged dejected joyless",
@@ -22,13 +22,20 @@ _WORDS: Final = {
     "disgusted": "disgust revolted repulsed nauseated sickened appalled grossed_out",
     "contempt": "contemptuous scornful disdainful scorn disdain disrespectful arrogant smug "
     "haughty",
-    "neutral": "calm relaxed bored serene peaceful tranquil content contented indifferent "
+    "neutral": "calm relaxed serene peaceful tranquil content contented indifferent "
     "emotionless expressionless impassive unemotional unmoved tired sleepy plain normal "
     "composed unaffected unimpressed none",
+    "amused": "amusement entertained giggling tickled",
+    "bored": "boredom uninterested",
     "charismatic": "charming charm confident charisma",
     "desirous": "desire longing lustful yearning",
+    "doubtful": "doubt sceptical skeptical unsure confused puzzled dubious",
+    "embarrassed": "ashamed sheepish embarrassment",
     "empathetic": "empathic empathy compassionate sympathetic caring kind compassion sympathy",
     "envious": "jealous envy jealousy covetous",
+    "interested": "interest curious attentive intrigued",
+    "pain": "hurting suffering aching",
+    "proud": "pride triumphant",
     "romantic": "love loving affectionate tender enamoured infatuated flirty flirtatious",
     "sarcastic": "ironic ironical sarcasm mocking cynical sardonic irony",
 }

@@ -127,6 +127,56 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
 
 BASIC_EMOTIONS: Final = tuple(RECIPES)
 
+_CORDARO = "Cordaro et al. (Emotion, 2018)"
+_GONZAGA = "Gonzaga et al. (Emotion, 2006)"
+
+EXTENDED: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {
+        "amused": Recipe({"6": 1.1, "7": 0.7, "12": 1.0, "2": 0.3, "25": 0.35, "26": 0.3}, _CORDARO),
+        "bored": Recipe({"43": 0.5, "1": 0.25, "15": 0.35, "17": 0.2}, _CORDARO),
+        "charismatic": Recipe(
+            {"12": 0.85, "6": 0.5, "1": 0.4, "2": 0.55, "25": 0.12},
+            "smile and lively brows: Awamleh & Gardner (Leadership Quarterly, 1999)",
+        ),
+        "desirous": Recipe({"43": 0.4, "25": 0.3, "26": 0.12, "7": 0.25, "12": 0.2}, _CORDARO),
+        "doubtful": Recipe(
+            {"4R": 0.7, "1L": 0.5, "2L": 0.9, "7R": 0.4, "15": 0.35, "17": 0.5},
+            "confusion: Cordaro et al. (Emotion, 2018); mouth shrug: Debras (Gesture, 2017)",
+        ),
+        "embarrassed": Recipe(
+            {"12": 0.5, "24": 0.45, "17": 0.2, "7": 0.25, "43": 0.3, "1": 0.25},
+            "Keltner (Journal of Personality and Social Psychology, 1995)",
+        ),
+        "empathetic": Recipe(
+            {"1": 1.0, "4": 0.3, "17": 0.35, "24": 0.35},
+            "sympathy: Cordaro et al. (Emotion, 2018)",
+        ),
+        "envious": Recipe(
+            {"4": 0.7, "7": 0.7, "14L": 0.6, "15": 0.4, "24": 0.5},
+            "this project's estimate: envy has no display of its own (Crusius et al. 2020)",
+        ),
+        "interested": Recipe({"1": 0.8, "2": 0.8, "5": 0.35, "12": 0.3}, _CORDARO),
+        "pain": Recipe(
+            {"4": 1.1, "6": 0.8, "7": 1.0, "9": 0.7, "10": 0.5, "20": 0.3, "25": 0.2, "43": 0.5},
+            "Prkachin (Pain, 1992)",
+        ),
+        "proud": Recipe(
+            {"12": 0.45, "17": 0.3, "24": 0.25, "43": 0.2, "2": 0.25},
+            "Tracy & Robins (Emotion, 2007), without posture",
+        ),
+        "romantic": Recipe({"6": 0.75, "12": 0.7, "43": 0.22, "1": 0.25, "25": 0.1}, _GONZAGA),
+        "sarcastic": Recipe(
+            {"12L": 0.75, "14L": 0.6, "2L": 0.8, "1L": 0.3, "43": 0.2, "7R": 0.3},
+            "Attardo et al. (Humor, 2003)",
+        ),
+    }
+)
+"""Further emotions. Unlike the basic ones nobody has agreed on them: the sources name units that
+people show, the choice among them and the strengths are this project's."""
+
+NAMED: Final[Mapping[str, Recipe]] = MappingProxyType({**RECIPES, **EXTENDED})
+"""All emotions that have a name."""
+
 OPENFACE_UNITS: Final = (
     "1", "2", "4", "5", "6", "7", "9", "10", "12", "14", "15", "17", "20", "23", "25", "26", "45",
 )  # fmt: skip

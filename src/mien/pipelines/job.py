@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from mien.emotion.expression_track import PRESETS
 from mien.emotion.references import FaceReference
 from mien.emotion.request import Emotion, Request, RequestDescription, emotions_of
 from mien.emotion.resolver import Resolver
@@ -39,7 +38,6 @@ TRACKER_ASSETS: Final = tuple(f"tracker_{net}.onnx" for net in ("detector", "fac
 MESH_ASSETS: Final = (*TRACKER_ASSETS, "canonical_face.npz", "rig.npz")
 SPEECH_ASSETS: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
-_PRESET_ASSETS: Final = ("presets.npz",)
 
 _MOST_PIXELS: Final = 2**30
 """What OpenCV decodes at most."""
@@ -61,7 +59,7 @@ class Report:
         spans_without_face: (start, end) in seconds where nobody was edited.
         emotion: the request in plain values.
         engine: name of the engine.
-        weights: nets and presets used.
+        weights: nets used.
         frames_per_second: frames written by the wall-clock time of the whole job.
         encoding: encoder, pixel format and quality of a video; empty for a still.
         warnings: what the user should know (a damaged input, for instance).
@@ -261,17 +259,15 @@ class Job:
 
 
 def assets_behind(request: Request) -> tuple[str, ...]:
-    """Return the bundled nets and presets an expression comes from, besides the engine's."""
+    """Return the bundled nets an expression comes from, besides the engine's."""
     out: list[str] = []
     for emotion in emotions_of(request):
         if any(not isinstance(reference, FaceReference) for reference, _ in emotion.references):
             out += _VOICE_ASSETS
-        if any(name in PRESETS for name, _ in emotion.labels):
-            out += _PRESET_ASSETS
     return tuple(dict.fromkeys(out))
 
 
 def all_bundled_weights() -> tuple[Weights, ...]:
     """Return the record of everything that ships with mien."""
-    voices = (*_VOICE_ASSETS, *_PRESET_ASSETS, "published_voices.npz")
+    voices = (*_VOICE_ASSETS, "published_voices.npz")
     return weights_used((*MESH_ASSETS, *voices, *SPEECH_ASSETS))

@@ -187,12 +187,13 @@ class VoiceEmotions:
 
     Attributes:
         warnings: reasons why those analysed so far are uncertain.
+        known: those analysed so far.
     """
 
     def __init__(self, own_voice: VoiceAnalysis | None = None) -> None:
         self.warnings: tuple[str, ...] = ()
+        self.known: dict[Path, VoiceEmotion] = {}
         self._own_voice = own_voice
-        self._known: dict[Path, VoiceEmotion] = {}
 
     @cached_property
     def listener(self) -> Listener:
@@ -201,12 +202,12 @@ class VoiceEmotions:
 
     def of(self, path: Path) -> VoiceEmotion:
         """Return the emotion of a file's voice."""
-        if path not in self._known:
+        if path not in self.known:
             own = self._own_voice if self._own_voice and self._own_voice.path == path else None
             voice = self.listener.analyse(path) if own is None else own.emotion
             self.warnings += tuple(f"{path}: {warning}" for warning in voice.warnings)
-            self._known[path] = voice
-        return self._known[path]
+            self.known[path] = voice
+        return self.known[path]
 
 
 class _ProsodyStream:

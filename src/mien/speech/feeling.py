@@ -39,6 +39,7 @@ class Feeling:
         emotion: probability by name; they sum to 1.
         valence, arousal: -1 (unpleasant, calm) .. 1 (pleasant, excited).
         intensity: 0 .. 1.
+        confidence: probability of the likeliest emotion, 0 .. 1.
         seconds: length of the recording.
         curve: one entry per second.
         warnings: reasons why this is uncertain.
@@ -49,6 +50,7 @@ class Feeling:
     valence: float
     arousal: float
     intensity: float
+    confidence: float
     seconds: float
     curve: tuple[FeltSecond, ...]
     warnings: tuple[str, ...] = ()
@@ -86,8 +88,17 @@ def _feeling(file: Path, voice: VoiceEmotion) -> Feeling:
     valence, arousal, _ = (round(value, 4) for value in voice.affect.tolist())
     odds = {name: round(p, 4) for name, p in voice.probabilities.items()}
     curve = tuple(map(_second, voice.curve))
-    intensity, seconds = round(voice.intensity, 4), round(voice.seconds, 3)
-    return Feeling(file, odds, valence, arousal, intensity, seconds, curve, voice.warnings)
+    return Feeling(
+        file=file,
+        emotion=odds,
+        valence=valence,
+        arousal=arousal,
+        intensity=round(voice.intensity, 4),
+        confidence=round(voice.confidence, 4),
+        seconds=round(voice.seconds, 3),
+        curve=curve,
+        warnings=voice.warnings,
+    )
 
 
 def _second(moment: VoiceMoment) -> FeltSecond:

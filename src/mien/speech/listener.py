@@ -14,6 +14,7 @@ import soxr
 
 from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech, stream_speech
+from mien.speech.course import parts, settle
 from mien.speech.features import (
     CONTEXT_ROWS,
     FEATURES_PER_SECOND,
@@ -59,10 +60,23 @@ AFFECT: Final = MappingProxyType(
         "contempt": (-0.55, 0.20, 0.30),
         "calm": (0.40, -0.45, 0.10),
         "bored": (-0.65, -0.62, -0.33),
+        "amused": (0.70, 0.45, 0.30),
+        "charismatic": (0.60, 0.45, 0.60),
+        "desirous": (0.45, 0.40, 0.05),
+        "doubtful": (-0.30, 0.15, -0.20),
+        "embarrassed": (-0.46, 0.54, -0.24),
+        "empathetic": (0.25, -0.10, 0.05),
+        "envious": (-0.50, 0.30, -0.20),
+        "interested": (0.64, 0.51, 0.17),
+        "pain": (-0.65, 0.50, -0.35),
+        "proud": (0.77, 0.38, 0.65),
+        "romantic": (0.70, 0.15, 0.10),
+        "sarcastic": (-0.30, 0.20, 0.35),
     }
 )
-"""Valence, arousal and dominance of the labels, -1..1. Basic emotions and boredom after Russell &
-Mehrabian (1977); contempt and calm are this project's estimates."""
+"""Valence, arousal and dominance of the labels and of all emotions that have a name, -1..1. Basic
+emotions, bored, embarrassed, interested and proud after Russell & Mehrabian (1977); the others are
+this project's estimates."""
 
 SHORT_SECONDS: Final = 2.0
 """Seconds of speech below which results are uncertain."""
@@ -93,7 +107,7 @@ _AFFECTS: Final = np.array([AFFECT[name] for name in VOICE_EMOTIONS], np.float32
 
 @dataclass(frozen=True, slots=True)
 class VoiceMoment:
-    """One second of a voice.
+    """One second of a voice, read as part of the whole (:mod:`mien.speech.course`).
 
     Attributes:
         time: its middle, seconds.
@@ -137,6 +151,16 @@ class VoiceEmotion:
     def probabilities(self) -> dict[str, float]:
         """Probability of every label."""
         return {name: float(p) for name, p in zip(VOICE_EMOTIONS, self.emotion, strict=True)}
+
+    @property
+    def likeliest(self) -> str:
+        """The likeliest label."""
+        return VOICE_EMOTIONS[int(self.emotion.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the likeliest label: how far to trust it, 0..1."""
+        return float(self.emotion.max())
 
     @property
     def has_speech(self) -> bool:
@@ -288,7 +312,7 @@ class EmotionStream:
         else:
             embedding = np.zeros(self._listener.size, np.float32)
             emotion, intensity = _ALL_NEUTRAL, 0.0
-        curve = tuple(self._moment(*second) for second in self._seconds)
+        curve = self._curve(embedding, emotion)
         seconds = self._start / SAMPLE_RATE_HZ
         affect, warnings = affect_of(emotion), self._warnings()
         out = VoiceEmotion(embedding, emotion, affect, intensity, seconds, curve, warnings)
@@ -336,6 +360,22 @@ class EmotionStream:
             seconds.append((time, loud))
         vectors = iter(self._listener.embed(spans)) if spans else iter(())
         self._seconds += [(time, next(vectors) if loud else None) for time, loud in seconds]
+
+    def _curve(self, embedding: Embedding, emotion: Array) -> tuple[VoiceMoment, ...]:
+        """Moments around what the whole voice says, or its parts where it changes."""
+        spoken = [own for _, own in self._seconds if own is not None]
+        settled: list[Embedding] = []
+        if spoken:
+            moments = np.stack(spoken)
+            found = parts(self._listener.classify(moments, self._neutral)[0], emotion)
+            for part in found:
+                mean = moments[part].mean(0)
+                around = embedding if len(found) == 1 else mean / np.linalg.norm(mean)
+                settled += list(settle(moments[part], around))
+        left = iter(settled)
+        return tuple(
+            self._moment(time, None if own is None else next(left)) for time, own in self._seconds
+        )
 
     def _moment(self, time: float, embedding: Embedding | None) -> VoiceMoment:
         if embedding is None:

@@ -1,4 +1,4 @@
-"""Export a trained connector, its decoder to action units, and the presets of named emotions."""
+"""Export a trained connector and its decoder to action units."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mien.cmet.connector import Connector, ConnectorSpec
-from mien.cmet.mesh import PROTOTYPES, sharpen
+from mien.cmet.mesh import PROTOTYPES
 from mien.cmet.semantic import WINDOW, Voice, semantic_vector
-from mien.emotion.expression_track import PRESETS
 from mien.face.facs import OPENFACE_UNITS, expression
 from mien.media.output import whole_file
 from mien.training.connector.objective import Predict, predictor
@@ -33,22 +32,6 @@ _FAINT: Final = MappingProxyType(
 )
 """Faces of labels of the listener that have no recipe: this project's estimates."""
 
-_ESTIMATES: Final = MappingProxyType(
-    {
-        "charismatic": {"12": 0.7, "6": 0.5, "1": 0.3, "2": 0.4, "25": 0.15},
-        "desirous": {"12": 0.35, "43": 0.25, "7": 0.2, "25": 0.3, "1": 0.15},
-        "empathetic": {"1": 0.85, "4": 0.15, "12": 0.3, "6": 0.3},
-        "envious": {"4": 0.55, "7": 0.6, "14L": 0.4, "15": 0.35, "24": 0.4},
-        "romantic": {"12": 0.6, "6": 0.55, "43": 0.18, "1": 0.3},
-        "sarcastic": {"12L": 0.7, "14L": 0.5, "2L": 0.6, "43": 0.15, "7": 0.2},
-    }
-)
-"""Faces of the extended emotions: this project's estimates, since there is no accepted coding."""
-
-_ESTIMATED: Final = 0.8
-"""Share of the estimate in an extended preset. Only synthetic voices are available for them, and
-romantic, desirous and empathetic ones are classified as sad by this listener and by others."""
-
 
 class _Window(nn.Module):
     def __init__(self, net: Connector) -> None:
@@ -66,7 +49,7 @@ def load_connector(path: Path) -> Connector:
 
 
 def export_connector(net: Connector, data: VoiceFaces, folder: Path) -> None:
-    """Write ``connector.onnx``, ``connector.npz`` and ``presets.npz`` of a net and its data."""
+    """Write ``connector.onnx`` and ``connector.npz`` of a net and its data."""
     folder.mkdir(parents=True, exist_ok=True)
     # Two passes through fused attention differ from the traced one by rounding only.
     torch.backends.mha.set_fastpath_enabled(False)
@@ -86,22 +69,6 @@ def export_connector(net: Connector, data: VoiceFaces, folder: Path) -> None:
             decoder=decoder,
             neutral_embedding=neutral_voice.embedding,
             neutral_affect=neutral_voice.affect,
-        )
-    names, vectors, affect = preset_vectors(data, neutral_voice)
-    codes = [(predict(v, neutral_face) - common) @ decoder for v in vectors]
-    predicted = np.stack([sharpen(code.astype(np.float32)) for code in codes])
-    faces = predicted.copy()
-    for face, name in zip(faces, names, strict=True):
-        if name in _ESTIMATES:
-            face += _ESTIMATED * (expression(_ESTIMATES[name]) - face)
-    with whole_file(folder / "presets.npz") as part, part.open("wb") as file:
-        np.savez(
-            file,
-            names=np.array(names),
-            vectors=vectors,
-            heard=predicted.astype(np.float32),
-            expressions=faces.astype(np.float32),
-            affect=affect,
         )
 
 
@@ -155,29 +122,3 @@ def decoder_of(data: VoiceFaces, predict: Predict, common: Array, neutral: Voice
 
 def _recipe(name: str) -> Array:
     return PROTOTYPES[name] if name in PROTOTYPES else expression(_FAINT[name])
-
-
-def preset_vectors(data: VoiceFaces, neutral: Voice) -> tuple[list[str], Array, Array]:
-    """Compute names, semantic vectors and mean affects of the emotions from all their voices.
-
-    The extended emotions are spoken by one synthetic voice without neutral recordings: half of what
-    its six emotions have in common is attributed to the voice, the other half to the emotions.
-    """
-    spoken = data.train & (data.corpus == "tts")
-    common = data.voice(np.flatnonzero(spoken), 0) if spoken.any() else neutral
-    half = Voice(
-        0.5 * (common.embedding + neutral.embedding), 0.5 * (common.affect + neutral.affect)
-    )
-    names, vectors, affects = [], [], []
-    for name in (*PROTOTYPES, *PRESETS):
-        index = np.flatnonzero(data.train & (data.emotion == name))
-        if not len(index):
-            continue
-        voice = data.voice(index, 0)
-        vector = semantic_vector(voice, half if name in PRESETS else neutral)
-        if name == "neutral":
-            vector = np.zeros_like(vector)
-        names.append(name)
-        vectors.append(vector)
-        affects.append(voice.affect)
-    return names, np.stack(vectors), np.stack(affects)
