@@ -83,6 +83,14 @@ def test_lids_never_cross() -> None:
         assert (shut[list(eye.lower_lid), 1] - shut[list(eye.upper_lid), 1]).max() < 1e-6
 
 
+def test_a_raised_lid_shows_little_white_above_the_iris() -> None:
+    new = HEAD + rig.displacement(HEAD, expression({"5": 3.0}))
+    for eye in EYES.values():
+        iris = new[list(eye.iris[1:]), :2]
+        radius = np.linalg.norm(iris - iris.mean(0), axis=1).mean()
+        assert iris[:, 1].mean() - new[list(eye.upper_lid), 1].min() < 1.4 * radius
+
+
 def test_a_closed_eye_stays_closed() -> None:
     shut = HEAD + rig.displacement(HEAD, expression({"43": 1.0}))
     new = shut + rig.displacement(shut, RECIPES["surprised"].expression())
@@ -241,22 +249,28 @@ def test_encode_reads_pose_and_expression(picture: np.ndarray, landmarks: np.nda
 
 
 def test_a_smile_is_removed_and_shape_is_not() -> None:
-    taken = removal(expression({"12": 0.8}))
-    assert 0.7 < taken[INDEX["12L"]] <= 1
-    assert not removal(expression({"12": 0.1})).any()
-    assert not removal(expression({"26": 0.9, "43": 0.9})).any()
+    taken = removal(expression({"12": 0.8})[None])
+    assert taken[INDEX["12L"]] >= 1
+    assert taken[INDEX["6L"]] > 0.5, "the cheeks fall with the smile"
+    assert not removal(expression({"1": 0.4, "4": 0.5, "12": 0.1})[None]).any()
+    assert not removal(expression({"26": 0.9, "43": 0.9})[None]).any()
 
 
-def test_the_neutral_estimate_is_a_bounded_median(
-    picture: np.ndarray, landmarks: np.ndarray
-) -> None:
+def test_a_brow_that_comes_down_in_a_clip_was_raised() -> None:
+    frames = np.repeat(expression({"1": 0.4})[None], 10, 0)
+    assert not removal(frames).any(), "it may be this person's shape"
+    frames[:2] = 0
+    assert removal(frames)[INDEX["1L"]] > 0.25
+
+
+def test_the_estimate_of_a_live_face_is_bounded(picture: np.ndarray, landmarks: np.ndarray) -> None:
     estimate = NeutralEstimate(capacity=5)
-    assert not estimate.expression.any()
+    assert not estimate.own.any()
     motion = MeshEngine().encode(picture, Face(1, landmarks))
     for _ in range(20):
         estimate.observe(motion)
     assert len(estimate) == 5
-    assert np.allclose(estimate.expression, motion.expression)
+    assert np.allclose(estimate.own, removal(np.repeat(motion.expression[None], 5, 0)))
 
 
 def test_nothing_is_drawn_where_a_gap_is_bridged(landmarks: np.ndarray) -> None:

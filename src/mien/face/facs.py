@@ -104,14 +104,18 @@ _EMFACS = "EMFACS (Friesen & Ekman 1983)"
 RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "neutral": Recipe({}, "no action unit"),
-        "happy": Recipe({"6": 1.1, "12": 1.1, "7": 0.3, "25": 0.25}, _EMFACS),
-        "sad": Recipe({"1": 1.55, "4": 0.3, "15": 0.95, "17": 0.3, "7": 0.1}, _EMFACS),
+        "happy": Recipe(
+            {"6": 1.0, "7": 0.4, "10": 0.15, "12": 1.25, "16": 0.15, "25": 0.4}, _EMFACS
+        ),
+        "sad": Recipe({"1": 1.7, "4": 0.3, "7": 0.15, "15": 0.85, "17": 0.45, "43": 0.1}, _EMFACS),
         "angry": Recipe(
             {"4": 1.5, "5": 0.3, "7": 0.7, "9": 0.9, "10": 0.95, "15": 0.4, "16": 0.2, "17": 0.4,
              "20": 0.2, "23": 0.5, "25": 0.6, "26": 0.3},
             _EMFACS,
         ),
-        "surprised": Recipe({"1": 1.3, "2": 1.2, "5": 1.25, "26": 0.8, "25": 0.2}, _EMFACS),
+        "surprised": Recipe(
+            {"1": 1.2, "2": 1.1, "5": 0.95, "18": 0.15, "25": 0.3, "26": 1.1}, _EMFACS
+        ),
         "fear": Recipe(
             {"1": 1.65, "2": 0.3, "4": 0.45, "5": 1.4, "7": 0.15, "10": 0.2, "15": 0.3, "20": 0.6,
              "25": 0.25, "26": 0.55},
@@ -120,7 +124,9 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
         "disgusted": Recipe(
             {"4": 0.5, "6": 0.3, "7": 0.5, "9": 1.4, "10": 0.9, "15": 0.5, "17": 0.7}, _EMFACS
         ),
-        "contempt": Recipe({"12L": 0.75, "14L": 0.9, "2L": 0.4, "7L": 0.2}, _EMFACS),
+        "contempt": Recipe(
+            {"12L": 0.45, "14L": 0.6, "14R": 0.15, "7": 0.3, "4": 0.15, "24": 0.2}, _EMFACS
+        ),
     }
 )  # fmt: skip
 """The basic emotions."""
@@ -132,7 +138,9 @@ _GONZAGA = "Gonzaga et al. (Emotion, 2006)"
 
 EXTENDED: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
-        "amused": Recipe({"6": 1.1, "7": 0.7, "12": 1.0, "2": 0.3, "25": 0.35, "26": 0.3}, _CORDARO),
+        "amused": Recipe(
+            {"6": 1.1, "7": 0.7, "12": 1.0, "2": 0.3, "25": 0.35, "26": 0.3}, _CORDARO
+        ),
         "bored": Recipe({"43": 0.5, "1": 0.25, "15": 0.35, "17": 0.2}, _CORDARO),
         "charismatic": Recipe(
             {"12": 0.85, "6": 0.5, "1": 0.4, "2": 0.55, "25": 0.12},

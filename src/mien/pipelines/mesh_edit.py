@@ -35,8 +35,8 @@ def edit(job: Job) -> Report:
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
     with open_footage(job) as footage:
-        neutral = NeutralExpressions(engine, footage)
-        drawn = prefetch(_draw(footage.frames(), resolver, engine, neutral))
+        own = OwnExpressions(engine, footage)
+        drawn = prefetch(_draw(footage.frames(), resolver, engine, own))
         written = job.write(drawn, footage.info, footage.count())
     return job.report(
         written,
@@ -53,22 +53,22 @@ def _draw(
     frames: Iterator[FrameFaces],
     resolver: MeshResolver,
     engine: MeshEngine,
-    neutral: NeutralExpressions,
+    own: OwnExpressions,
 ) -> Generator[Frame]:
     """Yield frames with the chosen faces edited; others pass through untouched."""
     for frame, faces in frames:
         picture = frame.picture
         target = resolver.at(float(frame.time))
         for face in faces:
-            delta = expression_change(target, neutral.of(face))
+            delta = expression_change(target, own.of(face))
             picture = engine.render(picture, face, delta)
         yield Frame(picture, frame.time, frame.index)
 
 
-class NeutralExpressions:
-    """The neutral expression of every person, in action units.
+class OwnExpressions:
+    """The expression that every person has by themselves and that an emotion replaces.
 
-    It is the median over a first look at the clip; a person who is not in it is read when first
+    It is estimated over a first look at the clip; a person who is not in it is read when first
     seen. The value of a person never changes during a clip, so that nothing drifts or flickers.
 
     Args:
@@ -82,26 +82,26 @@ class NeutralExpressions:
         self._known: dict[int, Expression] = {}
 
     def of(self, face: Face) -> Expression:
-        """Return the neutral expression of ``face``, ``float32 (D,)``."""
+        """Return the own expression of ``face``, ``float32 (D,)``."""
         if face.id not in self._known:
             samples = [] if self._look is None else self._look.of(face)
             samples = samples or [self._read(_NO_IMAGE, face.landmarks)]
-            self._known[face.id] = np.median(np.stack(samples), axis=0).astype(np.float32)
+            self._known[face.id] = removal(np.stack(samples))
         return self._known[face.id]
 
     def _read(self, image: Image, landmarks: Landmarks) -> Expression:
         return self._engine.encode(image, Face(0, landmarks)).expression
 
 
-def expression_change(target: EmotionTarget, neutral: Expression) -> Expression:
-    """Return the difference that turns a person's neutral expression into the one asked for.
+def expression_change(target: EmotionTarget, own: Expression) -> Expression:
+    """Return the difference that turns a person's own expression into the one asked for.
 
     Args:
         target: what is asked for.
-        neutral: the person's own expression, ``float32 (D,)``.
+        own: the person's own expression, ``float32 (D,)``.
 
     Returns:
         ``float32 (D,)``: the emotion, minus the share of the own expression that gives way.
     """
-    delta = target.expression - target.presence * removal(neutral)
+    delta = target.expression - target.presence * own
     return delta.astype(np.float32)

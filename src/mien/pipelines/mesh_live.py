@@ -22,13 +22,13 @@ from mien.media.frame import RGBImage
 from mien.pipelines.mesh_edit import expression_change
 
 _EASE_SECONDS: Final = 0.15
-"""Time constant with which a new request, or a better estimate of the neutral face, takes over."""
+"""Time constant with which a new request, or a better estimate of the face at rest, takes over."""
 
 
 class Editor:
     """Edits live pictures, each without waiting for later ones.
 
-    ``emotion`` may be set at any time; the face eases into it. The person's neutral expression is
+    ``emotion`` may be set at any time; the face eases into it. The person's own expression is
     estimated on the way. Use it as a context manager, or call ``close``.
 
     Args:
@@ -102,7 +102,7 @@ class Editor:
         for face in self._selector.pick(faces, self._follower.cut):
             baseline = self._baselines.setdefault(face.id, NeutralEstimate())
             baseline.observe(self._engine.encode(image, face))
-            wanted = expression_change(self._resolver.at(float(now)), baseline.expression)
+            wanted = expression_change(self._resolver.at(float(now)), baseline.own)
             shown = self._shown.get(face.id, wanted)
             shown = shown + np.float32(1 - math.exp(-elapsed / _EASE_SECONDS)) * (wanted - shown)
             self._shown[face.id] = shown

@@ -35,7 +35,7 @@ from mien.pipelines.job import (
     Report,
     assets_behind,
 )
-from mien.pipelines.mesh_edit import NeutralExpressions, expression_change
+from mien.pipelines.mesh_edit import OwnExpressions, expression_change
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.articulation import code_at
 from mien.speech.features import FEATURES_PER_SECOND
@@ -147,8 +147,8 @@ class _Speakers:
         self._image, self._resolver, self._rate = image, resolver, settings.rate
         mesh = MeshSettings(portrait=True)
         self._portraits = [Portrait(image, face, mesh) for face in faces]
-        neutral = NeutralExpressions(MeshEngine(MeshSettings(still=True)))
-        self._neutral = [neutral.of(face) for face in faces]
+        own = OwnExpressions(MeshEngine(MeshSettings(still=True)))
+        self._own = [own.of(face) for face in faces]
         seeds = [settings.seed * 1000 + i for i, _ in enumerate(faces)]
         self._idle = [IdleMotion(seed, settings.liveliness) for seed in seeds]
         self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
@@ -176,8 +176,8 @@ class _Speakers:
         stress = float(self._stress[at]) if at >= 0 else 0.0
         target = self._resolver.at(time)
         changes = [
-            expression_change(target, neutral) + variety.change(target.expression, time)
-            for neutral, variety in zip(self._neutral, self._varieties, strict=True)
+            expression_change(target, own) + variety.change(target.expression, time)
+            for own, variety in zip(self._own, self._varieties, strict=True)
         ]
         return [idle.at(time, stress) for idle in self._idle], changes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, overload
 
 import cv2
@@ -37,32 +38,36 @@ _MIN_MOTION: Final = 1e-3
 _STILL_GRID_FACTOR: Final = 4
 """A still is viewed longer than a frame and may take longer: its grid is finer by this."""
 
-_SHAPE_READING: Final = 0.12
-"""Readings up to this are the shape of the person's face rather than an expression."""
-
-_NOT_EXPRESSION: Final = (
-    "5",
-    "7",
-    "10",
-    "14",
-    "16",
-    "17",
-    "18",
-    "20",
-    "23",
-    "24",
-    "25",
-    "26",
-    "43",
+_OWN: Final = MappingProxyType(
+    {
+        "1": (0.45, 0.95),
+        "2": (0.40, 0.90),
+        "4": (0.60, 1.10),
+        "12": (0.14, 0.60),
+        "15": (0.13, 0.40),
+    }
 )
-"""Units left alone: speech and blinks move them all the time, or their reading is mostly shape."""
+"""Readings from which a unit counts as an expression of the person, and at which it counts fully.
+
+Below the first it may be the shape of the face: it is the mean reading of neutral studio portraits
+and their deviation. The map reads less than 1 in a whole smile, hence the second. Other units are
+left alone: speech and blinks move them all the time, or their reading is mostly shape."""
+
+_RESTING: Final = 0.1
+"""Quantile of a person's readings in a clip that counts as shape, where it is below that bound."""
+
+_MOST: Final = 1.25
+"""What is removed at most: a broad smile is more than a typical one."""
+
+_READING_NOISE: Final = 0.1
+"""Difference between readings of one person that counts as no change."""
+
+_SMILING_CHEEKS: Final = 0.7
+"""Cheek raise (6), which landmarks do not show, per unit of a smile."""
 
 _EYE_POINTS: Final = [p for eye in EYES.values() for p in (*eye.upper_lid, *eye.lower_lid)]
 _EYE_MARGIN: Final = 0.3
 """What is read around the eyes where only they move, eye distances."""
-
-_SMILE_GAIN: Final = 1.3
-"""Factor on the reading of a smile: 1 is less than the whole of a broad smile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +257,7 @@ def _lips_and_eyes(points: npt.NDArray[np.float64], region: Region) -> Map:
 
 
 class NeutralEstimate:
-    """Running estimate of a face's neutral expression: the median over recent frames.
+    """Running estimate of the expression that a face has by itself, over recent frames.
 
     ``capacity``: number of frames that are kept.
     """
@@ -268,25 +273,29 @@ class NeutralEstimate:
         return len(self._seen)
 
     @property
-    def expression(self) -> Expression:
-        """Median of the observed frames, ``float32 (D,)``; zeros before the first."""
+    def own(self) -> Expression:
+        """What :func:`removal` gives for the observed frames; zeros before the first."""
         if not self._seen:
             return np.zeros(len(UNIT_AND_SIDE), np.float32)
-        return np.median(np.stack(self._seen), axis=0).astype(np.float32)
+        return removal(np.stack(self._seen))
 
 
-def removal(neutral: Expression) -> Expression:
+def removal(readings: npt.NDArray[np.float32]) -> Expression:
     """Compute what to subtract from a face so that it relaxes before a new expression is added.
 
     Args:
-        neutral: the person's neutral expression, ``float32 (D,)``.
+        readings: action units read in one or more frames of a person, ``float32 (N, D)``.
 
     Returns:
-        ``float32 (D,)``, 0..1. Units that speech moves are left alone. A smile counts fully, so
-        that a smile that is already there is replaced by the requested one and not doubled.
+        ``float32 (D,)``, 0..1.25: the median, less what may be the shape of the face. Frames that
+        differ tell the two apart better than one. Units that speech moves are left alone.
     """
-    relaxing = np.array([unit not in _NOT_EXPRESSION for unit, _ in UNIT_AND_SIDE], np.float32)
-    own = np.maximum(neutral - _SHAPE_READING, 0) / (1 - _SHAPE_READING) * relaxing
-    for corner in ("12L", "12R"):
-        own[INDEX[corner]] *= _SMILE_GAIN
-    return np.minimum(own, 1).astype(np.float32)
+    usual, resting = np.median(readings, axis=0), np.quantile(readings, _RESTING, axis=0)
+    own = np.zeros(readings.shape[1], np.float32)
+    for unit, (shape, whole) in _OWN.items():
+        for at in (INDEX[f"{unit}L"], INDEX[f"{unit}R"]):
+            bound = shape if len(readings) == 1 else min(shape, float(resting[at]) + _READING_NOISE)
+            own[at] = np.clip((usual[at] - bound) / (whole - bound), 0, _MOST)
+    for side in "LR":
+        own[INDEX[f"6{side}"]] = _SMILING_CHEEKS * own[INDEX[f"12{side}"]]
+    return own

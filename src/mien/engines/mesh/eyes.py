@@ -33,6 +33,13 @@ _LASHES: Final = 0.04
 _LASH_TONE: Final = 0.4
 """Brightness of lashes relative to the skin."""
 
+_OUTSIDE_IRIS: Final = 1.2
+_FEWEST_WHITE: Final = 4
+"""Where the white begins, iris radii, and how many pixels show its colour."""
+
+_LID_SHADE: Final = 0.84
+"""Brightness of the eyeball just under a raised lid."""
+
 _LASH_BAND: Final = 0.045
 """How far lashes and shadow reach below the original lid line, eye distances."""
 
@@ -85,12 +92,24 @@ def draw_eyes(
         gaze: displacement of the irises to the right and down, pixels.
     """
     moved = max(map(abs, gaze)) >= _MIN_GAZE
-    for eye in EYES.values():
+    for side, eye in EYES.items():
         lids = [*eye.upper_lid, *eye.lower_lid]
         if np.abs(motion[lids]).max() < _MIN_LID_MOTION and not moved:
             continue
         image = _with_gaze(source, landmarks, eye, gaze) if moved else source
-        _draw_eye(warped, image, landmarks, motion, scale, eye)
+        other = EYES["R" if side == "L" else "L"]
+        seen = (_whites(source, landmarks, one) for one in (eye, other))
+        whites = _completed([color for pair in seen for color in pair])
+        _draw_eye(warped, image, landmarks, motion, scale, eye, whites)
+
+
+def _completed(seen: list[Points | None]) -> tuple[Points, Points] | None:
+    """Fill colours of this eye that do not show with the other side's, then the other eye's."""
+    known = [color for color in seen if color is not None]
+    if not known:
+        return None
+    left, right = (known[0] if color is None else color for color in seen[:2])
+    return left, right
 
 
 def _with_gaze(
@@ -120,7 +139,13 @@ def _with_gaze(
 
 
 def _draw_eye(
-    warped: RGBImage, source: RGBImage, landmarks: Points, motion: Points, scale: float, eye: Eye
+    warped: RGBImage,
+    source: RGBImage,
+    landmarks: Points,
+    motion: Points,
+    scale: float,
+    eye: Eye,
+    whites: tuple[Points, Points] | None,
 ) -> None:
     old, new = _opening(landmarks, eye), _opening(landmarks + motion, eye)
     everything = np.concatenate([old, new])
@@ -142,12 +167,14 @@ def _draw_eye(
     # Lashes and their shadow overhang the edge of the eye: that band is filled in as well.
     band = min(_LASH_BAND * scale, 0.3 * float((lower - upper).max()))
     raised = float(np.maximum(-motion[list(eye.upper_lid), 1].min(), 0))
-    if raised > 0.25 and float((lower - upper).max()) > 3:
+    if raised > 0.25 and whites is not None and float((lower - upper).max()) > 3:
+        iris = landmarks[list(eye.iris)]
         ball = _filled_in(
-            source, ball, x, y, landmarks[list(eye.iris)], upper + band, lower, band, raised / scale
+            source, ball, x, y, iris, upper + band, lower, band, raised / scale, whites
         )
         under_lid = np.clip((y - _lid_line(new[:9], columns)) / max(1.6 * band, 1.0), 0, 1)
-        ball *= (0.70 + 0.30 * under_lid)[..., None] ** min(1.0, raised / (0.02 * scale))
+        shade = _LID_SHADE + (1 - _LID_SHADE) * under_lid[..., None]
+        ball *= shade ** min(1.0, raised / (0.02 * scale))
     # A closed eye shows nothing of the eyeball, not even a bright line.
     shown = float(np.clip((_opening_height(new) / scale - _SHUT[0]) / (_SHUT[1] - _SHUT[0]), 0, 1))
     mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None] * np.float32(shown)
@@ -191,6 +218,7 @@ def _filled_in(
     bottom: npt.NDArray[np.float32],
     band: float,
     raised: float,
+    whites: tuple[Points, Points],
 ) -> npt.NDArray[np.float32]:
     """Return the eyeball with the part above ``top`` filled in.
 
@@ -200,7 +228,8 @@ def _filled_in(
     ``ball``: window of the source, ``float32 (h, w, 3)``; ``x``, ``y``: its columns and rows in the
     image, ``(h, w)``; ``iris``: centre and four border points, ``(5, 2)``; ``top``, ``bottom``:
     y coordinates between which the eye is visible, ``(1, w)``; ``band``: width of the transition,
-    pixels; ``raised``: how far the lid rises, eye distances.
+    pixels; ``raised``: how far the lid rises, eye distances; ``whites``: colours of the white left
+    and right of the iris.
     """
     center = iris[1:].mean(0)
     radius = float(np.linalg.norm(iris[1:] - center, axis=1).mean())
@@ -211,8 +240,9 @@ def _filled_in(
     inside = cv2.remap(
         source, (center[0] + across).astype(np.float32), seen_y.astype(np.float32), cv2.INTER_LINEAR
     ).astype(np.float32)
-    white = _white(source, x, center, radius)
-    limbus = np.clip((distance - 0.94 * radius) / (0.14 * radius), 0, 1)[..., None]
+    t = np.clip(dx / (2.5 * radius) + 0.5, 0, 1)[..., None]
+    white = (whites[0] + (whites[1] - whites[0]) * t).astype(np.float32)
+    limbus = np.clip((distance - radius) / (0.14 * radius), 0, 1)[..., None]
     made = inside + (white - inside) * limbus
     near = (y < np.maximum(top, center[1]) + band).astype(np.float32)
     share = np.clip((top - y) / max(band, 1.0) + 1, 0, 1) * near * min(1.0, raised / 0.015)
@@ -220,17 +250,28 @@ def _filled_in(
     return out
 
 
-def _white(
-    source: RGBImage, x: npt.NDArray[np.float32], center: Points, radius: float
-) -> npt.NDArray[np.float32]:
-    """Return the colour of the white of the eye, from samples left and right of the iris."""
-    row = int(np.clip(round(float(center[1])), 1, source.shape[0] - 2))
-    colors = []
-    for side in (-1, 1):
-        at = np.round(center[0] + side * radius * np.array([1.25, 1.4, 1.55])).astype(int)
-        at = np.clip(at, 0, source.shape[1] - 1)
-        samples = source[row - 1 : row + 2][:, at].reshape(-1, 3).astype(np.float32)
-        colors.append(np.median(samples, 0))
-    t = np.clip((x - center[0]) / (2.5 * radius) + 0.5, 0, 1)[..., None]
-    out: npt.NDArray[np.float32] = (colors[0] + (colors[1] - colors[0]) * t).astype(np.float32)
-    return out
+def _whites(source: RGBImage, landmarks: Points, eye: Eye) -> list[Points | None]:
+    """Return the colours of the white left and right of the iris; None where hardly any shows.
+
+    The brighter half of the pixels counts: the rest are lashes, shadows and the border of the iris.
+    """
+    outline = _opening(landmarks, eye)
+    x0, y0 = np.maximum(np.floor(outline.min(0)).astype(int), 0)
+    x1, y1 = np.minimum(np.ceil(outline.max(0)).astype(int) + 1, source.shape[1::-1])
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return [None, None]
+    shown = _soft_mask(outline, (int(x0), int(y0)), (int(y1 - y0), int(x1 - x0)), 0) > 0.9
+    iris = landmarks[list(eye.iris)]
+    center = iris[1:].mean(0)
+    radius = float(np.linalg.norm(iris[1:] - center, axis=1).mean())
+    y, x = np.mgrid[y0:y1, x0:x1]
+    white = shown & (np.hypot(x - center[0], y - center[1]) > _OUTSIDE_IRIS * radius)
+    colors: list[Points | None] = []
+    for side in (x < center[0], x > center[0]):
+        pixels = source[y0:y1, x0:x1][white & side].astype(np.float64)
+        if len(pixels) < _FEWEST_WHITE:
+            colors.append(None)
+            continue
+        bright = pixels.sum(1)
+        colors.append(pixels[bright >= np.quantile(bright, 0.5)].mean(0))
+    return colors

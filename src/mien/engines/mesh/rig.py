@@ -21,8 +21,11 @@ _OPEN_EYE: Final = 0.06
 _LOWEST_BROW: Final = 0.35
 """Height of the brow over the lid that remains at least, relative to the height at rest."""
 
-_BROW_SHARE: Final = (0.22, 0.58)
+_BROW_SHARE: Final = (0.42, 0.88)
 """Weight of the brow in the motion of the two rows above the lid; the rest is the lid's."""
+
+_MOST_WHITE: Final = 0.35
+"""White above the iris that a raised lid shows at most, iris radii."""
 
 _LID_UNITS: Final = ("5", "7", "43")
 _SMALLEST_EYE: Final = 0.45
@@ -63,6 +66,12 @@ def _lids(head: Points, delta: Expression, side: str) -> Points:
     for unit in ("5", "7"):
         motion += fields()[INDEX[unit + side]] * float(delta[INDEX[unit + side]]) * openness
     upper, lower = list(eye.upper_lid), list(eye.lower_lid)
+    iris = head[list(eye.iris[1:])]
+    radius = float(np.linalg.norm(iris - iris.mean(0), axis=1).mean())
+    room = float(head[upper, 1].min() - iris[:, 1].mean()) + (1 + _MOST_WHITE) * radius
+    raised = float(-motion[upper, 1].min())
+    if raised > max(room, 0.0):
+        motion *= max(room, 0.0) / raised
     narrowing = (motion[upper, 1] - motion[lower, 1])[1:6]
     most = (1 - _SMALLEST_EYE) * gap[1:6]
     too_much = narrowing > most
