@@ -1,203 +1,225 @@
-"""Make the average faces that ship as demo material.
+"""Make the composite faces that ship as demo material.
 
-Each picture is the mean of twenty people (and their mirror images): every face is brought into
-one frame, warped onto the mean landmarks of the group, matched in colour and averaged, so that it
-shows no real person. The surroundings fade into a plain backdrop.
+Each picture is made of several people of the Face Research Lab London Set (DeBruine & Jones 2017,
+figshare 5047666, CC BY 4.0). Shape, shading and colour of the face are the mean of a group. Fine
+detail cannot be averaged without blur, so that it comes from single people, another one for each
+part: eyes, brows, nose, mouth, skin, and head (hair, ears, neck, background). The parts are joined
+in a Laplacian pyramid, so that the picture is sharp and shows nobody.
 
-    python tools/make_demo_faces.py ../shared src/mien/assets/demo
+    python tools/make_demo_faces.py ../shared/data/highres src/mien/assets/demo
+
+``tools/check_demo_faces.py`` measures how far each is from every person of the set.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from mien.engines.mesh.warp import Region, extend, motion_field, warp
-from mien.face.pose import head_pose
-from mien.face.topology import OVAL, canonical_face
+from mien.face.topology import EYES, LIPS, OVAL
 from mien.face.tracker import FaceTracker
-from mien.media.read import VideoReader
-from mien.media.still import is_still, read_still, write_still
+from mien.media.still import read_still, write_still
 
-SIZE = 512
-EYE_DISTANCE = 108.0
-EYES_AT = (256.0, 226.0)
-LOOKS, SECONDS = 8, 8.0
-HAIR = {"woman": 0.68, "man": 0.585, "both": 0.60}
+Image = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
 
-# (file, index of the frame): frontal, calm, mouth closed
-WOMEN = (
-    ("media/portraits/anitalker_aiface2.jpg", 0),
-    ("media/portraits/anitalker_aiface3.jpg", 0),
-    ("media/portraits/anitalker_aiface4.jpg", 0),
-    ("media/portraits/c-met_ChatGPT_woman2_crop.jpg", 0),
-    ("media/portraits/c-met_ChatGPT_woman4_crop.jpg", 0),
-    ("media/portraits/c-met_ChatGPT_woman_crop.jpg", 0),
-    ("media/portraits/liveportrait_s42.jpg", 0),
-    ("media/portraits/hallo_6.jpg", 0),
-    ("media/videos/odd_480x908_2997fps.mp4", 3),
-    ("data/talking/video/liveportrait_assets_examples_driving_d6.mp4", 0),
-    ("data/talking/video/liveportrait_assets_examples_driving_d3.mp4", 0),
-    ("data/talking/video/pc-avs_Pose_Source_517600055.mp4", 3),
-    ("data/talking/video/v-express_test_samples_vasa-1_12_gt.mp4", 2),
-    ("data/talking/video/v-express_test_samples_vasa-1_9_gt.mp4", 5),
-    ("data/talking/video/v-express_test_samples_vasa-1_l4_gt.mp4", 4),
-    ("data/talking/video/v-express_test_samples_vasa-1_l5_gt.mp4", 0),
-    ("data/talking/video/grid_evaluation_samples_GRID_lbbc2a.mp4", 6),
-    ("data/talking/video/grid_evaluation_samples_GRID_lrwp9a.mp4", 0),
-    ("data/talking/video/styletalk_samples_style_clips_video_surprisegirl_clip2.mp4", 2),
-    ("data/talking/video/v-express_test_samples_vasa-1_11_gt.mp4", 4),
+SIZE = 704
+SIDE = 512
+"""Sizes of the sources and of the results, pixels."""
+
+LEVELS = 6
+OWN_LEVELS = {"skin": 3, "nose": 3, "mouth": 4, "eyes": 5, "brows": 5}
+"""How many of the finest pyramid levels of each part come from one person; later ones cover
+earlier ones."""
+
+BROWS = (
+    (46, 53, 52, 65, 55, 107, 66, 105, 63, 70),
+    (276, 283, 282, 295, 285, 336, 296, 334, 293, 300),
 )
-MEN = (
-    ("media/portraits/c-met_ChatGPT_man3_crop.jpg", 0),
-    ("media/portraits/c-met_ChatGPT_man_crop.jpg", 0),
-    ("data/talking/video/float_ood_altman.mp4", 1),
-    ("data/talking/video/float_ood_hinton.mp4", 6),
-    ("data/talking/video/grid_evaluation_samples_GRID_bbaf2n.mp4", 7),
-    ("data/talking/video/grid_evaluation_samples_GRID_pwij3p.mp4", 7),
-    ("data/talking/video/grid_evaluation_samples_GRID_sbwe5n.mp4", 0),
-    ("data/talking/video/grid_evaluation_samples_GRID_swiz3n.mp4", 3),
-    ("data/talking/video/liveportrait_assets_examples_driving_d0.mp4", 1),
-    ("data/talking/video/liveportrait_assets_examples_driving_d18.mp4", 7),
-    ("data/talking/video/liveportrait_assets_examples_driving_d19.mp4", 1),
-    ("data/talking/video/liveportrait_assets_examples_driving_d9.mp4", 0),
-    ("data/talking/video/v-express_test_samples_vasa-1_17_gt.mp4", 7),
-    ("data/talking/video/v-express_test_samples_vasa-1_3_gt.mp4", 4),
-    ("data/talking/video/v-express_test_samples_vasa-1_l2_gt.mp4", 5),
-    ("data/talking/video/v-express_test_samples_vasa-1_l3_gt.mp4", 0),
-    ("data/talking/video/v-express_test_samples_vasa-1_5_gt.mp4", 4),
-    ("data/talking/video/edtalk_test_data_pose_source2.mp4", 5),
-    ("data/talking/video/pc-avs_Pose_Source_731200067.mp4", 6),
-)
+NOSE = (6, 122, 196, 236, 198, 209, 49, 102, 64, 98, 97, 2, 326, 327, 294, 331, 279, 429, 420,
+        456, 419, 351)  # fmt: skip
 
 
-def picture(path: Path, look: int) -> np.ndarray:
-    """Read one picture of a still or clip."""
-    if is_still(path):
-        return read_still(path)
-    with VideoReader(path) as reader:
-        return list(reader.first_look(LOOKS, SECONDS))[look]
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Numbers of people in the London Set: a group, and who gives the detail of each part."""
+
+    people: tuple[str, ...]
+    head: str
+    skin: str
+    nose: str
+    mouth: str
+    eyes: str
+    brows: str
 
 
-def into_frame(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Align picture and landmarks with the common frame; also return the scale."""
-    eyes = np.stack([landmarks[[33, 133], :2].mean(0), landmarks[[263, 362], :2].mean(0)])
-    across = eyes[1] - eyes[0]
-    scale = EYE_DISTANCE / head_pose(landmarks).scale
-    angle = -np.arctan2(across[1], across[0])
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shift = np.array(EYES_AT) - turn @ eyes.mean(0)
-    matrix = np.hstack([turn, shift[:, None]])
-    out = cv2.warpAffine(
-        image, matrix, (SIZE, SIZE), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
+RECIPES = {
+    "woman": Recipe(
+        ("009", "010", "014", "019", "039", "097", "124", "134", "139"),
+        head="124", skin="010", nose="009", mouth="039", eyes="134", brows="014",
+    ),
+    "man": Recipe(
+        ("043", "044", "061", "082", "096", "114", "137"),
+        head="043", skin="043", nose="096", mouth="114", eyes="082", brows="114",
+    ),
+    "woman2": Recipe(
+        ("006", "038", "064", "066", "094"),
+        head="094", skin="094", nose="066", mouth="066", eyes="006", brows="038",
+    ),
+    "man2": Recipe(
+        ("005", "024", "036", "045", "067", "119"),
+        head="024", skin="005", nose="119", mouth="005", eyes="036", brows="045",
+    ),
+    "woman3": Recipe(
+        ("025", "062", "126", "129"),
+        head="129", skin="062", nose="126", mouth="025", eyes="025", brows="025",
+    ),
+    "man3": Recipe(
+        ("012", "018", "068", "103", "104", "108", "117", "121", "130", "138", "142"),
+        head="130", skin="012", nose="117", mouth="142", eyes="018", brows="103",
+    ),
+}  # fmt: skip
+
+
+def aligned(points: Points, target: Points) -> Points:
+    """Move points ``(N, 2)`` onto a target by the best similarity."""
+    source, goal = (
+        np.ascontiguousarray(p - p.mean(0)).view(complex)[:, 0] for p in (points, target)
     )
-    points = landmarks.astype(np.float64).copy()
-    points[:, :2] = points[:, :2] @ turn.T + shift
-    points[:, 2] *= scale
-    return out, points, scale
+    turned = source * (np.vdot(source, goal) / np.vdot(source, source))
+    return turned.view(float).reshape(-1, 2) + target.mean(0)
 
 
-def mean_shape(shapes: list[np.ndarray]) -> np.ndarray:
-    """Return the symmetric mean of head-frame landmarks in the frame, ``(478, 3)`` pixels."""
-    heads = np.mean([head_pose(s).to_head(s) for s in shapes], 0)
-    heads = (heads + heads[canonical_face().mirror] * [-1, 1, 1]) / 2
-    points = heads * EYE_DISTANCE
-    middle = (points[[33, 133]].mean(0) + points[[263, 362]].mean(0)) / 2
-    points[:, :2] += np.array(EYES_AT) - middle[:2]
-    return points
+def spline(points: Points, values: Points, step: int = 4, smooth: float = 2e-4) -> Image:
+    """Fit a thin-plate spline through values ``(N, 2)``; return it for every pixel."""
+
+    def kernel(a: Points) -> Points:
+        squared = ((a[:, None] - at) ** 2).sum(-1)
+        return np.hstack([squared * np.log(squared + 1e-9), np.ones((len(a), 1)), a])
+
+    at = points / SIZE
+    rows = kernel(at)
+    rows[:, : len(at)] += smooth * np.eye(len(at))
+    constraints = np.hstack([rows[:, len(at) :].T, np.zeros((3, 3))])
+    solved = np.linalg.solve(np.vstack([rows, constraints]), np.vstack([values, np.zeros((3, 2))]))
+    axis = np.linspace(0, 1 - 1 / SIZE, SIZE // step + 1)
+    coarse = np.array([kernel(np.stack([axis, np.full_like(axis, y)], 1)) @ solved for y in axis])
+    fine = np.linspace(0, len(axis) - 1, SIZE, dtype=np.float32)
+    return cv2.remap(coarse.astype(np.float32), *np.meshgrid(fine, fine), cv2.INTER_LINEAR)
 
 
-def onto(image: np.ndarray, points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Warp a face from its landmarks onto ``target``."""
-    motion = (target - points)[:, :2]
-    # Align the oval's mean first so that the rings need to bend little.
-    vertices, moves = extend(points, motion)
-    region = Region(0, 0, SIZE, SIZE, 1.0)
-    depth = np.full(len(vertices), float(target[:, 2].mean()))
-    depth[:478] = target[:, 2]
-    return warp(image, motion_field(vertices, moves, depth, region), region)
+def onto(image: Image, points: Points, target: Points) -> Image:
+    """Warp an image from its landmarks onto ``target``; the border stays."""
+    edge = np.linspace(0, SIZE - 1, 9)
+    border = np.array([(x, y) for x in edge for y in edge if {x, y} & {0.0, SIZE - 1.0}])
+    here, there = np.vstack([target, border]), np.vstack([points, border])
+    motion = spline(here, there - here)
+    axis = np.arange(SIZE, dtype=np.float32)
+    x, y = np.meshgrid(axis, axis)
+    return cv2.remap(image, motion[..., 0] + x, motion[..., 1] + y, cv2.INTER_LANCZOS4,
+                     borderMode=cv2.BORDER_REFLECT)  # fmt: skip
 
 
-def face_mask(points: np.ndarray, grow: float, blur: float) -> np.ndarray:
-    """Return a soft mask of the face oval, 0..1, ``(H, W, 1)``."""
+def soft_mask(points: Points, grow: int, blur: float) -> Image:
+    """Return a mask 0..1 of the convex hull of points, grown by pixels and blurred."""
     mask = np.zeros((SIZE, SIZE), np.float32)
-    oval = points[list(OVAL), :2]
-    center = oval.mean(0)
-    cv2.fillPoly(mask, [np.round(center + (oval - center) * grow).astype(np.int32)], 1.0)
-    return cv2.GaussianBlur(mask, (0, 0), blur)[..., None]
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points).astype(np.int32)), 1.0)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
+    return cv2.GaussianBlur(cv2.dilate(mask, disk), (0, 0), blur)
 
 
-def average(sources: list[tuple[np.ndarray, np.ndarray, float]], hair: float) -> np.ndarray:
-    """Average aligned people and their mirror images, RGB; ``hair``: width of head kept."""
-    target = mean_shape([points for _, points, _ in sources])
-    skin = face_mask(target, 0.92, 2.0)[..., 0] > 0.5
-    faces = [onto(image, points, target).astype(np.float32) for image, points, _ in sources]
-    means = np.array([f[skin].mean(0) for f in faces])
-    spreads = np.array([f[skin].std(0) for f in faces])
-    goal_mean, goal_spread = np.median(means, 0) * 1.06, np.median(spreads, 0)
-    total, weight_sum = np.zeros((SIZE, SIZE, 3)), 0.0
-    for face, mean, spread, (_, _, scale) in zip(faces, means, spreads, sources, strict=True):
-        matched = (face - mean) * np.clip(goal_spread / spread, 0.6, 1.6) + goal_mean
-        weight = 1.0 / max(scale, 1.2)  # enlarged pictures are soft
-        total += weight * (matched + matched[:, ::-1])
-        weight_sum += 2 * weight
-    mean_face = np.clip(total / weight_sum, 0, 255).astype(np.float32)
-    sharp = mean_face + 0.9 * (mean_face - cv2.GaussianBlur(mean_face, (0, 0), 1.6))
-    sharp += 0.35 * (mean_face - cv2.GaussianBlur(mean_face, (0, 0), 6.0))
-    inner = face_mask(target, 1.0, 10.0)
-    return backdrop(mean_face + (sharp - mean_face) * inner, target, hair)
+def part_masks(target: Points) -> dict[str, Image]:
+    """Return the masks of the face (below the hair), of its parts and of the eyeballs."""
+
+    def union(groups: Iterable[tuple[int, ...]], grow: int, blur: float) -> Image:
+        return reduce(np.maximum, (soft_mask(target[list(g)], grow, blur) for g in groups))
+
+    oval = target[list(OVAL)]
+    hairline = float(0.45 * target[10, 1] + 0.55 * target[[105, 334], 1].mean())
+    below = np.clip((np.arange(SIZE, dtype=np.float32)[:, None] - hairline + 20) / 40, 0, 1)
+    lids = [(*eye.corners, *eye.upper_lid, *eye.lower_lid) for eye in EYES.values()]
+    return {
+        "face": below * soft_mask(oval.mean(0) + (oval - oval.mean(0)) * [0.90, 0.92], 0, 12),
+        "nose": union([NOSE], 6, 8),
+        "mouth": union([LIPS], 16, 8),
+        "eyes": union(lids, 16, 6),
+        "brows": union(BROWS, 14, 7),
+        "eyeballs": union(lids, 0, 1.5),
+    }
 
 
-def backdrop(image: np.ndarray, target: np.ndarray, hair: float) -> np.ndarray:
-    """Put the head on a plain, softly lit ground; its surroundings fade out."""
-    rows = np.linspace(1.03, 0.90, SIZE, dtype=np.float32)[:, None, None]
-    ground = np.array([206, 208, 212], np.float32) * rows * np.ones((1, SIZE, 1), np.float32)
-    head = np.zeros((SIZE, SIZE), np.float32)
-    oval = target[list(OVAL), :2]
-    center, (width, height) = oval.mean(0), np.ptp(oval, axis=0)
-    cv2.ellipse(
-        head,
-        (round(center[0]), round(center[1] - 0.10 * height)),
-        (round(hair * width), round(0.74 * height)),
-        0, 0, 360, 1.0, -1, cv2.LINE_AA,
-    )  # fmt: skip
-    if hair < 0.65:  # short hair: what is beside the jaw is background
-        head[round(center[1] + 0.02 * height) :] = 0
-        jaw = center + (oval - center) * 1.07
-        cv2.fillPoly(head, [np.round(jaw).astype(np.int32)], 1.0)
-    neck = np.array(
-        [(-0.34, 0.30), (0.34, 0.30), (0.38, 0.62), (1.05, 0.86), (1.25, 1.4), (-1.25, 1.4),
-         (-1.05, 0.86), (-0.38, 0.62)]
-    )  # fmt: skip
-    cv2.fillPoly(head, [np.round(center + neck * [width, height]).astype(np.int32)], 1.0)
-    chin = float(oval[:, 1].max())
-    below = np.clip((np.arange(SIZE) - chin - 6) / 30, 0, 1)[:, None, None].astype(np.float32)
-    image = image + (cv2.GaussianBlur(image, (0, 0), 7) - image) * below
-    soft = cv2.GaussianBlur(head, (0, 0), 11)[..., None]
-    return np.clip(ground + (image - ground) * soft, 0, 255).astype(np.uint8)
+def pyramid(image: Image, bands: bool = True) -> list[Image]:
+    """Return the Laplacian (``bands``) or the Gaussian pyramid of an image."""
+    levels = [image]
+    for _ in range(LEVELS):
+        levels.append(cv2.pyrDown(levels[-1]))
+    if bands:
+        for i, upper in enumerate(levels[:-1]):
+            levels[i] = upper - cv2.pyrUp(levels[i + 1], dstsize=upper.shape[1::-1])
+    return levels
 
 
-def main(shared: Path, out: Path) -> None:
-    """Write woman.jpg, man.jpg and both.jpg."""
+def matched(people: dict[str, Image], head: str, masks: dict[str, Image]) -> dict[str, Image]:
+    """Match the skin of Lab images with that of ``head``; eyeballs keep their colour."""
+    parts = np.max([masks[p] for p in ("eyes", "brows", "mouth")], 0)
+    skin = (masks["face"] > 0.9) & (parts < 0.1)
+    goal, spread = people[head][skin].mean(0), people[head][skin].std(0)
+    keep = masks["eyeballs"][..., None] * np.array([0.3, 1, 1], np.float32)
+    out = {}
+    for name, image in people.items():
+        gain = np.clip(spread / image[skin].std(0), 0.8, 1.2)
+        out[name] = np.float32((image - image[skin].mean(0)) * gain + goal)
+        out[name] += (image - out[name]) * keep
+    return out
+
+
+def compose(recipe: Recipe, sources: dict[str, tuple[Image, Points]]) -> Image:
+    """Make one face, RGB 0..1 ``(SIZE, SIZE, 3)``, of Lab images and landmarks ``(478, 2)``."""
+    reference = sources[recipe.head][1]
+    target = np.mean([aligned(sources[p][1], reference) for p in recipe.people], 0)
+    masks = part_masks(target)
+    people = matched(
+        {name: onto(*sources[name], target) for name in {*recipe.people, recipe.head}},
+        recipe.head,
+        masks,
+    )
+    bands = {name: pyramid(image) for name, image in people.items()}
+    mean = pyramid(np.mean([people[p] for p in recipe.people], 0))
+    shares = {part: pyramid(mask[..., None], bands=False) for part, mask in masks.items()}
+    image = np.zeros_like(mean[-1])
+    for level in range(LEVELS, -1, -1):
+        face = mean[level]
+        for part, count in OWN_LEVELS.items():
+            own = bands[getattr(recipe, part)][level] if level < count else mean[level]
+            share = shares[part][level].reshape(*face.shape[:2], 1) if part != "skin" else 1.0
+            face = face + (own - face) * share
+        head = bands[recipe.head][level]
+        band = head + (face - head) * shares["face"][level].reshape(*face.shape[:2], 1)
+        image = band if level == LEVELS else band + cv2.pyrUp(image, dstsize=band.shape[1::-1])
+    return np.clip(cv2.cvtColor(image, cv2.COLOR_Lab2RGB), 0, 1)
+
+
+def main(faces: Path, out: Path) -> None:
+    """Write every recipe's picture."""
     out.mkdir(parents=True, exist_ok=True)
-    groups: dict[str, list[tuple[np.ndarray, np.ndarray, float]]] = {"woman": [], "man": []}
     with closing(FaceTracker(still=True, max_faces=1)) as tracker:
-        for name, people in (("woman", WOMEN), ("man", MEN)):
-            for file, look in people:
-                image = picture(shared / file, look)
-                found = tracker(image)
-                if found:
-                    groups[name].append(into_frame(image, found[0]))
-                else:
-                    print(f"no face in {file}")
-    groups["both"] = groups["woman"] + groups["man"]
-    for name, people in groups.items():
-        write_still(out / f"{name}.jpg", average(people, HAIR[name]))
-        print(f"{name}: {len(people)} people")
+        for name, recipe in RECIPES.items():
+            sources = {}
+            for person in {*recipe.people, recipe.head}:
+                image = read_still(faces / f"london_{person}_neutral.jpg")
+                lab = cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2Lab)
+                sources[person] = lab, tracker(image)[0][:, :2].astype(np.float64)
+            face = cv2.resize(compose(recipe, sources), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            write_still(out / f"{name}.jpg", np.round(face * 255).astype(np.uint8))
+            print(f"{name}.jpg: {len(recipe.people)} people")
 
 
 if __name__ == "__main__":

@@ -303,7 +303,7 @@ def test_no_visible_triangle_folds(name: str, still: bool) -> None:
             flat = unfold(points, moves, pose.scale)
             before += count_folds(points, moves)
             assert count_folds(points, flat) == 0
-            assert np.abs(flat - moves).max() < 0.16 * pose.scale
+            assert np.abs(flat - moves).max() < 0.2 * pose.scale
     assert before or name in ("surprised", "disgusted")
 
 

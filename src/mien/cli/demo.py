@@ -17,7 +17,7 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from mien.media.frame import RGBImage
 
-DEMO_FACES: Final = ("woman.jpg", "man.jpg", "both.jpg")
+DEMO_FACES: Final = tuple(f"{sex}{n}.jpg" for n in ("", 2, 3) for sex in ("woman", "man"))
 DEMO_CLIP: Final = "clip.mp4"
 DEMO_SPEECH: Final = "speech.ogg"
 _TILE: Final = 320
@@ -68,12 +68,12 @@ def demo(
         progress_bar("Talking") as progress,
     ):
         talk_report = talk(face, speech, talking, "happy:0.6", overwrite=True, progress=progress)
-    typer.echo(f"{sheet}: every emotion on three average faces")
+    typer.echo(f"{sheet}: every emotion on six faces that show nobody")
     typer.echo(f"{clip}: a clip, and {edited}: the same clip through its emotions")
     speed = f"{edit_report.frames_per_second:.0f} frames/s"
     typer.echo(f"({edit_report.frames} frames edited at {speed})")
     speed = f"{talk_report.frames_per_second:.0f} frames/s"
-    typer.echo(f"{talking}: an average face that talks ({speed})")
+    typer.echo(f"{talking}: a face that talks ({speed})")
 
 
 def _write_sheet(path: Path, names: list[str]) -> None:
