@@ -50,6 +50,9 @@ _HALF: Final = 41
 _MIDDLE, _LOWER_MIDDLE = 20, 61
 """Indices of the middles of the lips in an outline."""
 
+_TEETH_HEIGHT: Final = 0.14
+"""Height of the teeth that a mouth shows at most, eye distances."""
+
 _YAW_RANGE: Final = 0.3
 _LIGHT_RANGE: Final = 60.0
 """Differences in yaw (radians) and in brightness of the skin that count equally."""
@@ -303,11 +306,10 @@ class Donors:
 
     def style_of(self, edge: Layer) -> tuple[float, float]:
         """Estimate the dark and the toothy fraction of a mouth from its outline."""
-        gap = float(np.linalg.norm(edge[_LOWER_MIDDLE] - edge[_MIDDLE]))
-        width = float(np.ptp(edge[:, 0]))
-        shape = np.array([1, gap / PIXELS_PER_EYE_DISTANCE, width / PIXELS_PER_EYE_DISTANCE])
-        dark, tooth = np.clip(self.style @ shape, 0, 1).tolist()
-        return dark, tooth
+        gap = float(np.linalg.norm(edge[_LOWER_MIDDLE] - edge[_MIDDLE])) / PIXELS_PER_EYE_DISTANCE
+        width = float(np.ptp(edge[:, 0])) / PIXELS_PER_EYE_DISTANCE
+        dark, tooth = np.clip(self.style @ [1, gap, width], 0, 1).tolist()
+        return dark, min(tooth, _TEETH_HEIGHT / max(gap, _TEETH_HEIGHT))
 
 
 @lru_cache(maxsize=1)

@@ -43,6 +43,15 @@ _KEPT: Final = (0.02, 0.08)
 _COLORFUL: Final = 20.0
 """Range of the skin's channels from which an image counts as fully coloured."""
 
+_TOOTH: Final = (0.78, 0.9)
+"""Green by red from which a pixel begins to be a tooth, and from which it surely is one."""
+
+_WHITE: Final = 0.92
+"""Least blue of a tooth, relative to its red and green, in plain light."""
+
+_PLAIN_LIGHT: Final = 0.87
+"""Blue by green of skin in plain light."""
+
 _EDGE: Final = 0.012
 """Softness of the edge of a person's own inside, eye distances."""
 
@@ -87,9 +96,7 @@ def draw_mouth(
             donors().style_of(wide.outline),
         )
     )
-    colorful = float(np.clip((skin.max() - skin.min()) / _COLORFUL, 0, 1))
-    gray = drawn.mean(2, keepdims=True)
-    drawn = gray + (drawn - gray) * colorful
+    drawn = _in_color(drawn, skin)
     color = _placed(drawn, frame, box)
     alpha = _placed(region(frame.outline), frame, box)[..., None] * shown
     window = image[box.slices].astype(np.float32)
@@ -101,6 +108,19 @@ def draw_mouth(
         kept = np.clip(2 * kept - 1, 0, 1)[..., None] * np.float32(own)
         color += (source[box.slices].astype(np.float32) - color) * kept
     image[box.slices] = np.clip(window + (color - window) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _in_color(drawn: Layer, skin: Layer) -> Layer:
+    """Take the yellow out of the teeth, and all colour in a gray image."""
+    red, green, blue = (drawn[..., i] for i in range(3))
+    tooth = np.clip((green / np.maximum(red, 1) - _TOOTH[0]) / (_TOOTH[1] - _TOOTH[0]), 0, 1)
+    light = float(np.clip(skin[2] / max(skin[1], 1) / _PLAIN_LIGHT, 0.5, 1)) ** 0.5
+    whiter = np.maximum(_WHITE * light * (red + green) / 2 - blue, 0) * tooth
+    out = np.stack([red, np.minimum(green, np.maximum(red, blue)), blue + whiter], 2)
+    colorful = float(np.clip((skin.max() - skin.min()) / _COLORFUL, 0, 1))
+    gray = out.mean(2, keepdims=True)
+    colored: Layer = gray + (out - gray) * colorful
+    return colored
 
 
 def _gap(points: Points) -> float:
