@@ -11,6 +11,7 @@ from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
 from mien.engines.mesh.engine import NeutralEstimate, removal
 from mien.engines.mesh.folds import count_folds, unfold
 from mien.engines.mesh.warp import Region, extend, motion_field, warp, warp_mesh
+from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression, read_expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
@@ -271,6 +272,20 @@ def test_the_estimate_of_a_live_face_is_bounded(picture: np.ndarray, landmarks: 
         estimate.observe(motion)
     assert len(estimate) == 5
     assert np.allclose(estimate.own, removal(np.repeat(motion.expression[None], 5, 0)))
+
+
+def test_creases_are_drawn_on_skin_and_not_on_hair() -> None:
+    region = Region(0, 0, 600, 560, 2.0)
+    brows = PLAIN[[8, 9], 1].astype(int)
+    images = []
+    for hair in (200, 40):
+        image = np.full((560, 600, 3), 200, np.uint8)
+        image[brows.min() - 20 : brows.max() + 20, 270:330] = hair
+        before = image.astype(int)
+        draw_wrinkles(image, PLAIN[:, :2].astype(float), expression({"4": 1.5}), 120, region, 1.0)
+        images.append(np.abs(image - before)[brows.min() - 20 : brows.max() + 20, 270:330])
+    assert images[0].max() > 5
+    assert images[1].max() <= 1
 
 
 def test_nothing_is_drawn_where_a_gap_is_bridged(landmarks: np.ndarray) -> None:

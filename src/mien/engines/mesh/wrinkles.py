@@ -50,7 +50,7 @@ CREASES: Final = (
     Crease((("12", 0.8), ("9", 0.6), ("10", 0.7)),
            (_at(129), _at(203), _at(206), _at(216), _at(212, 216)), 0.11, 0.030, 0.1),
     Crease((("4", 1.0),), (_between(9, 107, 0.45), _between(8, 55, 0.5), _between(168, 193, 0.35)),
-           0.20, 0.018),
+           0.11, 0.028),
     Crease((("9", 1.0),), (_between(6, 122, 0.9), _at(6, 197)), 0.07, 0.022),
     Crease((("9", 1.0),), (_between(197, 196, 0.9), _at(197)), 0.06, 0.020),
     *(Crease((("1", 0.6), ("2", 0.6)), tuple(_between(a, b, t) for a, b in _FOREHEAD), depth, 0.020)
@@ -62,7 +62,7 @@ CREASES: Final = (
     Crease((("15", 1.0),), (_between(61, 57, 0.4), _between(61, 43, 0.7), _between(61, 43, 1.3)),
            0.08, 0.022),
 )  # fmt: skip
-_REDDENING: Final = (0.92, 1.04, 1.08)
+_REDDENING: Final = (0.96, 1.02, 1.04)
 """Factor on the darkening per channel: shaded skin turns red."""
 
 _MIN_CHANGE: Final = 0.002
@@ -72,6 +72,16 @@ _SMOOTH_SKIN: Final = 0.35
 _ROUGH_SKIN: Final = 1.15
 _TYPICAL_TEXTURE: Final = 0.045
 """Strength of creases on smooth and rough skin, and the fine contrast of typical skin."""
+
+
+_CHEEKS: Final = (50, 101, 205, 280, 330, 425)
+_DARK_LINE: Final = (0.72, 0.88)
+_DARK_PATCH: Final = (0.30, 0.50)
+"""Brightness relative to the surroundings, and to the cheeks, between which something dark turns
+from brow, hair or glasses, which do not fold, into skin."""
+
+_SURROUNDINGS: Final = 0.12
+"""Standard deviation of the surroundings, eye distances."""
 
 
 def _strength(crease: Crease, delta: Expression, side: str) -> float:
@@ -147,19 +157,34 @@ def draw_wrinkles(
                 _stroke(drawn, region.to_grid(path), crease.depth * amount, width * cell)
         sigma = max(0.6, width * cell)
         core, flank = (cv2.GaussianBlur(drawn, (0, 0), sigma * s) for s in (0.8, 2.2))
-        gain += 1.3 * flank - 2.2 * core  # a dark line between two bright ridges
+        gain += 1.0 * flank - 1.9 * core  # a dark line between two bright ridges
     x, y, width, height = cv2.boundingRect((np.abs(gain) > _MIN_CHANGE).astype(np.uint8))
     if not width:
         return
-    depth = np.clip(gain[y : y + height, x : x + width] * factor, -0.5, 0.3)
-    tint = cv2.exp(cv2.merge([depth * share for share in _REDDENING]))
     (left, top), (right, bottom) = (
         region.to_pixels((x, y)),
         region.to_pixels((x + width, y + height)),
     )
     window = image[top:bottom, left:right]
+    cheeks = np.clip(points[list(_CHEEKS), :2].astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    cheek = float(np.median(image[cheeks[:, 1], cheeks[:, 0], 1]))
+    small = cv2.resize(window[..., 1], (width, height), interpolation=cv2.INTER_AREA)
+    skin = _skin(small.astype(np.float32), cheek, _SURROUNDINGS * cell)
+    depth = np.clip(gain[y : y + height, x : x + width] * factor * skin, -0.5, 0.3)
+    tint = cv2.exp(cv2.merge([depth * share for share in _REDDENING]))
     whole = cv2.resize(tint, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
     window[:] = cv2.multiply(window, whole, dtype=cv2.CV_8U)
+
+
+def _skin(
+    brightness: npt.NDArray[np.float32], cheek: float, reach: float
+) -> npt.NDArray[np.float32]:
+    """Return how far cells show skin, ``(rows, columns)`` in 0..1, rather than something dark."""
+    around = cv2.GaussianBlur(brightness, (0, 0), max(reach, 1.0))
+    line = (brightness / np.maximum(around, 1) - _DARK_LINE[0]) / (_DARK_LINE[1] - _DARK_LINE[0])
+    patch = (brightness / max(cheek, 1) - _DARK_PATCH[0]) / (_DARK_PATCH[1] - _DARK_PATCH[0])
+    out = np.clip(np.minimum(line, patch), 0, 1).astype(np.float32)
+    return cv2.blur(out, (3, 3))
 
 
 def _stroke(drawn: npt.NDArray[np.float32], path: Points, depth: float, width: float) -> None:
