@@ -11,19 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.api import edit, talk
-from mien.cmet.mesh import PROTOTYPES, sharpen
+from mien.cmet.mesh import PROTOTYPES, MeshConnector
 from mien.emotion.expression_track import ExpressionTrack, GainCurve, gain
 from mien.emotion.references import FaceReference, OwnVoice, VoiceReference
 from mien.emotion.request import Emotion, Request, Timeline, build_request
 from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.facs import ACTION_UNITS, EXTENDED, INDEX, NAMED, RECIPES
-from mien.media.still import read_still, write_still
+from mien.media.still import write_still
 from mien.pipelines.mesh_talk import TalkSettings
 from mien.speech.analysis import PROSODY_SECONDS, VoiceAnalysis
-from mien.speech.listener import AFFECT
+from mien.speech.listener import AFFECT, VOICE_EMOTIONS
 
-from .command import mien
 from .speech.voices import buzz, count_decodings, write_sound
 
 
@@ -142,7 +141,7 @@ def test_auto_follows_the_voice(film: Path, demo_clip: Path) -> None:
     resolver = MeshResolver(Emotion.parse("auto"), VoiceAnalysis(film))
     resolver.check()
     early, late = resolver.at(1.0).expression, resolver.at(3.0).expression
-    assert np.abs(early - late).max() > 0.02
+    assert np.abs(early - late).max() > 1e-3, "moments move around the whole"
     shown = [resolver.at(t).expression for t in np.arange(0.5, 3.5, 0.04)]
     assert np.abs(np.diff(shown, axis=0)).max() < 0.12, "no jumps"
     with pytest.raises(InputError, match="no sound"):
@@ -282,60 +281,26 @@ def test_a_speech_is_decoded_once_for_a_portrait(
         assert opened == {voice: 1}
 
 
-def test_what_is_clear_becomes_clearer_and_nothing_stays_nothing() -> None:
-    assert not sharpen(np.zeros(len(ACTION_UNITS), np.float32)).any()
-    rng = np.random.default_rng(0)
-    for name in ("happy", "angry", "fear"):
-        recipe = PROTOTYPES[name]
-        noisy = (0.6 * recipe + rng.normal(0, 0.1, len(recipe))).astype(np.float32)
+def test_what_is_heard_is_shown_and_doubt_makes_it_smaller() -> None:
+    connector = MeshConnector()
+    faces = {name: recipe.expression() for name, recipe in NAMED.items()}
+    nothing = np.zeros(len(connector.neutral_voice.embedding) + 3, np.float32)
 
-        def near(face: np.ndarray, to: np.ndarray = recipe) -> float:
-            return float(face @ to / np.linalg.norm(face) / np.linalg.norm(to))
+    def shown(**odds: float) -> np.ndarray:
+        rest = (1 - sum(odds.values())) / (len(VOICE_EMOTIONS) - len(odds))
+        values = [odds.get(name, rest) for name in VOICE_EMOTIONS]
+        return connector.expression(nothing, np.array(values, np.float32))
 
-        assert near(sharpen(noisy)) > near(noisy)
-    tiny = 0.01 * RECIPES["sad"].expression()
-    assert not sharpen(tiny).any()
-    odd = np.zeros(len(ACTION_UNITS), np.float32)
-    odd[INDEX["18"]] = 1.3
-    assert np.allclose(sharpen(odd), odd), "near no prototype: as it is"
-
-
-def test_edit_like_a_voice_from_the_command_line(
-    demo_face: Path, voice: Path, tmp_path: Path
-) -> None:
-    plain = write_sound(tmp_path / "plain.wav", buzz(3.0, 120))
-    out = tmp_path / "out.png"
-    result = mien(
-        "edit", demo_face, "-o", out, "--like", voice, "--neutral", plain, "--json", cache=tmp_path
-    )
-    assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert report["emotion"]["looks"][0]["like"] == [str(voice)]
-    assert {w["name"] for w in report["weights"]} >= {"listener.onnx", "connector.onnx"}
-    assert np.abs(read_still(out).astype(int) - read_still(demo_face)).max() > 3
+    for name in ("happy", "angry", "contempt", "romantic", "sarcastic"):
+        sure, doubtful = shown(**{name: 0.8}), shown(**{name: 0.35})
+        face = (PROTOTYPES if name == "angry" else faces)[name]
+        assert near(sure, face) > 0.97
+        assert near(doubtful, face) > 0.8
+        assert np.linalg.norm(doubtful) < 0.7 * np.linalg.norm(sure)
+    both = shown(happy=0.6, sad=0.3)
+    assert near(both, RECIPES["happy"].expression()) > 0.9, "the likeliest wins over a mixture"
+    assert np.linalg.norm(shown(neutral=0.8)) < 0.2
 
 
-@pytest.mark.slow
-def test_edit_auto_keeps_every_frame(film: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.mp4"
-    result = mien("edit", film, "-o", out, "--emotion", "auto", "--json", cache=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["frames"] == 100
-
-
-def test_emotions_lists_all_with_valence_and_arousal(tmp_path: Path) -> None:
-    listed = json.loads(mien("emotions", "--json", cache=tmp_path).stdout)
-    assert set(listed) == set(NAMED)
-    for entry in listed.values():
-        assert -1 <= entry["valence"] <= 1
-        assert -1 <= entry["arousal"] <= 1
-    assert "sarcastic" in mien("emotions", cache=tmp_path).stdout
-
-
-def test_a_text_file_is_no_voice(demo_face: Path, tmp_path: Path) -> None:
-    text = tmp_path / "text.wav"
-    text.write_text("not a sound " * 30)
-    result = mien("edit", demo_face, "-o", tmp_path / "o.png", "--like", text, cache=tmp_path)
-    assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "o.png").exists()
+def near(face: np.ndarray, to: np.ndarray) -> float:
+    return float(face @ to / np.linalg.norm(face) / np.linalg.norm(to))

@@ -135,7 +135,7 @@ def test_the_exported_net_equals_the_trained_one(run: Path, tmp_path: Path) -> N
     want = transfer(connect, vector, np.repeat(face[None], 10, 0)).mean(0)
     assert np.allclose(expresser.difference(vector, face), want, atol=0.15)
     silent = np.zeros_like(vector)
-    assert np.abs(expresser.expression(silent)).max() < 1e-3
+    assert np.abs(expresser.decode(silent)).max() < 1e-3
 
 
 def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_typical_faces_decode_to_their_recipes(run: Path, tmp_path: Path) -> Non
     for name in ("happy", "angry"):
         index = np.flatnonzero(PAIRS.train & (PAIRS.emotion == name))
         plain = np.flatnonzero(PAIRS.train & (PAIRS.emotion == "neutral"))
-        expression = expresser.expression(PAIRS.vector(index, plain, 0))
+        expression = expresser.decode(PAIRS.vector(index, plain, 0))
         recipe = {n: r for n, r in PROTOTYPES.items() if n in typical and n != "neutral"}
         near = {n: np.corrcoef(expression, r)[0, 1] for n, r in recipe.items()}
         assert max(near, key=near.__getitem__) == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ torch = pytest.importorskip("torch")
 
 from mien.datasets.manifest import read_manifest
 from mien.errors import InputError
-from mien.speech.listener import Listener
+from mien.speech.listener import EXTENDED_VOICES, VOICE_EMOTIONS, Listener
 from mien.training.listener import ListenerConfig
 from mien.training.listener.data import load_data
+from mien.training.listener.extended import extend, fit
 from mien.training.listener.net import (
     SpeakerAdversary,
     contrast,
@@ -125,6 +127,30 @@ def test_what_is_exported_is_what_was_trained(
     assert np.allclose(mine[0, :16] * 2**0.5, embedding[0].numpy(), atol=0.02)
     odds, _ = listener.classify(mine)
     assert np.allclose(odds[0], output.emotion.softmax(1)[0].numpy(), atol=0.05)
+
+
+def test_labels_of_synthetic_voices_are_added_to_a_trained_net(
+    trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    export_listener([load_net(trained[0] / "listener.pt")], tmp_path)
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(7, 16))
+    kinds = rng.integers(0, 7, 200)
+    voices = (places[kinds] + 0.2 * rng.normal(size=(200, 16))).astype(np.float32)
+    voices /= np.linalg.norm(voices, axis=1, keepdims=True)
+    names = [(*EXTENDED_VOICES, "happy")[kind] for kind in kinds]
+    inputs = {"embedding": voices, "neutral": voices}
+    learned = Listener(tmp_path)._classifier.run(None, inputs)[0]
+    longer = shutil.copytree(tmp_path, tmp_path / "longer") / "listener_says.onnx"
+    for _ in range(2):
+        extend(longer, longer, fit(voices[:100], names[:100]))
+    odds, _ = Listener(longer.parent).classify(voices[100:])
+    assert odds.shape == (100, len(VOICE_EMOTIONS))
+    heard = [VOICE_EMOTIONS[k] if k >= 10 else "happy" for k in odds.argmax(1)]
+    assert np.mean(np.array(heard) == names[100:]) > 0.9
+    kept = odds[:, :10] / odds[:, :10].sum(1, keepdims=True)
+    plain = np.exp(learned[100:]) / np.exp(learned[100:]).sum(1, keepdims=True)
+    assert np.allclose(kept, plain, atol=1e-4)
 
 
 def test_files_that_are_missing_or_broken_are_said(toy: Path, tmp_path: Path) -> None:

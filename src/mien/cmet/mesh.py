@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from mien.cmet.semantic import Codes, Vector, Voice, transfer
 from mien.errors import WeightsError
-from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, Expression, expression
+from mien.face.facs import ACTION_UNITS, INDEX, NAMED, RECIPES, Expression, expression
+from mien.speech.listener import VOICE_EMOTIONS
+from mien.utils.numeric import smoothstep
 from mien.weights.bundled import open_net
 
 _SETTLING_FRAMES: Final = 10
@@ -22,29 +24,29 @@ _SETTLING_FRAMES: Final = 10
 
 _MAX_STRENGTH: Final = 1.6
 
-# Sharpening. Similarities are cosines to the nearest prototype; lengths are Euclidean norms.
-_SHARPNESS: Final = 14.0
-"""How fast the second nearest prototype loses weight, per unit of cosine."""
+_CHOICE: Final = 3.0
+"""Power of the probabilities that weigh the faces of what was heard: mixtures of faces that exclude
+each other look like none of them."""
 
-_UNCLEAR, _CLEAR = 0.35, 0.7
-"""Similarities at which an expression begins to move, and moves most."""
+_DOUBTFUL, _SURE = 0.3, 0.7
+"""Probabilities of the likeliest label at which an expression is smallest, and in full."""
 
-_MAX_PULL: Final = 0.8
-"""Weight of the prototypes in a clear expression."""
+_LEAST: Final = 0.4
+"""Size of an expression from a doubtful voice."""
 
-_WEAK, _STRONG = 0.75, 1.15
-"""Lengths of a sharpened expression, relative to its prototype, for weak and strong predictions."""
-
-_STRONG_PREDICTION: Final = 1.2
-"""Length of a strong prediction, relative to its prototype."""
-
-_NOISE, _SIGNAL = 0.45, 1.2
-"""Lengths up to which a prediction is no more than neutral voices give, and from which it counts
-fully."""
+_DETAIL: Final = 0.3
+"""Weight of the connector's prediction beside the faces of what was heard."""
 
 _FAINT_SNEER, _SNEER_RANGE = 0.3, 0.5
-"""Lip raises below the first are suppressed (they would bare the teeth); they fade in over the
-second."""
+"""Predicted lip raises below the first are suppressed (they would bare the teeth); they fade in
+over the second."""
+
+_TYPICAL: Final = ("angry", "fear")
+"""Labels whose prototypes are read as what they are more often than their recipes, which move the
+nose and the mouth more."""
+
+_CALM: Final = MappingProxyType({"12": 0.15, "43": 0.12})
+"""This project's estimate."""
 
 Array = npt.NDArray[np.float32]
 
@@ -99,18 +101,36 @@ class MeshConnector:
         out = transfer(self._connect, vector, np.repeat(start[None], _SETTLING_FRAMES, 0))
         return out.mean(0).astype(np.float32)
 
-    def expression(self, vector: Vector) -> Expression:
-        """Predict the expression for the mesh engine, ``float32 (D,)``; none for a neutral voice.
+    def expression(self, vector: Vector, odds: Array) -> Expression:
+        """Predict the expression for the mesh engine, ``float32 (D,)``.
 
-        The part that all emotional speech has in common, which the connector also outputs for a
-        zero vector, is subtracted.
+        The faces of what the listener heard, and around them what the connector predicts. They
+        agree better with real faces together than each alone (``docs/voices.md``). An uncertain
+        voice gives a smaller expression.
+
+        Args:
+            vector: emotion semantic vector.
+            odds: probabilities of ``VOICE_EMOTIONS``.
         """
-        return self.decode(self.difference(vector) - self._common)
+        heard = odds**_CHOICE / (odds**_CHOICE).sum()
+        moved = float(heard @ _emotional())
+        out = heard @ _faces() + _DETAIL * moved * self.decode(vector)
+        sure = float(odds.max())
+        share = np.clip((sure - _DOUBTFUL) / (_SURE - _DOUBTFUL), 0, 1)
+        size = _LEAST + (1 - _LEAST) * smoothstep(share)
+        return np.clip(size / (1 + _DETAIL) * out, -_MAX_STRENGTH, _MAX_STRENGTH).astype(np.float32)
 
-    def decode(self, difference: Array) -> Expression:
-        """Convert a difference in code units ``(17,)`` to sharpened rig action units."""
-        sharpened = sharpen(difference @ self._decoder)
-        return np.clip(sharpened, -_MAX_STRENGTH, _MAX_STRENGTH).astype(np.float32)
+    def decode(self, vector: Vector) -> Expression:
+        """Predict the expression that the connector alone gives, ``float32 (D,)``.
+
+        The part that all emotional speech has in common, which it also outputs for a zero vector,
+        is subtracted.
+        """
+        out = (self.difference(vector) - self._common) @ self._decoder
+        for name in ("10L", "10R"):
+            raised = float(out[INDEX[name]])
+            out[INDEX[name]] *= np.clip((raised - _FAINT_SNEER) / _SNEER_RANGE, 0, 1)
+        return np.clip(out, -_MAX_STRENGTH, _MAX_STRENGTH).astype(np.float32)
 
     def _connect(self, reference: Codes, vector: Codes, code: Codes) -> Codes:
         feed = {
@@ -122,38 +142,15 @@ class MeshConnector:
         return out
 
 
-def sharpen(expression: Expression) -> Expression:
-    """Pull a predicted expression ``float32 (D,)`` toward the nearest prototype.
-
-    A connector predicts a mean over what a voice may express. Such means are faint mixtures, while
-    real expressions are near one of a few prototypes. A prediction that is clearly near a
-    prototype moves toward it; one that is near none keeps its direction.
-    """
-    length = float(np.linalg.norm(expression))
-    if length < 1e-6:
-        return expression
-    prototypes, lengths = _prototypes()
-    similarity = prototypes @ expression / length
-    clear = float(np.clip((similarity.max() - _UNCLEAR) / (_CLEAR - _UNCLEAR), 0, 1))
-    weights = np.exp(_SHARPNESS * (similarity - similarity.max()))
-    weights = weights / weights.sum()
-    usual = float(weights @ lengths)
-    strength = float(np.clip(length / usual / _STRONG_PREDICTION, 0, 1))
-    size = usual * (_WEAK + (_STRONG - _WEAK) * strength)
-    ideal = weights @ prototypes * size
-    pull = _MAX_PULL * clear
-    signal = float(np.clip((length - _NOISE) / (_SIGNAL - _NOISE), 0, 1))
-    signal *= signal * (3 - 2 * signal)
-    out = (signal * ((1 - pull) * expression + pull * ideal)).astype(np.float32)
-    for name in ("10L", "10R"):
-        raised = float(out[INDEX[name]])
-        out[INDEX[name]] *= np.clip((raised - _FAINT_SNEER) / _SNEER_RANGE, 0, 1)
-    return out
+@lru_cache(maxsize=1)
+def _faces() -> Array:
+    """Return the face of every label of the listener, ``(len(VOICE_EMOTIONS), D)``."""
+    known = {name: recipe.expression() for name, recipe in NAMED.items()}
+    known |= {name: PROTOTYPES[name] for name in _TYPICAL}
+    return np.stack([known.get(name, expression(_CALM)) for name in VOICE_EMOTIONS])
 
 
 @lru_cache(maxsize=1)
-def _prototypes() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the prototypes as unit vectors ``(N, D)``, and their lengths ``(N,)``."""
-    faces = np.stack([face for name, face in PROTOTYPES.items() if name != "neutral"])
-    lengths = np.linalg.norm(faces, axis=1)
-    return faces / lengths[:, None], lengths
+def _emotional() -> Array:
+    """Return 1 for every label that shows in a face, 0 for others."""
+    return (np.abs(_faces()).sum(1) > 1).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.cmet.mesh import MeshConnector
-from mien.cmet.semantic import Voice, semantic_vector, voice_of
+from mien.cmet.semantic import semantic_vector, voice_of
 from mien.emotion.expression_track import ExpressionTrack, GainCurve
 from mien.emotion.references import FaceReference, OwnVoice, Reference, faces_of
 from mien.emotion.request import (
@@ -146,17 +146,15 @@ class MeshResolver(Resolver):
     def _read_track(self, reference: Reference) -> ExpressionTrack:
         if isinstance(reference, FaceReference):
             return ExpressionTrack.steady(read_face(reference.path))
-        listener, neutral = self._voices.listener, self._connector.neutral_voice
-        if reference.neutral:
-            neutral = voice_of(listener, self._neutral_embeddings(reference.neutral))
+        plain = self._neutral_embeddings(reference.neutral) if reference.neutral else None
         if isinstance(reference, OwnVoice):
-            return self._own_voice_track(neutral)
+            return self._own_voice_track(plain)
         embeddings = self._embeddings(reference.paths)
         if embeddings is None:
             return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
-        return ExpressionTrack.steady(self._shown(embeddings, neutral))
+        return ExpressionTrack.steady(self._shown(embeddings, plain))
 
-    def _own_voice_track(self, neutral: Voice) -> ExpressionTrack:
+    def _own_voice_track(self, plain: npt.NDArray[np.float32] | None) -> ExpressionTrack:
         assert self._own_voice is not None  # noqa: S101 - checked before
         voice = self._voices.of(self._own_voice.path)
         spoken = [(m.time, m.embedding) for m in voice.curve if m.embedding is not None]
@@ -165,14 +163,21 @@ class MeshResolver(Resolver):
         at, embeddings = np.array([t for t, _ in spoken]), np.stack([e for _, e in spoken])
         end = max(voice.seconds, _STEP_SECONDS) + _STEP_SECONDS
         times = np.arange(0.0, end, _STEP_SECONDS)
-        faces = [self._shown(one[None], neutral) for one in _smooth(at, embeddings, at)]
+        faces = [self._shown(one[None], plain) for one in _smooth(at, embeddings, at)]
         shown = _smooth(at, np.stack(faces), times)
         presence = np.clip(np.linalg.norm(shown, axis=1) / _FULL_NORM, 0, 1).astype(np.float32)
         return ExpressionTrack(times, shown, presence)
 
-    def _shown(self, embeddings: npt.NDArray[np.float32], neutral: Voice) -> Expression:
-        voice = voice_of(self._voices.listener, embeddings)
-        return self._connector.expression(semantic_vector(voice, neutral))
+    def _shown(
+        self, embeddings: npt.NDArray[np.float32], plain: npt.NDArray[np.float32] | None
+    ) -> Expression:
+        """Expression of a voice, given by its recordings and the speaker's neutral ones, if any."""
+        listener, neutral = self._voices.listener, self._connector.neutral_voice
+        beside = None if plain is None else plain.mean(0)
+        if plain is not None:
+            neutral = voice_of(listener, plain)
+        vector = semantic_vector(voice_of(listener, embeddings), neutral)
+        return self._connector.expression(vector, listener.classify(embeddings, beside)[0].mean(0))
 
 
 def _smooth(

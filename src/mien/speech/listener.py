@@ -34,7 +34,7 @@ Array = npt.NDArray[np.float32]
 Embedding = npt.NDArray[np.float32]
 """``float32 (E,)`` of unit length."""
 
-VOICE_EMOTIONS: Final = (
+LEARNED_EMOTIONS: Final = (
     "neutral",
     "happy",
     "sad",
@@ -46,7 +46,20 @@ VOICE_EMOTIONS: Final = (
     "calm",
     "bored",
 )
-"""Labels of the listener: the eight basic emotions, calm and bored."""
+"""Labels that the net of the listener is trained on: the basic emotions, calm and bored."""
+
+EXTENDED_VOICES: Final = (
+    "charismatic",
+    "desirous",
+    "empathetic",
+    "envious",
+    "romantic",
+    "sarcastic",
+)
+"""Labels that it has examples of in synthetic speech alone: voices that sound like their mean."""
+
+VOICE_EMOTIONS: Final = (*LEARNED_EMOTIONS, *EXTENDED_VOICES)
+"""All labels of the listener."""
 
 AFFECT: Final = MappingProxyType(
     {

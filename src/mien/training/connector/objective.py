@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -83,12 +84,14 @@ class Case:
         neutral: the person's neutral face, code units.
         difference: the true difference of the face.
         emotion: its label.
+        clips: indices of the recordings.
     """
 
     vector: Array
     neutral: Array
     difference: Array
     emotion: str
+    clips: npt.NDArray[np.int64]
 
 
 def cases(data: VoiceFaces, clips: int = 1, *, train: bool = False) -> list[Case]:
@@ -106,7 +109,8 @@ def cases(data: VoiceFaces, clips: int = 1, *, train: bool = False) -> list[Case
             for start in range(0, len(items) - clips + 1, clips):
                 some = items[start : start + clips]
                 difference = data.faces[some].mean(0) - neutral
-                out.append(Case(data.vector(some, base, 0), neutral, difference, str(emotion)))
+                vector = data.vector(some, base, 0)
+                out.append(Case(vector, neutral, difference, str(emotion), some))
     return out
 
 

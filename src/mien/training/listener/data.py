@@ -20,7 +20,7 @@ from mien.errors import InputError
 from mien.media.audio import read_speech
 from mien.media.output import whole_file
 from mien.speech.features import FEATURES, features
-from mien.speech.listener import VOICE_EMOTIONS
+from mien.speech.listener import LEARNED_EMOTIONS
 from mien.training.listener import ListenerConfig
 from mien.training.listener.net import Targets
 
@@ -183,7 +183,7 @@ def load_data(
         (held_out if out else train).append(i)
     if not train or not held_out:
         raise InputError("The recordings need speakers in both splits, train and val.")
-    index = {name: i for i, name in enumerate(VOICE_EMOTIONS)}
+    index = {name: i for i, name in enumerate(LEARNED_EMOTIONS)}
     emotion = [index.get(u.emotion, -1) for u in utterances]
     return SpeechData(
         utterances=utterances,

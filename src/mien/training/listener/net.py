@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from mien.dicetalk.embedder import reverse
 from mien.speech.features import FEATURES, MELS
-from mien.speech.listener import VOICE_EMOTIONS
+from mien.speech.listener import LEARNED_EMOTIONS
 from mien.training.listener import LossWeights
 from mien.training.onnx_export import write_onnx
 from mien.training.trainer import read_net
@@ -49,7 +49,7 @@ class ListenerSpec:
 class Output(NamedTuple):
     """Outputs for a batch of ``B`` voices.
 
-    ``embedding (B, E)`` of unit length, ``emotion (B, len(VOICE_EMOTIONS))`` logits, ``relative``:
+    ``embedding (B, E)`` of unit length, ``emotion (B, labels)`` logits, ``relative``:
     the same logits given the speaker's neutral voice, ``intensity (B,)`` 1..3,
     ``teacher (B, teacher)``: the teacher's features.
     """
@@ -118,12 +118,12 @@ class ListenerNet(nn.Module):
         self.norm_pool = nn.BatchNorm1d(2 * w)
         self.dropout = nn.Dropout(2 * dropout)
         self.embed = nn.Linear(2 * w, spec.embedding)
-        self.emotion = nn.Linear(spec.embedding, len(VOICE_EMOTIONS))
+        self.emotion = nn.Linear(spec.embedding, len(LEARNED_EMOTIONS))
         self.relative = nn.Sequential(
             nn.Linear(2 * spec.embedding, spec.embedding),
             nn.ReLU(),
             nn.Dropout(dropout),
-            nn.Linear(spec.embedding, len(VOICE_EMOTIONS)),
+            nn.Linear(spec.embedding, len(LEARNED_EMOTIONS)),
         )
         self.intensity = nn.Linear(spec.embedding, 1)
         self.teacher = nn.Linear(spec.embedding, spec.teacher)
@@ -171,7 +171,7 @@ class Targets(NamedTuple):
     """Labels of a batch of ``B`` voices.
 
     Attributes:
-        emotion: ``int64 (B,)``, index into ``VOICE_EMOTIONS``; -1 for another label.
+        emotion: ``int64 (B,)``, index into ``LEARNED_EMOTIONS``; -1 for another label.
         relative: ``bool (B,)``: the speaker's neutral voice is in the batch.
         intensity: ``float32 (B,)``, 1..3; 0 where unknown.
         teacher: ``float32 (B, 1024)``; zeros where unknown.

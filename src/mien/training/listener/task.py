@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mien.speech.listener import VOICE_EMOTIONS
+from mien.speech.listener import LEARNED_EMOTIONS
 from mien.training.listener import ListenerConfig
 from mien.training.listener.data import SpeechData, load_data
 from mien.training.listener.net import (
@@ -118,7 +118,7 @@ class ListenerTask(Task[ListenerConfig, ListenerNet, Batch]):
 class Predictions:
     """Outputs for the recordings in ``index``.
 
-    ``embedding (N, E)``, ``logits (N, len(VOICE_EMOTIONS))``, ``teacher (N, 1024)``.
+    ``embedding (N, E)``, ``logits (N, len(LEARNED_EMOTIONS))``, ``teacher (N, 1024)``.
     """
 
     index: npt.NDArray[np.int64]
@@ -166,7 +166,7 @@ def measure(net: ListenerNet, data: SpeechData, seed: int = 0) -> dict[str, floa
     out: dict[str, float] = {}
     for name in sorted(set(corpus[~taught].tolist())):
         here = np.flatnonzero((corpus == name) & ~taught & (truth >= 0))
-        bias = np.full(len(VOICE_EMOTIONS), -1e9, np.float32)
+        bias = np.full(len(LEARNED_EMOTIONS), -1e9, np.float32)
         bias[np.unique(truth[here])] = 0
         out[name] = recall((found.logits[here] + bias).argmax(1), truth[here])
         beside = [_relative(net, data, found, here, bias, rng) for _ in range(_NEUTRAL_DRAWS)]
