@@ -322,6 +322,20 @@ def test_no_visible_triangle_folds(name: str, still: bool) -> None:
     assert before or name in ("surprised", "disgusted")
 
 
+@pytest.mark.parametrize("name", ["angry", "fear", "disgusted", "neutral"])
+def test_blinks_do_not_fold(name: str) -> None:
+    for key, landmarks in np.load(REFERENCE).items():
+        if landmarks.shape != (478, 3):
+            continue
+        pose = head_pose(landmarks)
+        head = pose.to_head(landmarks)
+        for blink in (0.3, 0.6, 1.0):
+            delta = RECIPES[name].expression() + expression({"43": blink})
+            motion = pose.rotate(rig.displacement(head, delta))
+            points, moves = extend(landmarks.astype(np.float64), motion[:, :2])
+            assert count_folds(points, unfold(points, moves, pose.scale)) == 0, (key, blink)
+
+
 def test_a_motion_without_folds_is_left_alone() -> None:
     points, moves = extend(PLAIN.astype(np.float64), np.zeros((478, 2)))
     moves += [3.0, -2.0]

@@ -23,7 +23,7 @@ _REACHES: Final = (0.05, 0.08, 0.12, 0.17, 0.24)
 """Distances over which motion is smoothed where it still folds, eye distances."""
 
 _LIDS: Final = [point for eye in EYES.values() for point in (*eye.upper_lid, *eye.lower_lid)]
-"""Points that keep their motion: lids must meet in a blink, and the skin around them gives way."""
+"""Points that keep their motion while anything else can give way: lids must meet in a blink."""
 
 Triangles = npt.NDArray[np.intp]
 
@@ -85,19 +85,19 @@ def unfold(points: Points, moves: Points, scale: float) -> Points:
             bad = folded(out)
             if not bad.any():
                 return out
-            _even(out, triangles[bad])
+            _even(out, triangles[bad], _LIDS if reach else [])
         if reach:
             _smooth(points, out, np.unique(triangles[bad]), reach * scale)
     return out
 
 
-def _even(moves: Points, triangles: Triangles) -> None:
-    """Draw the motion of every triangle's corners towards their mean, in place."""
+def _even(moves: Points, triangles: Triangles, held: list[int]) -> None:
+    """Draw the motion of every triangle's corners towards their mean, in place; not of ``held``."""
     flat, mean = triangles.ravel(), moves[triangles].mean(1).repeat(3, 0)
     count = np.bincount(flat, minlength=len(moves))
     total = np.stack([np.bincount(flat, mean[:, k], len(moves)) for k in (0, 1)], 1)
     chosen = count > 0
-    chosen[_LIDS] = False
+    chosen[held] = False
     moves[chosen] += _STEP * (total[chosen] / count[chosen, None] - moves[chosen])
 
 
