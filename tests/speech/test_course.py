@@ -20,24 +20,22 @@ def readings(*likeliest: int, sure: float = 0.8) -> np.ndarray:
 
 
 def test_one_emotion_is_one_part_whatever_single_seconds_say() -> None:
-    whole = readings(0, sure=0.6)[0]
     for misread in ((1, 0, 0, 0, 0, 0), (0, 0, 1, 0, 2, 0), (1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 1)):
-        assert parts(readings(*misread), whole) == [slice(0, len(misread))]
+        assert parts(readings(*misread)) == [slice(0, len(misread))]
 
 
 def test_a_real_change_divides_the_voice_there() -> None:
-    both = (readings(0)[0] + readings(1)[0]) / 2
     moments = readings(0, 0, 2, 0, 0, 1, 1, 1, 2, 1)
-    assert parts(moments, both) == [slice(0, 5), slice(5, 10)]
+    assert parts(moments) == [slice(0, 5), slice(5, 10)]
     again = readings(*(5 * [0] + 6 * [1] + 5 * [0]))
-    assert parts(again, both) == [slice(0, 5), slice(5, 11), slice(11, 16)]
+    assert parts(again) == [slice(0, 5), slice(5, 11), slice(11, 16)]
 
 
 def test_moments_move_around_the_voice_and_keep_their_length() -> None:
     around, own = np.eye(3, dtype=np.float32)[:2]
     (moved,) = settle(own[None], around)
     assert np.linalg.norm(moved) == pytest.approx(1)
-    assert moved @ around > moved @ own > 0.1
+    assert moved @ around > moved @ own > 0.05
     assert np.allclose(settle(around[None], around), around)
 
 

@@ -13,23 +13,20 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
-MODULATION: Final = 0.3
+MODULATION: Final = 0.12
 """How far a moment moves from the voice around it towards its own reading."""
 
-_CHANGE: Final = 5.0
+_CHANGE: Final = 4.0
 """Log odds that a new emotion must gain over the old one before it counts as a change."""
 
-_WHOLE: Final = 0.5
-"""Weight of the reading of the whole voice beside that of each second."""
-
-_SHORTEST: Final = 2
-"""Seconds that a part must last."""
+_SHORTEST: Final = 3
+"""Seconds that a part must last: neighbouring seconds are read from the same sound in part."""
 
 _LEAST: Final = 0.02
 """Probabilities count as at least this, so that no second can rule an emotion out."""
 
 
-def parts(moments: Array, whole: Array) -> list[slice]:
+def parts(moments: Array) -> list[slice]:
     """Divide a voice into parts of one emotion each.
 
     The most probable sequence of emotions (Viterbi 1967), where every change has its price: the
@@ -37,12 +34,11 @@ def parts(moments: Array, whole: Array) -> list[slice]:
 
     Args:
         moments: probabilities of its seconds, ``(T, K)``, T >= 1.
-        whole: probabilities of all of it, ``(K,)``.
 
     Returns:
         Consecutive parts of ``range(T)``; one where nothing changes.
     """
-    gains = np.log(np.maximum(moments, _LEAST)) + _WHOLE * np.log(np.maximum(whole, _LEAST))
+    gains = np.log(np.maximum(moments, _LEAST))
     count, kinds = gains.shape
     origin = np.zeros((count, kinds), np.int64)
     score = gains[0]

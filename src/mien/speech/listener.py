@@ -325,7 +325,7 @@ class EmotionStream:
         else:
             embedding = np.zeros(self._listener.size, np.float32)
             emotion, intensity = _ALL_NEUTRAL, 0.0
-        curve = self._curve(embedding, emotion)
+        curve = self._curve(embedding)
         seconds = self._start / SAMPLE_RATE_HZ
         affect, warnings = affect_of(emotion), self._warnings()
         out = VoiceEmotion(embedding, emotion, affect, intensity, seconds, curve, warnings)
@@ -374,13 +374,13 @@ class EmotionStream:
         vectors = iter(self._listener.embed(spans)) if spans else iter(())
         self._seconds += [(time, next(vectors) if loud else None) for time, loud in seconds]
 
-    def _curve(self, embedding: Embedding, emotion: Array) -> tuple[VoiceMoment, ...]:
+    def _curve(self, embedding: Embedding) -> tuple[VoiceMoment, ...]:
         """Moments around what the whole voice says, or its parts where it changes."""
         spoken = [own for _, own in self._seconds if own is not None]
         settled: list[Embedding] = []
         if spoken:
             moments = np.stack(spoken)
-            found = parts(self._listener.classify(moments, self._neutral)[0], emotion)
+            found = parts(self._listener.classify(moments, self._neutral)[0])
             for part in found:
                 mean = moments[part].mean(0)
                 around = embedding if len(found) == 1 else mean / np.linalg.norm(mean)
