@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from record import ROOT, table, write_section
 
+from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ
 from mien.speech.features import FEATURES_PER_SECOND, MELS
-from mien.speech.listener import VOICE_EMOTIONS, Listener
+from mien.speech.listener import LEARNED_EMOTIONS, Listener
 from mien.training.listener import ListenerConfig
 from mien.training.listener.data import SpeechData, load_data
 from mien.training.listener.sampling import Excerpts
@@ -28,6 +29,8 @@ CEPSTRA = 30
 DRAWS = 4
 RESAMPLES = 2000
 BINS = 10
+NEMO = 4
+"""One in so many of its recordings is measured; the speaker has 539."""
 
 
 def statistics(rows: np.ndarray) -> np.ndarray:
@@ -51,8 +54,8 @@ def statistics(rows: np.ndarray) -> np.ndarray:
 def linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Predict the labels of ``test`` by multinomial logistic regression."""
     x, y = torch.tensor(train, dtype=torch.float32), torch.tensor(labels)
-    weights = torch.zeros(x.shape[1], len(VOICE_EMOTIONS), requires_grad=True)
-    bias = torch.zeros(len(VOICE_EMOTIONS), requires_grad=True)
+    weights = torch.zeros(x.shape[1], len(LEARNED_EMOTIONS), requires_grad=True)
+    bias = torch.zeros(len(LEARNED_EMOTIONS), requires_grad=True)
     optimiser = torch.optim.LBFGS([weights, bias], max_iter=300)
 
     def closure() -> torch.Tensor:
@@ -81,6 +84,14 @@ def baseline(data: SpeechData, excerpts: Excerpts, corpus: str) -> tuple[float, 
             x[own] -= x[own & (truth == 0)].mean(0) if (own & (truth == 0)).any() else 0
         out.append(recall(linear(x[train], truth[train], x[held]), truth[held]))
     return out[0], out[1]
+
+
+def spoken(listener: Listener, path: Path) -> list[np.ndarray]:
+    """Return the views of a recording; none where it is too quiet to hold speech."""
+    try:
+        return list(listener.views(path))
+    except InputError:
+        return []
 
 
 def interval(right: np.ndarray, truth: np.ndarray) -> str:
@@ -117,28 +128,34 @@ def main() -> None:
     excerpts = Excerpts(data.cache)
     listener = Listener()
     rng = np.random.default_rng(0)
-    extended = np.array([u.corpus == "tts" for u in data.utterances])
     held = [i for i in (*data.held_out, *data.test) if data.emotion[i] >= 0]
+    held = [i for k, i in enumerate(held) if data.utterances[i].corpus != "nemo" or k % NEMO == 0]
     embedding = {i: listener.embed([excerpts.get(i).astype(np.float32)])[0] for i in held}
     rows = []
-    for corpus in ("ravdess", "mead", "nemo", "urdu", "emodb", "tts"):
+    for corpus in ("ravdess", "mead", "nemo", "urdu", "emodb"):
         here = [i for i in held if data.utterances[i].corpus == corpus]
         truth, speaker = data.emotion[here], data.speaker[here]
-        bias = np.isin(np.arange(len(VOICE_EMOTIONS)), truth)
-        odds = np.stack([listener.classify(embedding[i][None])[0][0] for i in here]) * bias
+        bias = np.isin(np.arange(len(LEARNED_EMOTIONS)), truth)
+        odds = (
+            np.stack([listener.classify(embedding[i][None])[0][0] for i in here])[:, : len(bias)]
+            * bias
+        )
         odds /= odds.sum(1, keepdims=True)
-        views = {i: listener.views(data.utterances[i].path) for i in here}
+        views = {i: seen for i in here if (seen := spoken(listener, data.utterances[i].path))}
         beside = []
         for _ in range(DRAWS):
             guess = odds.argmax(1)
             for place, i in enumerate(here):
                 own = [j for j in here if j != i and data.speaker[j] == data.speaker[i]]
                 neutral = [j for j in own if data.emotion[j] == 0]
-                if neutral:
-                    said = listener.classify_views(views[i], views[int(rng.choice(neutral))])
-                    guess[place] = (said * bias).argmax()
+                neutral = [j for j in neutral if j in views]
+                if neutral and i in views:
+                    said = listener.classify_views(
+                        *map(np.stack, (views[i], views[rng.choice(neutral)]))
+                    )
+                    guess[place] = (said[: len(bias)] * bias).argmax()
             beside.append(guess)
-        simple = ["", ""] if extended[here].all() else baseline(data, excerpts, corpus)
+        simple = baseline(data, excerpts, corpus) if corpus != "mead" else ("", "")
         rows.append([corpus, len(np.unique(speaker)), len(here), int(bias.sum()),
                      interval(odds.argmax(1) == truth, truth),
                      interval((np.stack(beside) == truth).mean(0), truth),
@@ -155,7 +172,7 @@ def main() -> None:
     speed = 60 / (perf_counter() - start)
     text = (
         "Unweighted accuracy on speakers held out from all training, among the labels the corpus "
-        f"has.\n\n{table(head, rows)}\n\nSpeed on one core, features and curve included: {speed:.0f} "
+        f"has, with 95 % intervals over clips. MEAD is no fair test: see the card.\n\n{table(head, rows)}\n\nSpeed on one core, features and curve included: {speed:.0f} "
         "times real time."
     )
     write_section("Listener", text)
