@@ -50,8 +50,11 @@ _HALF: Final = 41
 _MIDDLE, _LOWER_MIDDLE = 20, 61
 """Indices of the middles of the lips in an outline."""
 
-_TEETH_HEIGHT: Final = 0.14
+_TEETH_HEIGHT: Final = 0.085
 """Height of the teeth that a mouth shows at most, eye distances."""
+
+_DARK_FROM, _DARK_RISE = 0.16, 1.5
+"""Gap from which the space behind the teeth shows, and how fast, per eye distance."""
 
 _YAW_RANGE: Final = 0.3
 _LIGHT_RANGE: Final = 60.0
@@ -309,7 +312,8 @@ class Donors:
         gap = float(np.linalg.norm(edge[_LOWER_MIDDLE] - edge[_MIDDLE])) / PIXELS_PER_EYE_DISTANCE
         width = float(np.ptp(edge[:, 0])) / PIXELS_PER_EYE_DISTANCE
         dark, tooth = np.clip(self.style @ [1, gap, width], 0, 1).tolist()
-        return dark, min(tooth, _TEETH_HEIGHT / max(gap, _TEETH_HEIGHT))
+        behind = _DARK_RISE * max(gap - _DARK_FROM, 0)
+        return max(dark, behind), min(tooth, _TEETH_HEIGHT / max(gap, _TEETH_HEIGHT))
 
 
 @lru_cache(maxsize=1)
