@@ -50,10 +50,11 @@ _HALF: Final = 41
 _MIDDLE, _LOWER_MIDDLE = 20, 61
 """Indices of the middles of the lips in an outline."""
 
-_TEETH_HEIGHT: Final = 0.085
-"""Height of the teeth that a mouth shows at most, eye distances."""
+_NO_TEETH, _TEETH_RANGE = 0.39, 0.32
+"""Gap of a mouth wide open in which teeth hardly count, and over which their share falls to that,
+eye distances."""
 
-_DARK_FROM, _DARK_RISE = 0.16, 1.5
+_DARK_FROM, _DARK_RISE = 0.18, 1.5
 """Gap from which the space behind the teeth shows, and how fast, per eye distance."""
 
 _YAW_RANGE: Final = 0.3
@@ -63,8 +64,8 @@ _LIGHT_RANGE: Final = 60.0
 NOT_GIVEN: Final = (-0.5, -0.5)
 """Style of a mouth of which nothing is known."""
 
-DRAWN: Final = 2.5
-"""Pixels beyond the hole that the net draws, too: the inner edges of the lips."""
+_BLENDED: Final = 1.0
+"""Pixels beyond the hole over which the drawn inside gives way to the lips' own texture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +226,10 @@ class Exemplar:
 
 
 def region(edge: Layer) -> Layer:
-    """Return the soft mask ``float32 (96, 128)`` of what the net draws for an outline."""
+    """Return the soft mask ``float32 (96, 128)`` of what is used of a drawn inside."""
     within = (inside(edge) < 0.5).astype(np.uint8)
     away = cv2.distanceTransform(within, cv2.DIST_L2, 5)
-    return np.clip((HOLE + DRAWN + 0.5 - away) / DRAWN, 0, 1).astype(np.float32)
+    return np.clip((HOLE + _BLENDED + 0.5 - away) / _BLENDED, 0, 1).astype(np.float32)
 
 
 def skin_color(patch: npt.NDArray[np.uint8] | Layer, edge: Layer) -> Layer:
@@ -313,7 +314,7 @@ class Donors:
         width = float(np.ptp(edge[:, 0])) / PIXELS_PER_EYE_DISTANCE
         dark, tooth = np.clip(self.style @ [1, gap, width], 0, 1).tolist()
         behind = _DARK_RISE * max(gap - _DARK_FROM, 0)
-        return max(dark, behind), min(tooth, _TEETH_HEIGHT / max(gap, _TEETH_HEIGHT))
+        return max(dark, behind), min(tooth, max(_NO_TEETH - gap, 0) / _TEETH_RANGE)
 
 
 @lru_cache(maxsize=1)

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812
 
-from mien.engines.mesh.appearance import DRAWN, HOLE
+from mien.engines.mesh.appearance import HOLE
 from mien.training.appearance import AppearanceConfig
 from mien.training.appearance.data import Drawer, Mouths, Sample
 from mien.training.appearance.net import AppearanceNet, Discriminator, NetSpec, export_net
 from mien.training.trainer import Losses, Task
 
 Batch = tuple[Tensor, Tensor]
+
+DRAWN: Final = 2.5
+"""Pixels beyond the hole that the net learns to draw, too: the inner edges of the lips."""
 
 _SCALES: Final = 3
 _MEASURED: Final = 24
