@@ -35,8 +35,8 @@ _LONGEST_GAP: Final = 0.5
 _Seen = list[tuple[float, "Face | None"]]
 """Times (seconds) and the face; None at the first time at which another one covers it."""
 
-_MOST_PIXELS_AHEAD: Final = 250_000_000
-"""Pixels of all frames that are looked ahead at; 30 frames of 4K, 7 of 8K."""
+_MOST_PIXELS_AHEAD: Final = 100_000_000
+"""Pixels of all frames that are looked ahead at; 12 frames of 4K, 3 of 8K."""
 
 _FADE: Final = 0.2
 """Seconds over which an edit fades out before a longer gap, and in after it."""

@@ -46,6 +46,9 @@ _QUICKTIME: Final = (".mp4", ".mov", ".m4v")
 _MPEG_RATES: Final = tuple(
     map(Fraction, ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60"))
 )
+_LARGE: Final = 4_000_000
+"""Pixels of a frame beyond which H.264 looks fewer frames ahead."""
+
 _X26X_PRESETS: Final = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
     "placebo",
@@ -199,6 +202,9 @@ def choose_encoding(suffix: str, info: VideoInfo, settings: EncodingSettings) ->
     if info.interlaced and not family.interlaces:
         warnings.append(f"{name} is progressive: the output is not marked as interlaced.")
     options = _options(name, family, settings, layout)
+    usual = settings.preset is None and not settings.lossless
+    if name.startswith("libx264") and usual and info.width * info.height > _LARGE:
+        options["rc-lookahead"] = "5"  # half of the preset's: such frames take much memory
     if info.color.hdr and (info.mastering or info.light_level):
         params = _hdr_parameters(info)
         if name in ("libx264", "libx265"):

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 _POLL_SECONDS: Final = 0.1
 
 
-def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
     """Yield ``items``, which another thread makes up to ``depth`` in advance.
 
     An exception in the thread is raised here. Closing the generator (on leaving the loop or on an
