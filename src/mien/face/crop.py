@@ -54,6 +54,11 @@ class Square:
     y: float
     side: float
 
+    def box(self) -> Box:
+        """Return the box of all pixels it touches."""
+        half = self.side / 2
+        return Box.around(np.array([[self.x, self.y]]), half)
+
     def near(self, other: Square, reach: float) -> bool:
         """Whether the centres are less than ``reach`` sides of the larger square apart."""
         distance = float(np.hypot(self.x - other.x, self.y - other.y))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mien.face.crop import Crop, face_crop, face_square, is_plausible, mesh_distance
+from mien.face.crop import Crop, Square, face_crop, face_square, is_plausible, mesh_distance
 from mien.face.detector import Detection, Detector, search, search_rotated
 from mien.face.landmarker import Landmarker, Located
 from mien.face.topology import Landmarks
@@ -31,6 +31,9 @@ _FAST: Final = 0.08
 """Motion, crop sides, beyond which a face is located again, at most ``_PASSES`` times in all."""
 
 _PASSES: Final = 4
+
+_READ: Final = 1.2
+"""Side, crop sides, of what is read at once: the crops of all nets, and all that an edit moves."""
 
 _SAME: Final = 0.4
 """Mesh distance (eye distances) and centre distance (face sizes) below which faces are the same."""
@@ -156,6 +159,8 @@ class FaceTracker:
             found = self._landmarker.locate_mirrored(image, track.crop)
             if found.disagreement > _MAX_DISAGREEMENT or found.presence < _MIN_PRESENCE:
                 return False
+        square = Square(track.crop.x, track.crop.y, _READ * track.crop.side)
+        image.read(square.box().within(image.box))
         for _ in range(_PASSES):
             found = self._landmarker.locate(image, track.crop)
             if not _present(found, image):

@@ -92,14 +92,18 @@ def draw_eyes(
         gaze: displacement of the irises to the right and down, pixels.
     """
     moved = max(map(abs, gaze)) >= _MIN_GAZE
-    for side, eye in EYES.items():
-        lids = [*eye.upper_lid, *eye.lower_lid]
-        if np.abs(motion[lids]).max() < _MIN_LID_MOTION and not moved:
-            continue
+    drawn = [
+        side
+        for side, eye in EYES.items()
+        if moved or np.abs(motion[[*eye.upper_lid, *eye.lower_lid]]).max() >= _MIN_LID_MOTION
+    ]
+    if not drawn:
+        return
+    seen = {side: _whites(source, landmarks, eye) for side, eye in EYES.items()}
+    for side in drawn:
+        eye = EYES[side]
         image = _with_gaze(source, landmarks, eye, gaze) if moved else source
-        other = EYES["R" if side == "L" else "L"]
-        seen = (_whites(source, landmarks, one) for one in (eye, other))
-        whites = _completed([color for pair in seen for color in pair])
+        whites = _completed([*seen[side], *seen["R" if side == "L" else "L"]])
         _draw_eye(warped, image, landmarks, motion, scale, eye, whites)
 
 
@@ -273,5 +277,5 @@ def _whites(source: RGBImage, landmarks: Points, eye: Eye) -> list[Points | None
             colors.append(None)
             continue
         bright = pixels.sum(1)
-        colors.append(pixels[bright >= np.quantile(bright, 0.5)].mean(0))
+        colors.append(pixels[bright >= np.median(bright)].mean(0))
     return colors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -90,17 +91,24 @@ def _strength(crease: Crease, delta: Expression, side: str) -> float:
 
 
 def _path(crease: Crease, points: Points, side: str) -> Points:
+    used, weights = _path_weights(crease, side)
+    return weights @ points[used]
+
+
+@lru_cache(maxsize=64)
+def _path_weights(crease: Crease, side: str) -> tuple[npt.NDArray[np.intp], Points]:
+    """Return the landmarks ``(K,)`` behind a path and their weights at its points, ``(17, K)``."""
     mirror = canonical_face().mirror
-    knots = [
-        sum((w * points[p if side == "R" else int(mirror[p])] for p, w in knot), np.zeros(2))
-        for knot in crease.path
-    ]
-    row = np.array(knots)
-    at = np.linspace(0, len(row) - 1, 17)
-    smooth = np.stack([np.interp(at, np.arange(len(row)), row[:, k]) for k in (0, 1)], 1)
+    used = sorted({p for knot in crease.path for p, _ in knot})
+    rows = np.zeros((len(crease.path), len(used)))
+    for row, knot in zip(rows, crease.path, strict=True):
+        for point, weight in knot:
+            row[used.index(point)] += weight
+    at, knots = np.linspace(0, len(rows) - 1, 17), np.arange(len(rows))
+    smooth = np.stack([np.interp(at, knots, column) for column in rows.T], 1)
     for _ in range(3):
         smooth[1:-1] = (smooth[:-2] + 2 * smooth[1:-1] + smooth[2:]) / 4
-    return smooth
+    return np.array(used if side == "R" else mirror[used], np.intp), smooth
 
 
 def skin_texture(image: RGBImage, points: Points, scale: float) -> float:
