@@ -45,6 +45,14 @@ def test_unknown_emotions_list_the_valid_ones(name: str) -> None:
         Emotion.parse(name)
 
 
+def test_a_speaking_face_gets_the_strengths_for_speech() -> None:
+    for name in ("angry", "happy"):
+        shown = MeshResolver(Emotion.parse(name), speaking=True).at(0).expression
+        assert np.allclose(shown, RECIPES[name].expression(speaking=True))
+    angry = RECIPES["angry"]
+    assert not np.allclose(angry.expression(speaking=True), angry.expression())
+
+
 def test_a_near_miss_is_suggested() -> None:
     with pytest.raises(InputError, match="Did you mean surprised"):
         Emotion.parse("suprised")

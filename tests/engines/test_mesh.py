@@ -100,7 +100,7 @@ def test_a_closed_eye_stays_closed() -> None:
 
 
 def spoken(head: np.ndarray, name: str) -> np.ndarray:
-    delta = lips.articulate(head, RECIPES[name].expression())
+    delta = lips.articulate(head, RECIPES[name].expression(speaking=True))
     return lips.keep_articulation(head, rig.displacement(head, delta))
 
 

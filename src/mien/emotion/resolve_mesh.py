@@ -68,12 +68,19 @@ class MeshResolver(Resolver):
         request: what is asked for.
         own_voice: as for :class:`Resolver`; decoded only if the request needs it.
         scale_all: scale every request by prosody, as portraits that talk do.
+        speaking: the face speaks, as in a video: named emotions leave the mouth its speech.
     """
 
     def __init__(
-        self, request: Request, own_voice: VoiceAnalysis | None = None, *, scale_all: bool = False
+        self,
+        request: Request,
+        own_voice: VoiceAnalysis | None = None,
+        *,
+        scale_all: bool = False,
+        speaking: bool = False,
     ) -> None:
         super().__init__(request, own_voice)
+        self._speaking = speaking
         self._tracks: dict[Reference, ExpressionTrack] = {}
         self._gain: GainCurve | None = None
         self._scaled_by: VoiceAnalysis | None = None
@@ -124,7 +131,7 @@ class MeshResolver(Resolver):
             units[name] = units.get(name, 0.0) + strength
         total, presence = expression(units), 0.0
         for name, strength in emotion.labels:
-            total = total + strength * NAMED[name].expression()
+            total = total + strength * NAMED[name].expression(speaking=self._speaking)
             presence += strength
         referred = 0.0
         for reference, strength in emotion.references:

@@ -89,14 +89,17 @@ class Recipe:
     Attributes:
         units: strengths at intensity 1.
         source: publication that the set of units comes from.
+        speaking: strengths for a mouth that speaks, which an emotion may neither open nor close;
+            None where they are the same.
     """
 
     units: Mapping[str, float]
     source: str
+    speaking: Mapping[str, float] | None = None
 
-    def expression(self) -> Expression:
+    def expression(self, *, speaking: bool = False) -> Expression:
         """Return the recipe as a vector ``float32 (D,)``."""
-        return expression(self.units)
+        return expression(self.speaking if speaking and self.speaking else self.units)
 
 
 _EMFACS = "EMFACS (Friesen & Ekman 1983)"
@@ -108,22 +111,34 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             {"6": 1.1, "7": 0.4, "10": 0.2, "12": 1.3, "16": 0.3, "20": 0.1, "25": 0.5, "26": 0.1},
             _EMFACS,
         ),
-        "sad": Recipe({"1": 1.75, "4": 0.3, "7": 0.15, "15": 0.95, "17": 0.4, "43": 0.1}, _EMFACS),
-        "angry": Recipe(
-            {"4": 1.5, "5": 0.3, "7": 1.0, "9": 0.95, "10": 0.8, "15": 0.5, "16": 0.35, "17": 0.1,
-             "23": 0.55, "25": 0.25, "26": 0.2},
+        "sad": Recipe(
+            {"1": 1.75, "4": 0.3, "7": 0.15, "15": 0.95, "17": 0.4, "43": 0.1},
             _EMFACS,
+            {"1": 1.9, "4": 0.4, "7": 0.2, "15": 1.2, "17": 0.5, "43": 0.15},
+        ),
+        "angry": Recipe(
+            {"4": 0.75, "5": 0.35, "7": 1.1, "9": 0.95, "10": 0.95, "15": 0.3, "16": 0.35,
+             "23": 0.5, "25": 0.25, "26": 0.15},
+            _EMFACS,
+            {"4": 1.6, "5": 0.1, "7": 0.9, "9": 1.0, "10": 0.7, "15": 0.2, "16": 0.5, "23": 0.5,
+             "24": 0.3, "25": 0.2},
         ),
         "surprised": Recipe(
-            {"1": 1.3, "2": 1.2, "5": 1.0, "18": 0.2, "25": 0.3, "26": 1.15}, _EMFACS
+            {"1": 1.3, "2": 1.2, "5": 1.0, "18": 0.2, "25": 0.3, "26": 1.15},
+            _EMFACS,
+            {"1": 1.4, "2": 1.3, "5": 1.05, "24": 0.25, "25": 0.2, "26": 0.9},
         ),
         "fear": Recipe(
-            {"1": 1.75, "2": 0.3, "4": 0.65, "5": 1.05, "7": 0.15, "15": 0.3, "16": 0.2, "20": 0.55,
-             "25": 0.3, "26": 0.65},
+            {"1": 1.65, "2": 0.2, "4": 0.35, "5": 1.2, "7": 0.05, "15": 0.3, "16": 0.3, "20": 0.35,
+             "25": 0.25, "26": 0.75},
             _EMFACS,
+            {"1": 1.85, "2": 0.2, "4": 0.6, "5": 1.1, "10": 0.3, "15": 0.5, "16": 0.45, "20": 0.65,
+             "25": 0.3, "26": 0.5},
         ),
         "disgusted": Recipe(
-            {"4": 0.35, "6": 0.5, "7": 0.55, "9": 1.4, "10": 1.1, "15": 0.25, "17": 0.85}, _EMFACS
+            {"4": 0.3, "6": 0.6, "7": 0.45, "9": 1.4, "10": 1.25, "15": 0.15, "17": 1.0},
+            _EMFACS,
+            {"4": 0.5, "6": 0.6, "7": 0.6, "9": 1.7, "10": 1.3, "15": 0.3, "17": 1.0},
         ),
         "contempt": Recipe(
             {"12L": 0.45, "14L": 0.6, "14R": 0.15, "7": 0.3, "4": 0.15, "24": 0.2}, _EMFACS

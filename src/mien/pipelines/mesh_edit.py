@@ -31,7 +31,8 @@ def edit(job: Job) -> Report:
         As :func:`mien.api.edit`.
     """
     job.check()
-    resolver = MeshResolver(job.request, VoiceAnalysis(job.source, with_picture=True))
+    voice = VoiceAnalysis(job.source, with_picture=True)
+    resolver = MeshResolver(job.request, voice, speaking=not job.still)
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
     with open_footage(job) as footage:

@@ -70,7 +70,7 @@ class Editor:
     @emotion.setter
     def emotion(self, request: Request | str) -> None:
         emotion = build_request(request)
-        resolver = MeshResolver(emotion)
+        resolver = MeshResolver(emotion, speaking=True)
         resolver.check()
         self._emotion, self._resolver = emotion, resolver
 

@@ -114,7 +114,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     image = _resized(opaque(still), settings.side)
     faces = people_in(image, job.source, job.choice)
     voice = VoiceAnalysis(job.speech or job.source, "articulation")
-    resolver = MeshResolver(job.request, voice, scale_all=True)
+    resolver = MeshResolver(job.request, voice, scale_all=True, speaking=True)
     resolver.check()
     count = max(1, -(-voice.sample_count * settings.rate // SAMPLE_RATE_HZ))
     info = VideoInfo.new(job.source, image, Fraction(settings.rate), count)

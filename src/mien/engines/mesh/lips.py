@@ -31,9 +31,6 @@ _OPENERS: Final = ("25", "26", "16L", "16R")
 _SHAPERS: Final = ("12L", "12R", "14L", "14R", "15L", "15R", "20L", "20R")
 _RAISERS: Final = ("10L", "10R")
 _TIGHTENERS: Final = ("17", "23", "24")
-_CLOSED_RAISE: Final = 0.1
-"""Fraction of an upper-lip raise that a closed mouth allows; more would part the lips."""
-
 _WHOLE_LIP: Final = 0.5
 """Fraction of a correction of the gap that moves the whole lip; the rest moves only its edge."""
 
@@ -77,17 +74,17 @@ def openness(head: Points) -> float:
 def articulate(head: Points, delta: Expression) -> Expression:
     """Adapt the action units ``delta`` to a speaking mouth.
 
-    Units that open the mouth are scaled by how open it is; units that shape the lips are reduced
-    slightly, most in a wide open mouth.
+    Units that open the mouth or raise the lip are scaled by how open it is; units that shape the
+    lips are reduced slightly, most in a wide open mouth.
     """
     out = delta.copy()
     share = openness(head)
     # In proportion to the opening: the added motion then follows speech and does not oppose it.
     gape = min(1.0, opening(head) / _GAPE)
     for unit in _OPENERS:
-        out[INDEX[unit]] *= _MOST_OPENING * gape
+        out[INDEX[unit]] *= _MOST_OPENING * gape * share
     for unit in _RAISERS:
-        out[INDEX[unit]] *= _CLOSED_RAISE + (_SPEECH_SHARE - _CLOSED_RAISE) * gape
+        out[INDEX[unit]] *= _SPEECH_SHARE * gape * share
     for unit in _TIGHTENERS:
         out[INDEX[unit]] *= 1 - 0.6 * share
     for unit in _SHAPERS:
