@@ -136,11 +136,8 @@ def main() -> None:
         here = [i for i in held if data.utterances[i].corpus == corpus]
         truth, speaker = data.emotion[here], data.speaker[here]
         bias = np.isin(np.arange(len(LEARNED_EMOTIONS)), truth)
-        odds = (
-            np.stack([listener.classify(embedding[i][None])[0][0] for i in here])[:, : len(bias)]
-            * bias
-        )
-        odds /= odds.sum(1, keepdims=True)
+        whole = np.stack([listener.classify(embedding[i][None])[0][0] for i in here])
+        odds = whole[:, : len(bias)] * bias
         views = {i: seen for i in here if (seen := spoken(listener, data.utterances[i].path))}
         beside = []
         for _ in range(DRAWS):
@@ -159,7 +156,7 @@ def main() -> None:
         rows.append([corpus, len(np.unique(speaker)), len(here), int(bias.sum()),
                      interval(odds.argmax(1) == truth, truth),
                      interval((np.stack(beside) == truth).mean(0), truth),
-                     calibration_error(odds, truth), *simple])  # fmt: skip
+                     calibration_error(whole, truth), *simple])  # fmt: skip
         print(rows[-1], flush=True)
     head = ["corpus", "held-out speakers", "clips", "classes", "listener alone",
             "beside one neutral clip", "calibration error", "linear alone",
