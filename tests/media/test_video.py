@@ -149,6 +149,15 @@ def test_first_look_spreads_over_the_clip(make_clip: MakeClip) -> None:
     assert np.array_equal(looks[1].image(), everything[2])
 
 
+def test_a_first_look_leaves_reading_as_it_is(make_clip: MakeClip) -> None:
+    images = [np.full((48, 64, 3), 4 * i, np.uint8) for i in range(60)]
+    with VideoReader(make_clip(stamps=range(0, 60 * 512, 512), images=images)) as reader:
+        looks = [look.image().mean() / 4 for look in reader.first_look(6, 10.0)]
+        assert len(list(reader)) == 60
+    assert np.abs(np.array(looks) - np.arange(0, 60, 10)).max() < 6
+    assert len(looks) == 6
+
+
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_nothing(
     make_clip: MakeClip, tmp_path: Path, error: BaseException

@@ -42,6 +42,9 @@ _MAX_MISSING: Final = 0.02
 
 _FALLBACK_FRAMES_PER_SECOND: Final = Fraction(25)
 
+_FAR_APART: Final = 8
+"""Frames between pictures of a first look from which it may miss the frame meant by some."""
+
 _BOTTOM_FIRST: Final = (3, 4)
 """FFmpeg's codes of field orders in which the lower field is shown first."""
 
@@ -188,15 +191,24 @@ class VideoReader:
         self._check_complete(count, end)
 
     def first_look(self, count: int, seconds: float) -> Iterator[Picture]:
-        """Yield up to ``count`` pictures, spread evenly over the first ``seconds``."""
+        """Yield up to ``count`` pictures, spread evenly over the first ``seconds``.
+
+        Where they are far apart, frames that no other one is predicted from are not decoded.
+        """
         rate = float(self.info.rate)
         length = min(seconds, float(self.info.duration or seconds))
         every = max(1, int(length * rate / count))
         self._open()
+        sparse = every >= _FAR_APART and self._container is not None
+        if sparse:
+            self._stream.codec_context.skip_frame = "NONREF"
+        taken = 0
         for index, raw in enumerate(self._decode()):
-            if index >= every * count:
+            place = self._packets - 1 if sparse else index
+            if place >= every * count:
                 return
-            if index % every == 0:
+            if place >= every * taken:
+                taken += 1
                 yield self._picture(raw)
 
     def _check_complete(self, count: int, end: Fraction) -> None:
