@@ -50,11 +50,11 @@ _HALF: Final = 41
 _MIDDLE, _LOWER_MIDDLE = 20, 61
 """Indices of the middles of the lips in an outline."""
 
-_NO_TEETH, _TEETH_RANGE = 0.39, 0.32
+_NO_TEETH, _TEETH_RANGE = 0.52, 0.32
 """Gap of a mouth wide open in which teeth hardly count, and over which their share falls to that,
 eye distances."""
 
-_DARK_FROM, _DARK_RISE = 0.18, 1.5
+_DARK_FROM, _DARK_RISE = 0.24, 1.5
 """Gap from which the space behind the teeth shows, and how fast, per eye distance."""
 
 _YAW_RANGE: Final = 0.3
