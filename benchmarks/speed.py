@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +96,10 @@ def main() -> None:
         for title, (source, size) in SIZES.items():
             clip = MEDIA / "videos" / source
             if size is not None:
-                clip = in_larger_frame(clip, folder / f"large{size[1]}.mp4", size)
+                # Not here: Linux counts the memory of a process towards its children's peak.
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                    large = folder / f"large{size[1]}.mp4"
+                    clip = pool.submit(in_larger_frame, clip, large, size).result()
             clip = loop(clip, folder / f"clip {title}.mp4", args.seconds)
             plain = cost([sys.executable, "-c", PLAIN, str(clip), str(folder / "plain.mp4")])
             edit = cost([sys.executable, "-m", "mien", "edit", str(clip), "--overwrite",
