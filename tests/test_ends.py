@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import mien
+from mien.cli.process import EndedError, end_on_signals
 from mien.media.still import read_still
 
 from .conftest import DEMO, MakeClip
@@ -46,6 +47,22 @@ def test_signals_end_a_run_cleanly(make_clip: MakeClip, demo_face: Path, tmp_pat
         assert errors == "Interrupted.\n"
         assert output == ""
         assert not list(work.iterdir())
+
+
+def test_a_signal_is_not_lost_while_a_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg calls Python to move in a file, and drops what is raised there."""
+    monkeypatch.setattr("mien.cli.process._SIGNALS", [signal.SIGTERM])
+    there = {"__name__": "mien.media.container", "signal": signal}
+    exec("def seek():\n    signal.raise_signal(signal.SIGTERM)", there)  # noqa: S102
+    former = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        end_on_signals()
+        there["seek"]()  # type: ignore[operator]
+        with pytest.raises(EndedError) as caught:
+            time.sleep(5)
+        assert caught.value.exit_code == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def shell(command: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:

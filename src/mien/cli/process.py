@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 _SIGNALS: Final = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+
+_READING: Final = "mien.media.container"
+_AGAIN_SECONDS: Final = 0.02
+"""After how long a signal is delivered again that came at a bad moment."""
 
 
 class EndedError(BaseException):
@@ -32,7 +37,10 @@ class EndedError(BaseException):
 def end_on_signals() -> None:
     """Raise :class:`EndedError` on an interrupt, a request to end or a closed terminal."""
 
-    def end(number: int, _: FrameType | None) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        if _in_callback(frame):
+            threading.Timer(_AGAIN_SECONDS, signal.raise_signal, (number,)).start()
+            return
         for other in _SIGNALS:  # a second Ctrl-C ends it at once; the others often come in pairs
             signal.signal(
                 other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_IGN
@@ -42,6 +50,15 @@ def end_on_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
+
+
+def _in_callback(frame: FrameType | None) -> bool:
+    """Whether FFmpeg is calling Python to read a file; it swallows what is raised there."""
+    while frame is not None:
+        if frame.f_code.co_name == "seek" and frame.f_globals.get("__name__") == _READING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Stream(io.TextIOWrapper):
