@@ -57,7 +57,7 @@ def test_no_net_that_ships_was_trained_on_people_of_the_test() -> None:
         card = path.read_text(encoding="utf-8")
         said = re.search(r"\*\*People trained on\.\*\*(.*?)(?:\*\*|\n\n|\Z)", card, re.DOTALL)
         if path.stem in ("listener", "connector", "dice", "published_voices"):
-            assert said, f"{path.name} does not say whom it was trained on"
+            assert said, f"{path.name} does not name the people it was trained on"
         if said and path.stem not in KNOWN:
             assert not named_in(said[1]) & TEST_SPEAKERS, path.name
 

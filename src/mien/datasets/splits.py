@@ -19,7 +19,7 @@ TEST_SPEAKERS: Final = frozenset(
     [f"mead_{person}" for person in mead.TEST_PEOPLE]
     + [f"ravdess{actor}" for actor in RAVDESS_TEST_ACTORS]
 )
-"""Names in manifests of those whom nothing that ships is trained on: C-MET's test people of MEAD
+"""Names in manifests of people who train nothing that ships: C-MET's test people of MEAD
 (arXiv 2604.07786), and four actors of RAVDESS."""
 
 
