@@ -116,8 +116,7 @@ def test_examples_never_show_what_is_to_be_drawn(mouths: Mouths) -> None:
         assert not sample.planes[:3, hole].any()
     plain = drawer.example(0, rng, augment=False)
     assert np.array_equal(plain.target, mouths.target[0])
-    with pytest.raises(AssertionError):  # augmented ones differ
-        assert np.array_equal(drawer.example(0, rng).target, mouths.target[0])
+    assert not np.array_equal(drawer.example(0, rng).target, mouths.target[0])  # augmented
 
 
 def test_the_region_reaches_a_little_beyond_the_hole(mouths: Mouths) -> None:

@@ -38,6 +38,7 @@ from mien.face.topology import INNER_LOWER, INNER_UPPER
 from mien.face.tracker import FaceTracker
 from mien.media.frame import ArrayPicture, RGBImage
 from mien.training.appearance import AppearanceConfig
+from mien.training.tracker.data import read_member
 
 _CANVAS: Final = (400, 400)
 """Width and height of the part of a face that the mesh warps, pixels of a patch."""
@@ -219,13 +220,7 @@ def _crops(folder: Path, manifest: Path) -> Iterator[_Picture]:
                 source, person = "still", name
             else:
                 continue
-            packed = archive.extractfile(member)
-            if packed is None:
-                raise InputError(f"{crops} holds {member}, which is not a file.")
-            read = cv2.imdecode(np.frombuffer(packed.read(), np.uint8), cv2.IMREAD_COLOR)
-            if read is None:
-                raise InputError(f"{crops} holds {member}, which is not a picture.")
-            image = np.ascontiguousarray(read[..., ::-1])
+            image = read_member(archive, member)
             held_out = bool(split[number] != "train")
             yield _placed(image, landmarks[number], source, person, held_out)
 
@@ -361,7 +356,7 @@ def _drawn_from(other: _Picture, picture: _Picture) -> RGBImage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One example: the net's input ``(16, 96, 128)``, the hole and the real mouth, RGB 0..255."""
+    """One example: the net's input ``(16, 96, 128)`` and the real mouth, RGB 0..255."""
 
     planes: Layer
     target: Layer

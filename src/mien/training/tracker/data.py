@@ -135,6 +135,21 @@ def _faces(stem: Path, items: Callable[[], Iterator[_Item]]) -> Faces:
     return Faces(images, known["points"], known["held_out"], known["share"])
 
 
+def read_member(archive: tarfile.TarFile, member: str) -> RGBImage:
+    """Decode one picture of an archive.
+
+    Raises:
+        InputError: when it is not a picture.
+    """
+    file = archive.extractfile(member)
+    if file is None:
+        raise InputError(f"{archive.name!s} holds {member}, which is not a file.")
+    image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{archive.name!s} holds {member}, which is not a picture.")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
 def _crops(folder: Path) -> Iterator[_Item]:
     labels, crops = folder / "labels.npz", folder / "crops.tar"
     for path in (labels, crops):
@@ -144,14 +159,9 @@ def _crops(folder: Path) -> Iterator[_Item]:
         landmarks, split = stored["landmarks"].astype(np.float32), stored["split"]
     with tarfile.open(crops) as archive:
         for number, member in enumerate(sorted(archive.getnames())):
-            file = archive.extractfile(member)
-            if file is None:
-                raise InputError(f"{crops} holds {member}, which is not a file.")
-            image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-            if image is None:
-                raise InputError(f"{crops} holds {member}, which is not a picture.")
+            image = read_member(archive, member)
             points = landmarks[number]
-            yield image[..., ::-1], points, bool(split[number] != "train"), _draw_share(points)
+            yield image, points, bool(split[number] != "train"), _draw_share(points)
 
 
 def _draw_share(points: npt.NDArray[np.float32]) -> float:
