@@ -1,0 +1,171 @@
+"""Run many independent tasks on several processes, or on the machines of a Ray cluster.
+
+What a task makes must not depend on the others, and appear whole or not at all: then the result is
+the same for any number of workers, also where one is killed and its task is done again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from typing import Any, Final, Generic, TypeVar
+
+from mien.errors import InputError, MienError, needs_extra
+
+Task = TypeVar("Task")
+Value = TypeVar("Value")
+
+_ATTEMPTS: Final = 3
+"""Workers that may die over one task before it counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Task, Value]):
+    """How a task ended.
+
+    Attributes:
+        task: the task.
+        value: what the function returned; None where it failed.
+        error: why it failed.
+    """
+
+    task: Task
+    value: Value | None
+    error: MienError | None = None
+
+
+def run_tasks(
+    function: Callable[[Task], Value],
+    tasks: Iterable[Task],
+    *,
+    workers: int = 1,
+    ray: str | None = None,
+) -> Iterator[Outcome[Task, Value]]:
+    """Yield the outcome of every task as it ends.
+
+    A task whose worker is killed is done again by another one. A ``MienError`` of a task is its
+    outcome; any other exception ends the run.
+
+    Args:
+        function: called with each task in a worker; a function of a module, or a ``partial`` of
+            one. What it caches stays loaded between the tasks of a worker.
+        tasks: values that can be pickled.
+        workers: processes; 1 runs in this process.
+        ray: address of a Ray cluster, or ``"local"`` for one on this machine with ``workers``
+            processors; None for plain processes.
+
+    Raises:
+        InputError: for a number of workers below 1.
+        MissingExtraError: when Ray is asked for and not installed.
+    """
+    if workers < 1:
+        raise InputError(f"The number of workers must be 1 or more; got {workers}.")
+    listed = list(tasks)
+    if ray is not None:
+        yield from _on_ray(function, listed, workers, ray)
+    elif workers == 1:
+        for task in listed:
+            yield Outcome(task, *_attempt(function, task))
+    else:
+        yield from _on_processes(function, listed, workers)
+
+
+def _attempt(
+    function: Callable[[Task], Value], task: Task
+) -> tuple[Value | None, MienError | None]:
+    try:
+        return function(task), None
+    except MienError as error:
+        return None, _plain(error)
+
+
+def _plain(error: MienError) -> MienError:
+    """Return an error of a class that survives the way between processes."""
+    kind = type(error)
+    return kind(str(error)) if kind.__module__ == MienError.__module__ else MienError(str(error))
+
+
+def _on_processes(
+    function: Callable[[Task], Value], tasks: Sequence[Task], workers: int
+) -> Iterator[Outcome[Task, Value]]:
+    waiting = deque((task, 0) for task in tasks)
+    while waiting:
+        pool = ProcessPoolExecutor(
+            min(workers, len(waiting)), get_context("spawn"), initializer=_end_with_parent
+        )
+        running: dict[Future[Any], tuple[Task, int]] = {}
+        try:
+            while waiting or running:
+                # No more than one task per worker is handed out: when a pool breaks, only these
+                # can have broken it.
+                while waiting and len(running) < workers:
+                    future = pool.submit(_attempt, function, waiting[0][0])
+                    running[future] = waiting.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    value, error = future.result()
+                    yield Outcome(running.pop(future)[0], value, error)
+        except BrokenProcessPool:
+            for task, deaths in running.values():
+                if deaths + 1 < _ATTEMPTS:
+                    waiting.append((task, deaths + 1))
+                else:
+                    yield Outcome(task, None, _killed(task))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _killed(task: object) -> MienError:
+    return MienError(
+        f"{_ATTEMPTS} workers were killed while they worked on {task}; perhaps the memory is too "
+        "small for so many at once."
+    )
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone, however it ended."""
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, name="mien-watch", daemon=True).start()
+
+
+def _on_ray(
+    function: Callable[[Task], Value], tasks: Sequence[Task], workers: int, address: str
+) -> Iterator[Outcome[Task, Value]]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with needs_extra("ray", "Running on Ray"):
+        import ray
+    local = address == "local"
+    try:
+        ray.init(
+            address=None if local else address,
+            num_cpus=workers if local else None,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"There is no Ray cluster at {address} ({error}).") from error
+    try:
+        attempt = ray.remote(max_retries=_ATTEMPTS - 1)(_attempt)
+        kept = ray.put(function)
+        running = {attempt.remote(kept, task): task for task in tasks}
+        while running:
+            for done in ray.wait(list(running))[0]:
+                task = running.pop(done)
+                try:
+                    ended: tuple[Value | None, MienError | None] = ray.get(done)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                    ended = None, _killed(task)
+                yield Outcome(task, *ended)
+    finally:
+        ray.shutdown()
