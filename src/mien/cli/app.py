@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from mien import __version__
+from mien.cli.data import data
 from mien.cli.demo import demo
 from mien.cli.doctor import doctor
 from mien.cli.edit import edit
@@ -41,6 +42,7 @@ app.command()(doctor)
 app.add_typer(train, name="train")
 app.add_typer(weights, name="weights")
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(data, name="data")
 
 
 def _show_version(asked: bool) -> None:

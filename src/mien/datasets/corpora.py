@@ -1,4 +1,4 @@
-"""MEAD, CREMA-D and RAVDESS as recordings of emotional speech, read from their published folders.
+"""MEAD, CREMA-D, RAVDESS and HDTF: what their published folders and file names say.
 
 Labels are those of :mod:`mien.speech.listener`; splits (:mod:`mien.datasets.splits`) are by
 person.
@@ -15,7 +15,7 @@ from typing import Final
 
 from mien.datasets import mead
 from mien.datasets.manifest import Utterance
-from mien.datasets.splits import RAVDESS_TRAIN_ACTORS, split_of
+from mien.datasets.splits import RAVDESS_TRAIN_ACTORS, hdtf_split, split_of
 from mien.errors import InputError
 
 CREMAD_EMOTIONS: Final = MappingProxyType(
@@ -96,61 +96,100 @@ def paper_split(item: Utterance) -> str:
     return "train" if item.split == "train" else "test"
 
 
-def _mead(folder: Path) -> Iterator[Utterance]:
-    """C-MET's people; of a film and the sound file beside it only the sound file."""
+def mead_label(file: mead.MeadFile) -> Utterance | None:
+    """Return what MEAD's folders say about a file; None for people the paper leaves out."""
     train = {name.partition("-")[0] for name in mead.TRAIN_PEOPLE}
-    for file in mead.find_files(folder, _SOUND_SUFFIXES, views=(*mead.FRONT, mead.AUDIO)):
-        if file.speaker not in train and file.speaker not in mead.TEST_PEOPLE:
-            continue
-        if file.view != mead.AUDIO and mead.sound_beside(file.path):
-            continue
-        speaker = f"mead_{file.speaker}"
-        yield Utterance(
-            path=file.path,
-            corpus="mead",
-            speaker=speaker,
-            emotion=file.emotion,
-            intensity=None if file.emotion == mead.NEUTRAL else file.level,
-            sentence=file.path.stem,
-            split=split_of(speaker, "train"),
-        )
+    if file.speaker not in train and file.speaker not in mead.TEST_PEOPLE:
+        return None
+    speaker = f"mead_{file.speaker}"
+    return Utterance(
+        path=file.path,
+        corpus="mead",
+        speaker=speaker,
+        emotion=file.emotion,
+        intensity=None if file.emotion == mead.NEUTRAL else file.level,
+        sentence=file.path.stem,
+        split=split_of(speaker, "train"),
+    )
 
 
-def _cremad(folder: Path) -> Iterator[Utterance]:
-    """``AudioWAV/<actor>_<sentence>_<emotion>_<level>.wav``; every tenth actor is held out.
+def cremad_label(path: Path) -> Utterance | None:
+    """Return what a file name of CREMA-D says; None for others. Every tenth actor is held out.
 
     The paper splits by sentence, which leaves actors on both sides: see :func:`paper_split`.
     """
-    for path in _sounds(folder):
-        name = read_cremad_name(path)
-        if name is not None:
-            yield Utterance(
-                path=path,
-                corpus="cremad",
-                speaker=f"cremad_{name.actor}",
-                emotion=name.emotion,
-                intensity=name.level,
-                sentence=name.sentence,
-                split="val" if int(name.actor) % 10 == 1 else "train",
-            )
+    name = read_cremad_name(path)
+    if name is None:
+        return None
+    return Utterance(
+        path=path,
+        corpus="cremad",
+        speaker=f"cremad_{name.actor}",
+        emotion=name.emotion,
+        intensity=name.level,
+        sentence=name.sentence,
+        split="val" if int(name.actor) % 10 == 1 else "train",
+    )
+
+
+def ravdess_label(path: Path) -> Utterance | None:
+    """Return what a file name of RAVDESS's speech says; None for others and for songs.
+
+    Names are ``<modality>-<channel>-<emotion>-<level>-<sentence>-<take>-<actor>``.
+    """
+    match = re.fullmatch(r"0[123]-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)", path.stem)
+    if match is None:
+        return None
+    emotion, speaker = RAVDESS_EMOTIONS[int(match[1]) - 1], f"ravdess{match[5]}"
+    return Utterance(
+        path=path,
+        corpus="ravdess",
+        speaker=speaker,
+        emotion=emotion,
+        intensity=None if emotion == "neutral" else int(match[2]) + 1,
+        sentence=match[3],
+        split=split_of(speaker, "train" if match[5] in RAVDESS_TRAIN_ACTORS else "val"),
+    )
+
+
+def hdtf_label(path: Path) -> Utterance | None:
+    """Return what a file name of HDTF says, ``<kind>_<person>_<number>``; None for others.
+
+    People whose name a number follows (``WRA_DebFischer1``) are one; the radio speakers (``RD``)
+    have no other name than their number. HDTF has no emotions; its split is by person, see
+    :func:`mien.datasets.splits.hdtf_split`.
+    """
+    match = re.fullmatch(r"(RD_[A-Za-z0-9]+|W[A-Z]+_[A-Za-z-]+)\d*(?:_\d+)+", path.stem)
+    if match is None:
+        return None
+    return Utterance(
+        path=path,
+        corpus="hdtf",
+        speaker=f"hdtf_{match[1]}",
+        emotion="",
+        intensity=None,
+        sentence=path.stem,
+        split=hdtf_split(match[1]),
+    )
+
+
+def _mead(folder: Path) -> Iterator[Utterance]:
+    """C-MET's people; of a film and the sound file beside it only the sound file."""
+    for file in mead.find_files(folder, _SOUND_SUFFIXES, views=(*mead.FRONT, mead.AUDIO)):
+        label = mead_label(file)
+        if label is not None and (file.view == mead.AUDIO or not mead.sound_beside(file.path)):
+            yield label
+
+
+def _cremad(folder: Path) -> Iterator[Utterance]:
+    return filter(None, map(cremad_label, _sounds(folder)))
 
 
 def _ravdess(folder: Path) -> Iterator[Utterance]:
-    """``Actor_<NN>/<modality>-<channel>-<emotion>-<level>-<sentence>-<take>-<actor>.wav``."""
     for path in _sounds(folder):
-        match = re.fullmatch(r"(0[123])-(01)-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)", path.stem)
-        if match is None or (match[1] != "03" and path.suffix.lower() != ".mp4"):
-            continue
-        emotion, speaker = RAVDESS_EMOTIONS[int(match[3]) - 1], f"ravdess{match[7]}"
-        yield Utterance(
-            path=path,
-            corpus="ravdess",
-            speaker=speaker,
-            emotion=emotion,
-            intensity=None if emotion == "neutral" else int(match[4]) + 1,
-            sentence=match[5],
-            split=split_of(speaker, "train" if match[7] in RAVDESS_TRAIN_ACTORS else "val"),
-        )
+        label = ravdess_label(path)
+        if label is not None and (path.stem.startswith("03") or path.suffix.lower() == ".mp4"):
+            yield label
 
 
 def _sounds(folder: Path) -> Iterator[Path]:

@@ -36,6 +36,13 @@ TRAIN_PEOPLE: Final = (
 
 TEST_PEOPLE: Final = ("M003", "M030", "W009", "W015")
 
+TRAIN_SENTENCES: Final = (*range(1, 11), *range(21, 31))
+TEST_SENTENCES: Final = (*range(1, 4), *range(20, 31))
+"""Numbers of the emotional sentences that C-MET is trained and tested on."""
+
+_FIRST_SHIFTED: Final = 20
+_SHIFT: Final = 10
+
 FRONT: Final = ("", "front", "video/front")
 AUDIO: Final = "audio"
 
@@ -80,6 +87,11 @@ def read_place(path: Path, root: Path) -> MeadFile | None:
         return None
     view = "/".join(parts[start:-3])
     return MeadFile(path, parts[start - 1], view, parts[-3], int(level[1]))
+
+
+def neutral_number(sentence: int) -> int:
+    """Return the number that the words of an emotional sentence have among the neutral films."""
+    return sentence + (_SHIFT if sentence >= _FIRST_SHIFTED else 0)
 
 
 def find_files(

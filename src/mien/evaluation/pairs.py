@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Final
 
 from mien.datasets.corpora import CREMAD_TEST_SENTENCES, read_cremad_name
-from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, TEST_PEOPLE, find_files, sound_beside
+from mien.datasets.mead import (
+    EMOTIONS,
+    LEVELS,
+    NEUTRAL,
+    TEST_PEOPLE,
+    TEST_SENTENCES,
+    find_files,
+    neutral_number,
+    sound_beside,
+)
 from mien.errors import InputError
 from mien.media.output import whole_file
-
-_SAME: Final = range(1, 4)
-_SHIFTED: Final = range(20, 31)
-_SHIFT: Final = 10
-"""Added to the number of an emotional sentence of MEAD to get the same neutral sentence."""
 
 _VOICES: Final = 10
 """Recordings of an emotion that are averaged, at most."""
@@ -60,10 +64,9 @@ def mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
         for emotion in EMOTIONS:
             for level in range(1, LEVELS + 1) if emotion != NEUTRAL else ():
                 emotional = films.get((person, emotion, level), {})
-                for number in (*_SAME, *_SHIFTED):
+                for number in TEST_SENTENCES:
                     truth = emotional.get(f"{number:03d}")
-                    shift = _SHIFT if number in _SHIFTED else 0
-                    source = neutral.get(f"{number + shift:03d}")
+                    source = neutral.get(f"{neutral_number(number):03d}")
                     if truth is not None and source is not None:
                         name = f"{person}_{emotion}_level_{level}_{number:03d}"
                         voices = _voices(emotional, without=truth)
