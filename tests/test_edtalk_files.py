@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,9 +18,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 import mien as package
+from mien.cmet.connector import Connector, ConnectorSpec
 from mien.cmet.semantic import WINDOW
 from mien.emotion.request import Emotion, Request, Timeline
 from mien.emotion.resolve_edtalk import EDTalkResolver, SemanticTarget, label_voices
+from mien.engines.edtalk.engine import EDTalkEngine
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.errors import InputError, MissingExtraError, WeightsError
 from mien.face.follow import Face
@@ -33,12 +37,13 @@ from mien.pipelines.footage import FrameFaces
 from mien.pipelines.job import Job
 from mien.pipelines.models import EDTalkModels
 from mien.speech.analysis import VoiceAnalysis
-from mien.weights.manifest import GENERATOR
+from mien.weights.convert import save
+from mien.weights.manifest import CONNECTOR, GENERATOR
 from mien.weights.store import Store
 
 from .command import mien
 from .conftest import MakeClip
-from .published import SPEC, tiny_emotion2vec, tiny_store
+from .published import CONNECTOR_SIZES, SPEC, tiny_emotion2vec, tiny_store
 from .speech.voices import buzz, count_decodings, write_sound
 
 CPU = EDTalkSettings("cpu")
@@ -359,6 +364,64 @@ def test_missing_weights_say_how_to_get_them(demo_face: Path, tmp_path: Path) ->
         edtalk.run(
             Job(demo_face, tmp_path / "a.png", Emotion.parse("sad")), CPU, Store(tmp_path / "empty")
         )
+
+
+def test_the_connector_is_missed_before_the_generator_is_read(
+    store: Store, demo_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lame = Store(tmp_path / "cache")
+    shutil.copytree(store.folder, lame.folder)
+    lame.locate(CONNECTOR).unlink()
+    read: list[Path] = []
+    monkeypatch.setattr(EDTalkEngine, "load", lambda path, settings: read.append(path))
+    with pytest.raises(WeightsError, match="edtalk/connector"):
+        edtalk.run(Job(demo_face, tmp_path / "a.png", Emotion.parse("sad")), CPU, lame)
+    assert not read
+
+
+def test_damaged_weights_are_not_used(store: Store, demo_face: Path, tmp_path: Path) -> None:
+    lame = Store(tmp_path / "cache")
+    shutil.copytree(store.folder, lame.folder)
+    path = lame.locate(GENERATOR)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match="edtalk/generator are damaged.*SHA-256"):
+        edtalk.run(Job(demo_face, tmp_path / "a.png", Emotion.parse("sad")), CPU, lame)
+
+
+def test_a_connector_of_ones_own(store: Store, demo_face: Path, tmp_path: Path) -> None:
+    """It needs no published connector, and none of its licences; the store stays as it is."""
+    bare = Store(tmp_path / "cache")
+    shutil.copytree(store.folder, bare.folder)
+    own = tmp_path / "connector.safetensors"
+    bare.locate(CONNECTOR).rename(own)
+    out = tmp_path / "a.png"
+    command = ("edit", demo_face, "-o", out, "-e", "sad", "--engine", "edtalk", "--overwrite")
+    done = mien(*command, "--connector", own, "--json", cache=bare.folder)
+    assert done.returncode == 0, done.stderr
+    used = {one["name"]: one["licence"] for one in json.loads(done.stdout)["weights"]}
+    assert used["connector.safetensors"] == "the user's own"
+    assert CONNECTOR not in used
+    assert not bare.has(CONNECTOR)
+    published = tmp_path / "b.png"
+    edtalk.run(Job(demo_face, published, Emotion.parse("sad")), CPU, store)
+    assert np.array_equal(read_still(out), read_still(published)), "the same net was used"
+    (tmp_path / "connector.pth").write_bytes(b"x")
+    other = save_connector(tmp_path / "other.safetensors", expression=17)
+    for file, code, word in (
+        ("none.safetensors", 2, "no connector"), ("connector.pth", 2, "connector.safetensors"),
+        (bare.locate(GENERATOR), 4, "another net"), (other, 2, "17 and 10 expression"),
+    ):  # fmt: skip
+        bad = mien(*command, "--connector", tmp_path / file, cache=bare.folder)
+        assert bad.returncode == code, bad.stderr
+        assert word in bad.stderr
+
+
+def save_connector(path: Path, **sizes: int) -> Path:
+    spec = ConnectorSpec(**{**CONNECTOR_SIZES, **sizes})
+    save(Connector(spec).state_dict(), path, asdict(spec), {})
+    return path
 
 
 def test_missing_libraries_name_the_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -174,7 +175,7 @@ def test_labels_come_from_arrays(tmp_path: Path) -> None:
     tensors, _ = load(store.locate(LABELS))
     assert {name: float(value.mean()) for name, value in tensors.items()} == {"happy": 1, "sad": 2}
     np.save(folder / "bad.npy", np.ones(9))
-    with pytest.raises(WeightsError, match="10 finite"):
+    with pytest.raises(WeightsError, match="rows of 10"):
         convert_file(entry(LABELS), folder, store)
     with pytest.raises(InputError, match="no folder"):
         convert_file(entry(LABELS), tmp_path / "none", store)
@@ -188,6 +189,8 @@ def test_verification_sees_a_flipped_byte(tmp_path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     assert "SHA-256" in str(store.damage(AUDIO2LIP))
+    with pytest.raises(WeightsError, match="edtalk/audio2lip are damaged"):
+        store.intact(AUDIO2LIP)
     path.write_bytes(data[:-4])
     assert "bytes instead of" in str(store.damage(AUDIO2LIP))
     path.unlink()
@@ -268,6 +271,11 @@ def test_fetching_downloads_checks_and_converts(hub: Hub, tmp_path: Path) -> Non
     fetch(entry(AUDIO2LIP), store, endpoint=hub.url)
     assert len(hub.asked) == 1, "what is here is not downloaded again"
     fetch(entry(AUDIO2LIP), store, offline=True)
+    shutil.rmtree(store.downloads)
+    assert fetch(entry(AUDIO2LIP), store, offline=True) == kept, "what is converted is enough"
+    store.locate(AUDIO2LIP).write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="offline"):
+        fetch(entry(AUDIO2LIP), store, offline=True)
 
 
 def test_a_damaged_download_is_refused(hub: Hub, tmp_path: Path) -> None:

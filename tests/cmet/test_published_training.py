@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 pytest.importorskip("safetensors")
 
-from mien.datasets.edtalk_features import Recording, extract_features, read_features
+from mien.datasets.edtalk_features import Extracted, Recording, extract_features, read_features
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError
-from mien.pipelines.models import EDTalkModels
+from mien.pipelines.models import EDTalkModels, load_connector
 from mien.training.connector.edtalk import (
     EDTalkConnectorConfig,
     EDTalkConnectorTask,
@@ -30,6 +31,7 @@ from mien.weights.store import Store
 from ..command import mien, trains_and_resumes
 from ..conftest import MakeClip
 from ..published import tiny_store
+from ..speech.voices import buzz, write_sound
 
 PEOPLE = ("M005", "M007", "M003")
 SHIFT = {name: 0.3 * (i - 3) for i, name in enumerate(EMOTIONS)}
@@ -181,7 +183,8 @@ def test_training_learns_and_resumes_exactly(features: Path, tmp_path: Path) -> 
     assert all(torch.equal(nets[0][key], nets[1][key]) for key in nets[0])
     store = Store(tmp_path / "cache")
     convert_file(entry(CONNECTOR), tmp_path / "whole" / "connector.pth", store)
-    assert store.has(CONNECTOR)
+    own = load_connector(tmp_path / "whole" / "connector.safetensors", store).state_dict()
+    assert all(torch.equal(own[key], nets[0][key]) for key in nets[0])
 
 
 @pytest.mark.slow
@@ -217,19 +220,24 @@ def test_features_are_extracted_once(short_clip: Path, make_clip: MakeClip, tmp_
     root = tmp_path / "videos"
     place = root / "M005" / "front" / "happy" / "level_1"
     place.mkdir(parents=True)
-    (place / "001.mp4").write_bytes(short_clip.read_bytes())
-    make_clip().rename(place / "002.mp4")
+    shutil.copy(short_clip, place / "001.mp4")
+    sound = root / "M005" / "audio" / "happy" / "level_1"
+    sound.mkdir(parents=True)
+    write_sound(sound / "001.wav", buzz(1.0, 200))
+    make_clip(audio="aac").rename(place / "002.mp4")
+    shutil.copy(short_clip, place / "003.mp4")
     store = tiny_store(tmp_path / "weights")
     store.locate(CONNECTOR).unlink()  # what the features are for
     nets = EDTalkModels.open(EDTalkSettings("cpu"), store)
     lines: list[str] = []
     out = tmp_path / "features"
-    assert extract_features(root, out, nets, log=lines.append) == 1
+    assert extract_features(root, out, nets, log=lines.append) == Extracted(videos=1, silent=1)
     code = np.load(out / "M005/front/happy/level_1/001_ED_exp.npy")
     assert code.shape == (25, 10)
     assert np.isfinite(code).all()
-    assert len(lines) == 1
+    assert len(lines) == 2
     assert "002.mp4" in lines[0]
+    assert "003.mp4 has no sound" in lines[1]
     before = (out / "M005/front/happy/level_1/001_ED_exp.npy").stat().st_mtime_ns
     extract_features(root, out, nets, log=lines.append)
     assert (out / "M005/front/happy/level_1/001_ED_exp.npy").stat().st_mtime_ns == before

@@ -82,6 +82,12 @@ Compile = Annotated[bool, _published("--compile", "Compile the nets first; for l
 Restorer = Annotated[
     Path | None, _published("--restorer", "ONNX net that restores drawn faces.", metavar="FILE")
 ]
+Connector = Annotated[
+    Path | None,
+    _published(
+        "--connector", "Net of mien train connector-edtalk, not the published one.", metavar="FILE"
+    ),
+]
 
 Preset = Annotated[str | None, _svd("--svd-preset", "exact (default), fewer or fast.")]
 Steps = Annotated[int | None, _svd("--steps", "Sampling steps; overrides the preset.")]
@@ -114,7 +120,12 @@ def encoding_settings(
 
 
 def edtalk_options(
-    engine: str, device: str, dtype: str, compile: bool, restorer: Path | None
+    engine: str,
+    device: str,
+    dtype: str,
+    compile: bool,
+    restorer: Path | None,
+    connector: Path | None = None,
 ) -> EDTalkSettings | None:
     """Return the settings of the engine edtalk; None for the mesh.
 
@@ -122,18 +133,19 @@ def edtalk_options(
         InputError: for an option that the mesh does not have.
     """
     if engine == "mesh":
-        if (device, dtype, compile, restorer) != ("auto", "auto", False, None):
+        given = (device, dtype, compile, restorer, connector)
+        if given != ("auto", "auto", False, None, None):
             raise InputError(
-                "--device, --dtype, --compile and --restorer belong to --engine edtalk; the mesh "
-                "needs none of them."
+                "--device, --dtype, --compile, --restorer and --connector belong to --engine "
+                "edtalk; the mesh needs none of them."
             )
         return None
     from mien.engines.edtalk.settings import EDTalkSettings
 
-    return EDTalkSettings(device, dtype, compile, restorer)
+    return EDTalkSettings(device, dtype, compile, restorer, connector)
 
 
-_SHARED = ("device", "dtype", "seed", "compile", "restorer")
+_SHARED = ("device", "dtype", "seed", "compile", "restorer", "connector")
 """Options that other engines have too."""
 
 
@@ -149,8 +161,8 @@ def svd_options(engine: str, **given: object) -> SvdSettings | None:
     if engine == "svd":
         from mien.engines.svd.settings import SvdSettings
 
-        if named.pop("compile", None) or named.pop("restorer", None):
-            raise InputError("--compile and --restorer belong to --engine edtalk.")
+        if any(named.pop(name, None) for name in ("compile", "restorer", "connector")):
+            raise InputError("--compile, --restorer and --connector belong to --engine edtalk.")
         return SvdSettings(**named)  # type: ignore[arg-type]
     own = [name for name in named if name not in _SHARED]
     if own:

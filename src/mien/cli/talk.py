@@ -47,6 +47,7 @@ def talk(
     dtype: opt.Dtype = "auto",
     compile: opt.Compile = False,
     restorer: opt.Restorer = None,
+    connector: opt.Connector = None,
     svd_preset: opt.Preset = None,
     steps: opt.Steps = None,
     side: opt.Side = None,
@@ -89,6 +90,7 @@ def talk(
         allow_slow=yes,
         compile=compile,
         restorer=restorer,
+        connector=connector,
     )
     with progress_bar("Talking") as progress:
         report = run(
@@ -110,7 +112,8 @@ def talk(
                 variety=variety,
                 seed=None if diffusion else seed,
             ),
-            options=diffusion or opt.edtalk_options(engine, device, dtype, compile, restorer),
+            options=diffusion
+            or opt.edtalk_options(engine, device, dtype, compile, restorer, connector),
             encoding=opt.encoding_settings(codec, quality, preset, lossless),
             overwrite=overwrite,
             max_pixels=max_pixels,

@@ -105,7 +105,11 @@ def features(
     models = EDTalkModels.open(EDTalkSettings(device, dtype, compile))
     with progress_bar("Reading") as progress:
         done = extract_features(videos, output, models, log=_log, progress=progress)
-    typer.echo(f"{output}: features of {done} videos")
+    typer.echo(f"{output}: features of {done.videos} videos")
+    if done.silent:
+        typer.echo(f"warning: {done.silent} without sound were left out", err=True)
+    if not done.videos:
+        raise InputError(f"No video in {videos} could be used.")
 
 
 def _cache_clips(videos: Path, output: Path, side: int, device: str) -> None:

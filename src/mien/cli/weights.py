@@ -85,7 +85,8 @@ def convert(
 
 
 def _print(store: Store, stored: StoredWeights) -> None:
-    typer.echo(f"{stored.name}: {store.folder / stored.file}, {stored.size / 1e6:.0f} MB")
+    place = store.folder / stored.file
+    typer.echo(f"{stored.name}: {place}, {stored.size / 1e6:.0f} MB, from {stored.origin}")
 
 
 def _sizes(path: Path) -> dict[str, Any]:

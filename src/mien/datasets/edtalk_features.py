@@ -62,6 +62,14 @@ class Recording:
     voice: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """How many videos have features now, and how many were left out because they have no sound."""
+
+    videos: int
+    silent: int
+
+
 def read_features(folder: Path, people: Sequence[str]) -> list[Recording]:
     """Read the features of some people, in order of their paths.
 
@@ -104,10 +112,11 @@ def extract_features(
     *,
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
-) -> int:
+) -> Extracted:
     """Write expression coefficients and speech embeddings of every video under ``root``.
 
-    Existing files are kept, so that an interrupted run continues.
+    Existing files are kept, so that an interrupted run continues. A video without sound, in the
+    film or beside it, is left out, as training needs both.
 
     Args:
         root: folder of videos, MEAD's for instance.
@@ -116,26 +125,29 @@ def extract_features(
         log: called with a line per video without a face or sound.
         progress: called with (videos done, videos).
 
-    Returns:
-        How many videos have features now.
-
     Raises:
         InputError: when there is no video under ``root``.
     """
     from mien.speech.emotion2vec import embed
 
+    silent: list[Path] = []
+
     def extract(path: Path) -> bool:
         place = output / path.parent.relative_to(root)
         face = place / f"{path.stem}{EXPRESSION_SUFFIX}"
         voice = place / SPEECH_FOLDER / f"{path.stem}.npy"
+        speech = None if voice.exists() else speech_of(path)
+        if speech is None and not voice.exists():
+            silent.append(path)
+            raise InputError(f"{path} has no sound, and there is none beside it.")
         if not face.exists():
             _save(face, read_expressions(path, models))
-        speech = None if voice.exists() else speech_of(path)
         if speech is not None:
             _save(voice, embed(models.listener(), read_speech(speech)))
-        return face.exists()
+        return True
 
-    return process_videos(root, extract, log=log, progress=progress)
+    done = process_videos(root, extract, log=log, progress=progress)
+    return Extracted(done, len(silent))
 
 
 def read_expressions(path: Path, models: EDTalkModels) -> Array:

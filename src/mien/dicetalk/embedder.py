@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mien.errors import InputError
-from mien.weights.convert import load, save
+from mien.weights.convert import load_net, save
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,7 @@ def load_embedder(path: Path) -> EmotionEmbedder:
         raise InputError(
             f"There is no embedder file {path}. Make one with `mien train dice-embedder`."
         )
-    tensors, spec = load(path)
-    net = EmotionEmbedder(EmbedderSpec(**spec))
-    net.load_state_dict(tensors)
-    return net.eval()
+    return load_net(path, EmotionEmbedder, EmbedderSpec)
 
 
 def save_embedder(net: EmotionEmbedder, path: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mien.engines.edtalk.settings import EDTalkConfig
-from mien.weights.convert import Config, convert, convert_labels, convert_priors
+from mien.weights.convert import Config, convert
 from mien.weights.fetch import download
 from mien.weights.manifest import LABELS, PRIORS, Entry
 from mien.weights.store import Store, StoredWeights, sha256_of
+from mien.weights.vectors import convert_labels, convert_priors
 
 
 def fetch(
@@ -19,10 +20,14 @@ def fetch(
 ) -> StoredWeights:
     """Download, check and convert a published checkpoint.
 
+    ``offline``, what was converted before is taken as it is, whether or not its download was kept.
+
     Raises:
         InputError, MissingExtraError, WeightsError: see :func:`mien.weights.fetch.download` and
             :func:`convert_file`.
     """
+    if offline and store.has(item.name) and store.damage(item.name) is None:
+        return store.records()[item.name]
     path, sha256 = download(item, store, offline=offline, endpoint=endpoint)
     origin = f"{item.repository}/{item.file}@{item.revision}"
     return _convert(item, path, store, origin, sha256, None)

@@ -1,4 +1,4 @@
-"""Edit or dub with the published C-MET: EDTalk draws the face, the connector moves it."""
+"""Edit or dub with the published C-MET: the connector moves a face, a backbone draws it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
         As :func:`mien.api.talk`.
     """
     job.check()
-    models = EDTalkModels.open(settings, store)
+    return run_with(job, EDTalkModels.open(settings, store, edits=True))
+
+
+def run_with(job: Job, models: EDTalkModels) -> Report:
+    """Do as :func:`run` with models that are open, whatever their backbone."""
+    job.check()
     connect = models.connector()
     voice = VoiceAnalysis(job.speech or job.source, with_picture=job.own_voice)
     if job.speech is not None:

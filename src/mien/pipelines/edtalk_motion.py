@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,7 @@ from mien.pipelines.footage import Footage, FrameFaces
 from mien.utils.numeric import interpolate_rows, smoothstep
 
 if TYPE_CHECKING:
-    from mien.engines.edtalk.engine import EDTalkEngine
-    from mien.engines.edtalk.generator import Source
+    from mien.engines.backbone import Backbone
 
 Codes = npt.NDArray[np.float32]
 
@@ -49,12 +48,12 @@ class SourceFrames:
         footage: the clip to look at; None to take every person's first frame.
     """
 
-    def __init__(self, engine: EDTalkEngine, footage: Footage | None = None) -> None:
+    def __init__(self, engine: Backbone, footage: Footage | None = None) -> None:
         self._engine = engine
         self._look = None if footage is None else footage.first_look(self._read)
-        self._known: dict[int, Source] = {}
+        self._known: dict[int, Any] = {}
 
-    def of(self, face: Face, crop: RGBImage) -> Source:
+    def of(self, face: Face, crop: RGBImage) -> Any:  # noqa: ANN401 - the backbone's own
         """Return the source of a person; ``crop`` is what they look like now."""
         if face.id not in self._known:
             samples = [] if self._look is None else self._look.of(face)
@@ -88,7 +87,7 @@ _Reading = tuple[Crop, RGBImage, Motion]
 class _Person:
     """Source picture, the connector's last change, and the time and value of its last row."""
 
-    source: Source
+    source: Any
     reference: Codes
     before: tuple[float, Codes] | None = None
 
@@ -107,7 +106,7 @@ class Mover:
 
     def __init__(
         self,
-        engine: EDTalkEngine,
+        engine: Backbone,
         connect: Connect,
         target_at: Callable[[float], SemanticTarget],
         sources: SourceFrames,

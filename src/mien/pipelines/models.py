@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,19 +38,17 @@ from mien.weights.manifest import (
     PRIORS,
     SVD_NEEDED,
 )
-from mien.weights.store import Store, Weights, weights_used
+from mien.weights.store import Store, Weights, own_weights, weights_used
 
 if TYPE_CHECKING:
     import torch
 
     from mien.cmet.connector import Connector
-    from mien.engines.edtalk.engine import EDTalkEngine
+    from mien.engines.backbone import Backbone
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.engine import SvdEngine
     from mien.engines.svd.settings import SvdSettings
     from mien.speech.emotion2vec import Emotion2vec
-
-    Net = TypeVar("Net", bound=torch.nn.Module)
 
 Array = npt.NDArray[np.float32]
 
@@ -66,19 +64,30 @@ class EDTalkModels:
     """The published models out of a store; those that are not always needed open at first use.
 
     Attributes:
-        engine: reads and draws faces.
-        store: where they come from.
+        engine: the backbone, which reads and draws faces.
+        store: where the others come from.
         used: names of the weights that were opened.
+        connector_file: a connector of the user's own, instead of the one in the store.
     """
 
-    engine: EDTalkEngine
+    engine: Backbone
     store: Store
-    used: list[str]
+    used: list[str] = field(default_factory=list)
+    connector_file: Path | None = None
+    _connector: Connector | None = None
     _listener: Emotion2vec | None = None
 
     @classmethod
-    def open(cls, settings: EDTalkSettings, store: Store | None = None) -> EDTalkModels:
+    def open(
+        cls, settings: EDTalkSettings, store: Store | None = None, *, edits: bool = False
+    ) -> EDTalkModels:
         """Load the generator.
+
+        Args:
+            settings: how it runs.
+            store: where the weights are.
+            edits: whether faces will be moved: then the connector is loaded first, as it is smaller
+                than the generator and may be missing.
 
         Raises:
             MissingExtraError: without PyTorch or safetensors.
@@ -91,30 +100,46 @@ class EDTalkModels:
             import torch  # noqa: F401
         from mien.engines.edtalk.engine import EDTalkEngine
 
-        return cls(EDTalkEngine.load(store.locate(GENERATOR), settings), store, [GENERATOR])
+        file = None if settings.connector is None else Path(settings.connector)
+        connector = load_connector(file, store) if edits else None
+        engine = EDTalkEngine.load(store.intact(GENERATOR), settings)
+        return cls(engine, store, [GENERATOR], file, connector)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the nets run that the backbone does not bring: where it runs itself."""
+        import torch
+
+        return getattr(self.engine, "device", torch.device("cpu"))
 
     def connector(self) -> Connect:
-        """Return the connector of C-MET."""
-        from mien.cmet.connector import Connector, ConnectorSpec
+        """Return the connector of C-MET.
 
-        net = _open(self.store, CONNECTOR, Connector, ConnectorSpec)
-        self.used.append(CONNECTOR)
-        return _connect(net, self.engine.expression_dim)
+        Raises:
+            InputError: when it is for another expression code than the backbone's.
+            WeightsError: when it is missing or damaged.
+        """
+        if self._connector is None:
+            self._connector = load_connector(self.connector_file, self.store)
+        if self.connector_file is None:
+            self.used.append(CONNECTOR)
+        return _connect(self._connector, self.engine.expression_dim)
 
     def listener(self) -> Emotion2vec:
         """Return emotion2vec+ large."""
         if self._listener is None:
-            self._listener = load_emotion2vec(self.store).to(self.engine.device)
+            self._listener = load_emotion2vec(self.store).to(self.device)
             self.used.append(EMOTION2VEC)
         return self._listener
 
     def lips(self, samples: Samples) -> Array:
         """Return the lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
         from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig, lip_coefficients
+        from mien.weights.convert import load_net
 
-        net = _open(self.store, AUDIO2LIP, Audio2Lip, Audio2LipConfig)
+        net = load_net(self.store.intact(AUDIO2LIP), Audio2Lip, Audio2LipConfig)
         self.used.append(AUDIO2LIP)
-        return lip_coefficients(net.to(self.engine.device), samples)
+        return lip_coefficients(net.to(self.device), samples)
 
     def labels(self) -> dict[str, Array]:
         """Return EDTalk's own coefficients per emotion, where the user has them."""
@@ -122,7 +147,7 @@ class EDTalkModels:
             return {}
         from mien.weights.convert import load
 
-        tensors, _ = load(self.store.locate(LABELS))
+        tensors, _ = load(self.store.intact(LABELS))
         self.used.append(LABELS)
         return {name: value.numpy() for name, value in tensors.items()}
 
@@ -143,24 +168,31 @@ class EDTalkModels:
 
     def weights(self) -> tuple[Weights, ...]:
         """Return everything that was used, with hashes and licences."""
-        return weights_used((*TRACKER_ASSETS, *self.used), self.store)
+        named = weights_used((*TRACKER_ASSETS, *self.used), self.store)
+        return named if self.connector_file is None else (*named, own_weights(self.connector_file))
+
+
+def load_connector(file: Path | None, store: Store) -> Connector:
+    """Load a connector: the ``file`` of a training, or else the published one in the store."""
+    from mien.cmet.connector import Connector, ConnectorSpec
+    from mien.weights.convert import load_net
+
+    if file is not None and not file.is_file():
+        raise InputError(f"There is no connector {file}.")
+    if file is not None and file.suffix != ".safetensors":
+        raise InputError(
+            f"{file} must be the connector.safetensors that mien train connector-edtalk writes; "
+            "published connectors are converted first (mien weights convert edtalk/connector)."
+        )
+    return load_net(store.intact(CONNECTOR) if file is None else file, Connector, ConnectorSpec)
 
 
 def load_emotion2vec(store: Store) -> Emotion2vec:
     """Load emotion2vec+ large onto the CPU."""
     from mien.speech.emotion2vec import Emotion2vec, Emotion2vecSpec
+    from mien.weights.convert import load_net
 
-    return _open(store, EMOTION2VEC, Emotion2vec, Emotion2vecSpec)
-
-
-def _open(store: Store, name: str, make: Callable[[Any], Net], spec: Callable[..., Any]) -> Net:
-    """Load a net onto the CPU, with the sizes that its weights carry."""
-    from mien.weights.convert import load
-
-    tensors, sizes = load(store.locate(name))
-    net = make(spec(**sizes))
-    net.load_state_dict(tensors)
-    return net.eval()
+    return load_net(store.intact(EMOTION2VEC), Emotion2vec, Emotion2vecSpec)
 
 
 def _connect(net: Connector, size: int) -> Connect:
@@ -225,7 +257,7 @@ class SvdModels:
         """
         from mien.weights.convert import load
 
-        stored, size = load(self.store.locate(PRIORS))[0], self.engine.prior_size
+        stored, size = load(self.store.intact(PRIORS))[0], self.engine.prior_size
         known = {name: value.numpy() for name, value in stored.items()}
         if {len(value) for value in known.values()} != {size}:
             raise InputError(

@@ -1,36 +1,43 @@
 """Convert published checkpoints to safetensors files that carry their configuration.
 
-This is the only module that reads published pickles, and nothing in them is executed: checkpoints
-are read with ``weights_only=True``, pickled NumPy arrays by an unpickler that knows arrays alone.
+Besides :mod:`mien.weights.vectors` this is the only module that reads published pickles. Nothing in
+them is executed: checkpoints are read with ``weights_only=True``.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mien.errors import InputError, WeightsError, needs_extra
 from mien.media.output import whole_file
+from mien.utils.text import shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    Net = TypeVar("Net", bound=nn.Module)
 
 Config = Mapping[str, Any]
 """Sizes of a net in plain values."""
 
-Vector = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 _NAMED: Final = 6
-"""Largest number of tensors that an error lists of each kind."""
+_LONGEST_NAME: Final = 160
+"""Largest number of tensors that an error lists of each kind, and of characters of each."""
+
+WIDEST: Final = 1 << 17
+_DEEPEST, _LONGEST = 256, 16
+"""Largest width, number of layers, and number of entries in a configuration."""
+
+_LAYERS: Final = re.compile("layer|block|prenet")
+_COUNTS: Final = re.compile(r"num_batches_tracked$|position_ids$")
+"""Names of the tensors that hold whole numbers."""
 
 _METADATA: Final = "mien"
 """Key of the configuration, in the metadata of safetensors and in pickles that mien writes."""
@@ -75,10 +82,24 @@ def configured(kind: type[T], sizes: Config) -> T:
     """Return the dataclass ``kind`` with its defaults replaced by ``sizes``.
 
     Raises:
-        WeightsError: for sizes that ``kind`` does not have.
+        WeightsError: for sizes that ``kind`` does not have, and for values that no net has.
     """
-    check_sizes(sizes, [one.name for one in fields(kind)])  # type: ignore[arg-type]
+    defaults = {one.name: one.default for one in fields(kind)}  # type: ignore[arg-type]
+    check_sizes(sizes, list(defaults))
+    for name, value in sizes.items():
+        if not _possible(value, defaults[name], _DEEPEST if _LAYERS.search(name) else WIDEST):
+            raise WeightsError(f"The configuration has an impossible size: {name} {shown(value)}.")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()})
+
+
+def _possible(value: object, default: object, most: int) -> bool:
+    """Whether a size is of its default's type and within reason."""
+    if isinstance(default, tuple):
+        several = list(value) if isinstance(value, list | tuple) else []
+        return 0 < len(several) <= _LONGEST and all(_possible(v, 1, most) for v in several)
+    if isinstance(default, float):
+        return type(value) in (int, float) and 0 <= float(str(value)) < 1
+    return type(value) is type(default) and (not isinstance(value, int) or 0 <= value <= most)
 
 
 def check_sizes(sizes: Config, valid: Collection[str]) -> None:
@@ -119,8 +140,15 @@ def convert(
         expected = layout.expect(own if config is None else config, tensors)
     except WeightsError as error:
         raise WeightsError(f"{problem}. {error}") from error
+    except Exception as error:
+        raise WeightsError(
+            f"{problem}: no net has its sizes ({type(error).__name__}: {shown(str(error))})."
+        ) from error
     _check(tensors, expected.shapes, problem, layout.ignored)
     used = expected.shapes if expected.used is None else expected.used
+    odd = [f"{name} {fault}" for name in used if (fault := _fault(name, tensors[name]))]
+    if odd:
+        raise WeightsError(f"{problem}: {some_of(odd)}. Download it again, or save it as usual.")
     save({name: tensors[name].detach().clone() for name in used}, target, expected.config, about)
 
 
@@ -140,7 +168,7 @@ def _check(
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
     found = [
-        f"{len(names)} {kind} ({_some(names)})"
+        f"{len(names)} {kind} ({some_of(names)})"
         for kind, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
         if names
     ]
@@ -151,9 +179,29 @@ def _check(
         )
 
 
-def _some(names: list[str]) -> str:
+def _fault(name: str, values: Tensor) -> str:
+    """Say why a tensor cannot be used; "" if it can."""
+    import torch
+
+    if values.is_meta:
+        return "has no values"
+    if values.layout != torch.strided or values.is_quantized:
+        return "is sparse or quantised"
+    if not values.is_floating_point():
+        return "" if _COUNTS.search(name) else f"holds {values.dtype} instead of fractions"
+    # Not every narrow type can be tested.
+    finite = torch.isfinite(values if values.element_size() > 1 else values.float()).all()
+    return "" if finite else "holds values that are no numbers"
+
+
+def some_of(names: list[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    first = [
+        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name[:_LONGEST_NAME])
+        for name in names[:_NAMED]
+    ]
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
 
 def save(
@@ -191,6 +239,33 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, config
 
 
+def load_net(path: Path, make: Callable[[Any], Net], spec: type) -> Net:
+    """Load a net onto the CPU, in evaluation mode.
+
+    Args:
+        path: converted weights, which carry the net's sizes.
+        make: builds the net from its ``spec``.
+        spec: dataclass of the sizes.
+
+    Raises:
+        WeightsError: when the file is damaged or holds another net.
+    """
+    import torch
+
+    tensors, sizes = load(path)
+    problem = f"The weights {path} are of another net"
+    try:
+        config: Any = configured(spec, sizes)
+        with torch.device("meta"):
+            state = make(config).state_dict()
+    except Exception as error:
+        raise WeightsError(f"{problem} ({shown(str(error))}).") from error
+    _check(tensors, {name: tuple(value.shape) for name, value in state.items()}, problem, None)
+    net = make(config)
+    net.load_state_dict(tensors)
+    return net.eval()
+
+
 def _read_checkpoint(path: Path) -> tuple[Any, Config]:
     """Read a PyTorch or safetensors file, and the configuration in it; empty if there is none."""
     if not path.is_file():
@@ -206,14 +281,19 @@ def _read_checkpoint(path: Path) -> tuple[Any, Config]:
         # Some authors stored their command line beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged file fails wherever the reader happens to be
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "empty"
         raise WeightsError(
             f"{path} cannot be read as weights: it is cut short, no checkpoint, or holds more than "
             f"tensors ({reason}). It was not executed. Download it again."
         ) from error
-    own = data.get(_METADATA) if isinstance(data, dict) else None
-    return data, own.get("config", {}) if isinstance(own, dict) else {}
+    return data, _config_of(data.get(_METADATA) if isinstance(data, dict) else None) or {}
+
+
+def _config_of(stored: object) -> dict[str, Any] | None:
+    """Return the sizes that mien stored with weights; None where there are none."""
+    config = stored.get("config") if isinstance(stored, dict) else None
+    return config if isinstance(config, dict) and all(isinstance(k, str) for k in config) else None
 
 
 def _read_safetensors(path: Path, advice: str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -226,7 +306,7 @@ def _read_safetensors(path: Path, advice: str) -> tuple[dict[str, Tensor], dict[
         tensors = load_file(path)
     except Exception as error:
         raise WeightsError(f"The weights {path} cannot be read ({error}). {advice}") from error
-    return tensors, stored.get("config") if isinstance(stored, dict) else None
+    return tensors, _config_of(stored)
 
 
 def _tensors(data: Any, problem: str, layout: CheckpointFormat) -> dict[str, Tensor]:  # noqa: ANN401
@@ -240,130 +320,17 @@ def _tensors(data: Any, problem: str, layout: CheckpointFormat) -> dict[str, Ten
         raise WeightsError(f"{problem}: it holds a {type(data).__name__}.")
     out = {k: v for k, v in data.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     if not out:
-        names = ", ".join(map(str, list(data)[:_NAMED])) or "nothing"
+        names = some_of([str(name) for name in data]) or "nothing"
         raise WeightsError(
             f"{problem}: there are no tensors in it, only {names}; expected them under "
             f"{' or '.join(layout.nested) or 'their own names'}."
         )
+    nested = [name for name, value in out.items() if value.is_nested]
+    if nested:
+        raise WeightsError(f"{problem}: {some_of(nested)} are tensors of tensors.")
+    found = len(out)
     for prefix in layout.prefixes:
         out = {name.removeprefix(prefix): value for name, value in out.items()}
+    if len(out) < found:
+        raise WeightsError(f"{problem}: it holds {found - len(out)} tensors twice.")
     return out
-
-
-def convert_labels(folder: Path, target: Path, size: int, about: Mapping[str, str]) -> None:
-    """Write expression coefficients per emotion from a folder of ``EMOTION.npy``.
-
-    Every file holds ``size`` values, or rows of them, which are averaged.
-
-    Raises:
-        InputError: when there is no such folder or nothing in it.
-        WeightsError: for an array of another size, or a file that holds something else.
-    """
-    out = {}
-    for path in _arrays_in(folder):
-        values = _read_numbers(path)
-        if values.shape[-1:] != (size,):
-            raise WeightsError(f"{path} should end in {size} finite values; it is {values.shape}.")
-        out[path.stem.lower()] = values.reshape(-1, size).mean(0).astype(np.float32)
-    _save_vectors(out, target, {"expression": size}, about)
-
-
-def convert_priors(folder: Path, target: Path, about: Mapping[str, str]) -> None:
-    """Write DICE-Talk's emotion priors from a folder of ``EMOTION.npy``; see :func:`read_prior`.
-
-    Raises:
-        InputError: when there is no such folder or nothing in it.
-        WeightsError: for a file that holds something else.
-    """
-    out = {path.stem.lower(): read_prior(path) for path in _arrays_in(folder)}
-    sizes = {len(value) for value in out.values()}
-    if len(sizes) > 1:
-        raise WeightsError(f"The priors of {folder} differ in size: {sorted(sizes)}.")
-    if "neutral" not in out:
-        raise WeightsError(
-            f"There is no neutral.npy in {folder}; emotions are measured from neutral."
-        )
-    _save_vectors(out, target, {"prior": sizes.pop()}, about)
-
-
-def _arrays_in(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.npy")) if folder.is_dir() else []
-    if not files:
-        raise InputError(f"{folder} is no folder with EMOTION.npy files.")
-    return files
-
-
-def _save_vectors(
-    vectors: Mapping[str, Vector], target: Path, config: Config, about: Mapping[str, str]
-) -> None:
-    import torch
-
-    save({k: torch.from_numpy(v) for k, v in vectors.items()}, target, config, about)
-
-
-_PRIOR_KEY: Final = "mu"
-
-_PICKLED_ARRAYS: Final = {
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core")
-      for name in ("_reconstruct", "scalar")),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}  # fmt: skip
-"""Everything that a pickled array of numbers needs."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads dictionaries of arrays and refuses everything else that a pickle could call."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
-        if (module, name) not in _PICKLED_ARRAYS:
-            raise pickle.UnpicklingError(f"it would call {module}.{name}")
-        return super().find_class(module, name)
-
-
-def read_prior(path: Path) -> Vector:
-    """Read the mean of one emotion's prior, ``float32 (256,)`` at the published size.
-
-    Args:
-        path: ``.npy`` file with an array of numbers, or a pickled dictionary with ``mu``,
-            ``(1, 256)``.
-
-    Raises:
-        WeightsError: when it holds something else.
-    """
-    values = _read_numbers(path).astype(np.float32)
-    if values.ndim > 2 or values.size < 2 or (values.ndim == 2 and len(values) != 1):
-        raise WeightsError(f"{path} should hold one vector; it is {values.shape}.")
-    return values.reshape(-1)
-
-
-def _read_numbers(path: Path) -> npt.NDArray[Any]:
-    """Read a ``.npy`` file with finite numbers, or a pickled dictionary with such as ``mu``."""
-    try:
-        with path.open("rb") as file:
-            data = _read_array(file)
-    except (OSError, ValueError, pickle.UnpicklingError, EOFError, AttributeError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as an array of numbers ({error}). Nothing in it was executed."
-        ) from error
-    if isinstance(data, dict):
-        if _PRIOR_KEY not in data:
-            raise WeightsError(f"{path} holds {', '.join(map(str, data))}; expected {_PRIOR_KEY}.")
-        data = data[_PRIOR_KEY]
-    if not isinstance(data, np.ndarray) or data.dtype.kind not in "fiu":
-        raise WeightsError(f"{path} holds a {type(data).__name__}; expected an array of numbers.")
-    if not np.isfinite(data).all():
-        raise WeightsError(f"{path} holds values that are no numbers.")
-    return data
-
-
-def _read_array(file: BinaryIO) -> Any:  # noqa: ANN401
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format
-    read = header.read_array_header_2_0 if version[0] > 1 else header.read_array_header_1_0
-    if read(file)[2].kind != "O":
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
-    data = _ArrayUnpickler(file).load()
-    return data.item() if isinstance(data, np.ndarray) and data.size == 1 else data

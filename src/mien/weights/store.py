@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from mien.errors import WeightsError
 from mien.media.output import whole_file
+from mien.utils.text import shown
 from mien.weights.bundled import asset
 from mien.weights.manifest import Entry, entry
 
@@ -89,13 +90,15 @@ class Store:
 
     def records(self) -> dict[str, StoredWeights]:
         """Return what the store holds, by name."""
-        data = self._read(_INDEX)
-        try:
-            return {name: StoredWeights(**record) for name, record in data.items()}
-        except TypeError as error:
-            raise WeightsError(
-                f"{self.folder / _INDEX} is of another version of mien; fetch the weights again."
-            ) from error
+        out = {}
+        for name, record in self._read(_INDEX).items():
+            out[name] = _stored(record)
+            if out[name] is None:
+                raise WeightsError(
+                    f"{self.folder / _INDEX} is damaged or of another version of mien (its entry "
+                    f"{shown(name)}); remove it, and fetch or convert the weights again."
+                )
+        return {name: record for name, record in out.items() if record is not None}
 
     def locate(self, name: str) -> Path:
         """Return the file of converted weights.
@@ -113,6 +116,20 @@ class Store:
         raise WeightsError(
             f"The weights {name} ({item.about}) are not in {self.folder}. Get them with: {how}"
         )
+
+    def intact(self, name: str) -> Path:
+        """Return the file of converted weights, compared with its checksum.
+
+        Raises:
+            WeightsError: when it is not in the store, or damaged.
+        """
+        path = self.locate(name)
+        problem = self.damage(name)
+        if problem is not None:
+            raise WeightsError(
+                f"The weights {name} are damaged: {problem}. Fetch or convert them again."
+            )
+        return path
 
     def has(self, name: str) -> bool:
         """Return whether the store has these weights."""
@@ -177,14 +194,29 @@ class Store:
             return {}
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WeightsError(f"{path} cannot be read ({error}); remove it.") from error
-        return data if isinstance(data, dict) else {}
+        if not isinstance(data, dict):
+            raise WeightsError(f"{path} holds no table of weights; remove it.")
+        return data
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_file(self.folder / name) as part:
             part.write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+
+def _stored(record: object) -> StoredWeights | None:
+    """Return an entry of the index; None for one that no version of mien wrote."""
+    kinds = {one.name: int if one.name == "size" else str for one in fields(StoredWeights)}
+    if not isinstance(record, dict) or record.keys() != kinds.keys():
+        return None
+    if any(type(record[name]) is not kind for name, kind in kinds.items()):
+        return None
+    file = PurePath(record["file"])
+    if file.is_absolute() or ".." in file.parts or "\0" in record["file"]:
+        return None
+    return StoredWeights(**record)
 
 
 def weights_used(names: Iterable[str], store: Store | None = None) -> tuple[Weights, ...]:
@@ -202,6 +234,11 @@ def weights_used(names: Iterable[str], store: Store | None = None) -> tuple[Weig
         else _bundled(name)
         for name in dict.fromkeys(names)
     )
+
+
+def own_weights(path: Path) -> Weights:
+    """Describe a file of the user's own."""
+    return Weights(path.name, sha256_of(path), "the user's own")
 
 
 @lru_cache(maxsize=64)

@@ -54,9 +54,12 @@ class EDTalkSettings:
         compile: compile the nets with PyTorch; takes about a minute and pays off for long clips.
         restorer: ONNX net that sharpens drawn faces (see
             :class:`mien.engines.edtalk.engine.Restorer`).
+        connector: ``connector.safetensors`` of a training of one's own; the converted published
+            one by default.
     """
 
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
     restorer: str | Path | None = None
+    connector: str | Path | None = None

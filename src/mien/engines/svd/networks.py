@@ -152,10 +152,10 @@ def load_networks(store: Store, *, interpolate: bool = True) -> SvdNetworks:
     with needs_extra("svd", "The svd engine"):
         import diffusers  # noqa: F401
         import transformers  # noqa: F401
-    tensors, config = load(store.locate(UNET))
+    tensors, config = load(store.intact(UNET))
     dtype = next(iter(tensors.values())).dtype
     # DICE-Talk's file adds adapters to the stock UNet and may replace its weights.
-    tensors |= {name: v.to(dtype) for name, v in load(store.locate(ADAPTERS))[0].items()}
+    tensors |= {name: v.to(dtype) for name, v in load(store.intact(ADAPTERS))[0].items()}
     unet, conditioning = _build(UNET, config)
     _fill(unet, tensors, UNET)
     networks = SvdNetworks(
@@ -172,7 +172,7 @@ def untrained_networks(store: Store, prior_size: int) -> SvdNetworks:
         store: where Stable Video Diffusion, CLIP and Whisper are.
         prior_size: numbers of an emotion prior.
     """
-    tensors, config = load(store.locate(UNET))
+    tensors, config = load(store.intact(UNET))
     unet, conditioning = _build(UNET, config)
     unet.load_state_dict(tensors, strict=False, assign=True)
     for module in list(unet.modules()):
@@ -203,7 +203,7 @@ def _states(audio_encoder: Any) -> int:  # noqa: ANN401
 
 
 def _load(store: Store, name: str) -> Any:  # noqa: ANN401
-    tensors, config = load(store.locate(name))
+    tensors, config = load(store.intact(name))
     return _fill(_build(name, config), tensors, name)
 
 

@@ -25,6 +25,7 @@ from mien.media.output import whole_file
 from mien.training.config import TrainingConfig
 from mien.training.connector.objective import both_ways
 from mien.training.trainer import Losses, Task, Trainer
+from mien.weights.convert import save
 
 _AVERAGED: Final = 10
 """Recordings of an emotion that are averaged, voices and faces alike."""
@@ -83,9 +84,9 @@ class EDTalkConnectorConfig(TrainingConfig):
 
 
 def train_edtalk_connector(config: EDTalkConnectorConfig, trainer: Trainer) -> dict[str, float]:
-    """Train, writing ``connector.pth`` in the published form.
+    """Train, writing ``connector.safetensors`` for ``--connector``, and ``connector.pth``.
 
-    ``mien weights convert edtalk/connector FOLDER/connector.pth`` puts the result to use.
+    The latter has the published form, for the authors' code.
     """
     return trainer.fit(EDTalkConnectorTask(config))[1]
 
@@ -152,7 +153,8 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
         return out
 
     def export(self, net: Connector, folder: Path) -> None:
-        """Write ``connector.pth``."""
+        """Write ``connector.safetensors`` and ``connector.pth``."""
+        save(net.state_dict(), folder / "connector.safetensors", asdict(net.spec), {})
         with whole_file(folder / "connector.pth") as part:
             about = {"config": asdict(net.spec)}
             state = {"state_dict": net.state_dict(), "global_step": self.steps, "mien": about}

@@ -17,7 +17,7 @@ from mien.engines.svd.preprocess import audio_windows
 from mien.engines.svd.sampler import SCALING_FACTOR
 from mien.errors import InputError
 from mien.training.config import TrainingConfig
-from mien.weights.convert import read_prior
+from mien.weights.vectors import read_prior
 
 
 @dataclass(frozen=True, kw_only=True)
