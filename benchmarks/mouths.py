@@ -28,13 +28,12 @@ from mien.engines.mesh.appearance import (
     Exemplar,
     Layer,
     MouthFrame,
-    conditions,
     donors,
-    draw_inside,
     inside,
     region,
     skin_color,
 )
+from mien.engines.mesh.inside import drawn_mouth
 from mien.face.pose import head_pose
 from mien.face.tracker import FaceTracker
 from mien.media.read import VideoReader
@@ -143,8 +142,7 @@ def _drawn(mouths: Mouths, index: int, *, own: bool) -> Images:
     if own and len(same):
         other = int(same[len(same) // 2])
         example = Exemplar.of(mouths.target[other], mouths.outline[other])
-    planes = example.planes(frame.outline, skin)
-    drawn = draw_inside(conditions(patch, frame, planes, donors().style_of(frame.outline)))
+    drawn = drawn_mouth(patch, frame, example, skin)
     alpha = region(frame.outline)[..., None]
     return np.round(target + (drawn - target) * alpha).astype(np.uint8)
 

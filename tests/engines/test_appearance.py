@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from mien.engines.mesh.appearance import (
     region,
     skin_color,
 )
+from mien.engines.mesh.inside import drawn_mouth
 from mien.engines.mesh.mouth import draw_mouth
 from mien.face.pose import HeadPose, head_pose
 
@@ -185,3 +188,44 @@ def test_a_slit_shows_teeth_or_dark_and_not_the_color_of_lips() -> None:
     back = cv2.invertAffineTransform(frame.to_patch)
     shown = image[cv2.warpAffine(inside(frame.outline), back, (400, 400)) > 0.99].astype(int)
     assert np.abs(shown - SKIN).max(1).mean() > 25
+
+
+def test_a_wide_mouth_shows_teeth_at_the_upper_lip_and_dark_behind_them() -> None:
+    patch = np.full((HEIGHT, WIDTH, 3), SKIN)
+    frame = MouthFrame.of(*reversed(placed(mouth_open(0.34))))
+    skin = skin_color(patch, frame.outline)
+    drawn = drawn_mouth(patch, frame, donors().for_face(0.0, skin), skin)
+    column = drawn[:, WIDTH // 2 - 6 : WIDTH // 2 + 6].mean((1, 2))
+    top, bottom = (round(float(frame.outline[k, 1])) for k in (20, 61))
+    upper, lower = column[top + 3 : top + 12], column[bottom - 8 : bottom - 1]
+    between = column[top + 12 : bottom - 8].min()
+    assert upper.max() > 150
+    assert between < 0.6 * upper.max()
+    assert lower.max() > between + 25
+
+
+def test_drawing_changes_steadily_as_a_mouth_opens() -> None:
+    """One piece gives way to layers without a jump."""
+    patch, shown = np.full((HEIGHT, WIDTH, 3), SKIN), []
+    for gap in np.arange(0.12, 0.32, 0.01):
+        frame = MouthFrame.of(*reversed(placed(mouth_open(gap))))
+        skin = skin_color(patch, frame.outline)
+        drawn = drawn_mouth(patch, frame, donors().for_face(0.0, skin), skin)
+        shown.append(np.where(inside(frame.outline)[..., None] > 0.5, drawn, SKIN))
+    steps = np.array([np.abs(b - a).mean() for a, b in pairwise(shown)])
+    assert steps.max() < 4 * np.median(steps)
+
+
+def test_lips_that_close_keep_nothing_of_the_teeth_that_showed() -> None:
+    """The picture is white where the source shows teeth, wider than the outline says."""
+    pose, points = placed(mouth_open(0.15))
+    moves = placed(closed_mouth())[1] - points
+    lips = np.array([150, 80, 80], np.uint8)
+    image = np.full((400, 400, 3), lips)
+    closed = points + moves
+    across = closed[[61, 291], :2].round().astype(int)
+    cv2.line(image, across[0].tolist(), across[1].tolist(), (235, 230, 220), 5)
+    draw_mouth(image, image.copy(), pose, points, moves)
+    middle = closed[[13, 14], :2].mean(0).round().astype(int)
+    around = image[middle[1] - 6 : middle[1] + 7, middle[0] - 15 : middle[0] + 16]
+    assert around.max() < 185

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -272,6 +273,25 @@ def test_the_estimate_of_a_live_face_is_bounded(picture: np.ndarray, landmarks: 
         estimate.observe(motion)
     assert len(estimate) == 5
     assert np.allclose(estimate.own, removal(np.repeat(motion.expression[None], 5, 0)))
+
+
+def test_a_furrow_is_filled_when_the_frown_goes() -> None:
+    """Its darkness goes, the pores beside it stay, and an added frown fills nothing."""
+    points = PLAIN[:, :2].astype(float)
+    pores = np.random.default_rng(0).normal(0, 6, (400, 400, 1))
+    plain = np.clip(np.array([200, 155, 135]) + pores, 0, 255).astype(np.uint8)
+    image = plain.copy()
+    furrow = np.round([points[[9, 107]].mean(0), points[[8, 55]].mean(0)]).astype(int)
+    cv2.line(image, furrow[0].tolist(), furrow[1].tolist(), (150, 105, 90), 2, cv2.LINE_AA)
+    region = Region(0, 0, 400, 400, 1)
+    dark = np.abs(image.astype(int) - plain).sum(2) > 60
+    relaxed = image.copy()
+    draw_wrinkles(relaxed, points, expression({"4": -1.0}), 120, region, 1.0)
+    before, after = (float((plain.astype(int) - shown)[dark].mean()) for shown in (image, relaxed))
+    assert after < 0.5 * before
+    rough = relaxed.astype(int)[:, :, 1]
+    beside = ~cv2.dilate(dark.astype(np.uint8), np.ones((9, 9))).astype(bool)
+    assert rough[beside].std() > 0.9 * plain.astype(int)[:, :, 1][beside].std()
 
 
 def test_creases_are_drawn_on_skin_and_not_on_hair() -> None:

@@ -40,3 +40,8 @@ def correlation(a: Floats, b: Floats) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / size if size > 1e-9 else 0.0
+
+
+def ramp(value: float, between: tuple[float, float]) -> float:
+    """Return 0 below and 1 above two bounds, linear between them."""
+    return min(max((value - between[0]) / (between[1] - between[0]), 0.0), 1.0)

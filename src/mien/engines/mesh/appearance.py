@@ -44,7 +44,7 @@ HOLE: Final = 1.5
 
 _LEAST_SCALE: Final = 20.0
 _SIGNED_RANGE: Final = 16.0
-_HALF: Final = 41
+HALF: Final = 41
 """Points of one lip in an outline."""
 
 _MIDDLE, _LOWER_MIDDLE = 20, 61
@@ -111,12 +111,17 @@ class MouthFrame:
             pose.scale,
         )
 
+    @property
+    def gap(self) -> float:
+        """Distance between the lips, eye distances."""
+        return _gap(self.outline)
+
     def opened(self, gap: float) -> MouthFrame:
         """Return the frame of a mouth whose lips are at least ``gap`` eye distances apart.
 
         The lower lip is lowered, evenly along the mouth.
         """
-        upper, lower = self.outline[:_HALF], self.outline[_HALF:][::-1]
+        upper, lower = self.outline[:HALF], self.outline[HALF:][::-1]
         height = float(np.linalg.norm(lower[_MIDDLE] - upper[_MIDDLE]))
         factor = np.float32(max(1.0, gap * PIXELS_PER_EYE_DISTANCE / max(height, 1.0)))
         return replace(
@@ -143,6 +148,10 @@ class MouthFrame:
         return _moved(part, matrix, cv2.INTER_LINEAR)
 
 
+def _gap(edge: Layer) -> float:
+    return float(np.linalg.norm(edge[_LOWER_MIDDLE] - edge[_MIDDLE])) / PIXELS_PER_EYE_DISTANCE
+
+
 def _moved(image: _Pixels, matrix: Affine, interpolation: int) -> _Pixels:
     out: _Pixels = cv2.warpAffine(
         image,
@@ -161,7 +170,7 @@ def outline(points: Points) -> Points:
     )
 
 
-def _curve(row: Points, count: int = _HALF) -> Points:
+def _curve(row: Points, count: int = HALF) -> Points:
     """Return a smooth curve through the points of a lip (Catmull-Rom)."""
     at = np.linspace(0, len(row) - 1, count)
     i = np.clip(at.astype(int), 0, len(row) - 2)
@@ -310,7 +319,7 @@ class Donors:
 
     def style_of(self, edge: Layer) -> tuple[float, float]:
         """Estimate the dark and the toothy fraction of a mouth from its outline."""
-        gap = float(np.linalg.norm(edge[_LOWER_MIDDLE] - edge[_MIDDLE])) / PIXELS_PER_EYE_DISTANCE
+        gap = _gap(edge)
         width = float(np.ptp(edge[:, 0])) / PIXELS_PER_EYE_DISTANCE
         dark, tooth = np.clip(self.style @ [1, gap, width], 0, 1).tolist()
         behind = _DARK_RISE * max(gap - _DARK_FROM, 0)

@@ -10,20 +10,21 @@ import numpy.typing as npt
 
 from mien.engines.mesh.appearance import (
     HEIGHT,
+    HOLE,
     WIDTH,
     Exemplar,
     Layer,
     MouthFrame,
-    conditions,
     donors,
-    draw_inside,
     inside,
     region,
     skin_color,
 )
+from mien.engines.mesh.inside import drawn_mouth
 from mien.face.pose import HeadPose
 from mien.face.topology import INNER_LOWER, INNER_UPPER, LOWER_LIP_MIDDLE, UPPER_LIP_MIDDLE
 from mien.media.frame import Box, RGBImage
+from mien.utils.numeric import ramp
 
 Points = npt.NDArray[np.float64]
 
@@ -32,10 +33,6 @@ _OWN_MOUTH: Final = (0.05, 0.08)
 
 _APPEARS: Final = (0.008, 0.03)
 """Lip gaps after the edit, eye distances, between which the drawn inside fades in."""
-
-_LEAST_DRAWN: Final = 0.14
-"""Lip gap, eye distances, of the mouth that the net draws at least; a narrower one shows a part of
-it. Narrow gaps in pictures are blurred, and learned from them the net would close the lips."""
 
 _KEPT: Final = (0.02, 0.08)
 """Changes of the gap, eye distances, between which an open mouth's own pixels give way."""
@@ -51,6 +48,17 @@ _WHITE: Final = 0.92
 
 _PLAIN_LIGHT: Final = 0.87
 """Blue by green of skin in plain light."""
+
+_STRAYS: Final = 7.0
+_STRAY_LIGHT: Final = 1.2
+"""Patch pixels around the opening in which the source's teeth may lie on the lips, and how much
+brighter than lips they are."""
+
+_BETWEEN_LIPS: Final = 0.7
+"""Brightness, relative to lips, of the line between lips that an edit closes."""
+
+_LEAST_MOTION: Final = 0.25
+"""Pixels that lips move at least."""
 
 _EDGE: Final = 0.012
 """Softness of the edge of a person's own inside, eye distances."""
@@ -78,29 +86,28 @@ def draw_mouth(
     """
     new = points + moves
     own_gap, gap = _gap(points) / pose.scale, _gap(new) / pose.scale
-    shown = _ramp(gap, _APPEARS)
-    if shown <= 0 or np.abs(moves[list(INNER_UPPER + INNER_LOWER), :2]).max() < 0.25:
+    shown, was_open = ramp(gap, _APPEARS), ramp(own_gap, _OWN_MOUTH)
+    still = np.abs(moves[list(INNER_UPPER + INNER_LOWER), :2]).max() < _LEAST_MOTION
+    if still or not (shown or was_open):
         return
     frame = MouthFrame.of(new, pose)
     box = _box(frame, image.shape)
     if box is None:
         return
+    own = was_open * (1 - ramp(abs(gap - own_gap), _KEPT)) if keep_own else 0.0
     patch = frame.cut(image)
-    skin = skin_color(patch, frame.outline)
-    wide = frame.opened(_LEAST_DRAWN)
-    drawn = draw_inside(
-        conditions(
-            patch,
-            wide,
-            _example(source, points, pose, own_gap, skin).planes(wide.outline, skin),
-            donors().style_of(wide.outline),
-        )
-    )
-    drawn = _in_color(drawn, skin)
-    color = _placed(drawn, frame, box)
-    alpha = _placed(region(frame.outline), frame, box)[..., None] * shown
+    color, alpha = patch.astype(np.float32), shown * region(frame.outline)
+    if own < was_open:
+        patch, painted, over = _without_strays(patch, frame.outline)
+        alpha = np.maximum(alpha, (was_open - own) * over)
+        color = painted.astype(np.float32)
+    if shown:
+        skin = skin_color(patch, frame.outline)
+        example = _example(source, points, pose, own_gap, skin)
+        drawn = _in_color(drawn_mouth(patch, frame, example, skin), skin)
+        color += (drawn - color) * (shown * region(frame.outline))[..., None]
+    color, alpha = _placed(color, frame, box), _placed(alpha, frame, box)[..., None]
     window = image[box.slices].astype(np.float32)
-    own = _ramp(own_gap, _OWN_MOUTH) * (1 - _ramp(abs(gap - own_gap), _KEPT)) if keep_own else 0
     if own > 0:
         before = MouthFrame.of(points, pose)
         kept = _placed(inside(before.outline), before, box)
@@ -108,6 +115,26 @@ def draw_mouth(
         kept = np.clip(2 * kept - 1, 0, 1)[..., None] * np.float32(own)
         color += (source[box.slices].astype(np.float32) - color) * kept
     image[box.slices] = np.clip(window + (color - window) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _without_strays(patch: RGBImage, edge: Layer) -> tuple[RGBImage, RGBImage, Layer]:
+    """Paint over teeth that the source shows and that the edit left on the lips.
+
+    Returns:
+        The patch with clean lips; the same with closed lips; and where these two differ from the
+        patch, ``float32 (96, 128)``.
+    """
+    hole = (inside(edge, HOLE) >= 0.5).astype(np.uint8)
+    lips = (inside(edge, _STRAYS) >= 0.5) & (hole == 0)
+    light = patch.mean(2)
+    bright = light > _STRAY_LIGHT * np.median(light[lips]) if lips.any() else lips
+    pale = patch[..., 1] > _TOOTH[0] * patch[..., 0].astype(np.float32)
+    stray = cv2.dilate((lips & bright & pale).astype(np.uint8), np.ones((5, 5), np.uint8))
+    painted: RGBImage = cv2.inpaint(patch, stray | hole, 3, cv2.INPAINT_TELEA)
+    clean = np.where((stray > hole)[..., None], painted, patch)
+    closed = np.where(hole[..., None] > 0, painted * _BETWEEN_LIPS, clean).astype(np.uint8)
+    over = cv2.GaussianBlur((stray | hole).astype(np.float32), (0, 0), 0.8)
+    return clean, closed, over
 
 
 def _in_color(drawn: Layer, skin: Layer) -> Layer:
@@ -125,10 +152,6 @@ def _in_color(drawn: Layer, skin: Layer) -> Layer:
 
 def _gap(points: Points) -> float:
     return float(np.linalg.norm((points[LOWER_LIP_MIDDLE] - points[UPPER_LIP_MIDDLE])[:2]))
-
-
-def _ramp(value: float, between: tuple[float, float]) -> float:
-    return float(np.clip((value - between[0]) / (between[1] - between[0]), 0, 1))
 
 
 def _example(

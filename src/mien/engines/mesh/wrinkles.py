@@ -1,4 +1,7 @@
-"""Draw the creases that accompany an expression: brow furrow, forehead and nasolabial folds."""
+"""The creases that accompany an expression: brow furrow, forehead and nasolabial folds.
+
+They are drawn where an expression appears, and filled where one is taken away.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import numpy.typing as npt
 from mien.engines.mesh.warp import Region
 from mien.face.facs import INDEX, Expression
 from mien.face.topology import canonical_face
-from mien.media.frame import RGBImage
+from mien.media.frame import Box, RGBImage
 
 Points = npt.NDArray[np.float64]
 
@@ -49,7 +52,7 @@ _FOREHEAD: Final = ((9, 10), (107, 109), (66, 67), (105, 103), (63, 54))
 
 CREASES: Final = (
     Crease((("12", 0.8), ("9", 0.6), ("10", 0.7)),
-           (_at(129), _at(203), _at(206), _at(216), _at(212, 216)), 0.11, 0.030, 0.1),
+           (_at(129), _at(203), _at(206), _at(216), _at(212, 216)), 0.11, 0.036, 0.1),
     Crease((("4", 1.0),), (_between(9, 107, 0.45), _between(8, 55, 0.5), _between(168, 193, 0.35)),
            0.11, 0.028),
     Crease((("9", 1.0),), (_between(6, 122, 0.9), _at(6, 197)), 0.07, 0.022),
@@ -63,7 +66,7 @@ CREASES: Final = (
     Crease((("15", 1.0),), (_between(61, 57, 0.4), _between(61, 43, 0.7), _between(61, 43, 1.3)),
            0.08, 0.022),
 )  # fmt: skip
-_REDDENING: Final = (0.96, 1.02, 1.04)
+_REDDENING: Final = (0.72, 1.04, 1.2)
 """Factor on the darkening per channel: shaded skin turns red."""
 
 _MIN_CHANGE: Final = 0.002
@@ -77,17 +80,31 @@ _TYPICAL_TEXTURE: Final = 0.045
 
 _CHEEKS: Final = (50, 101, 205, 280, 330, 425)
 _DARK_LINE: Final = (0.72, 0.88)
+_DARK_FURROW: Final = (0.6, 0.75)
 _DARK_PATCH: Final = (0.30, 0.50)
-"""Brightness relative to the surroundings, and to the cheeks, between which something dark turns
-from brow, hair or glasses, which do not fold, into skin."""
+"""Brightness relative to the surroundings, where creases are drawn and where they are filled, and
+relative to the cheeks, between which something dark turns from brow, hair or glasses into skin."""
 
 _SURROUNDINGS: Final = 0.12
 """Standard deviation of the surroundings, eye distances."""
 
 
+_FILLED_WIDTH: Final = 0.09
+"""Width of the darkest line that is filled, eye distances."""
+
+_PORES: Final = 0.006
+"""Standard deviation of the average that leaves out the texture of skin, eye distances."""
+
+_FILLED_FROM: Final = 0.1
+"""Strength, taken away, from which a crease is filled."""
+
+
 def _strength(crease: Crease, delta: Expression, side: str) -> float:
+    """Strength of a crease, -1..1.4; negative where an expression is taken away."""
     total = sum(share * float(delta[INDEX[unit + side]]) for unit, share in crease.units)
-    return float(np.clip((total - crease.start) / (1 - crease.start), 0, 1.4)) if total > 0 else 0.0
+    if total < 0:
+        return min(total + _FILLED_FROM, 0) if total > -1 else -1.0
+    return float(np.clip((total - crease.start) / (1 - crease.start), 0, 1.4))
 
 
 def _path(crease: Crease, points: Points, side: str) -> Points:
@@ -136,7 +153,7 @@ def draw_wrinkles(
     region: Region,
     strength: float,
 ) -> None:
-    """Darken the creases of an expression change, in place.
+    """Darken the creases that an expression change adds and fill those it takes away, in place.
 
     Args:
         image: the warped image, ``uint8 (H, W, 3)``.
@@ -150,8 +167,14 @@ def draw_wrinkles(
         (crease, _path(crease, points, side), amount)
         for crease in CREASES
         for side in "RL"
-        if (amount := _strength(crease, delta, side)) > 0.02
+        if abs(amount := _strength(crease, delta, side)) > 0.02
     ]
+    faded = [line for line in lines if line[2] < 0]
+    lines = [line for line in lines if line[2] > 0]
+    cheeks = np.clip(points[list(_CHEEKS), :2].astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    cheek = float(np.median(image[cheeks[:, 1], cheeks[:, 0], 1]))
+    if faded:
+        _fill(image, faded, region, scale, cheek)
     if not lines:
         return
     columns, rows = region.grid_size
@@ -174,8 +197,6 @@ def draw_wrinkles(
         region.to_pixels((x + width, y + height)),
     )
     window = image[top:bottom, left:right]
-    cheeks = np.clip(points[list(_CHEEKS), :2].astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    cheek = float(np.median(image[cheeks[:, 1], cheeks[:, 0], 1]))
     small = cv2.resize(window[..., 1], (width, height), interpolation=cv2.INTER_AREA)
     skin = _skin(small.astype(np.float32), cheek, _SURROUNDINGS * cell)
     depth = np.clip(gain[y : y + height, x : x + width] * factor * skin, -0.5, 0.3)
@@ -184,12 +205,44 @@ def draw_wrinkles(
     window[:] = cv2.multiply(window, whole, dtype=cv2.CV_8U)
 
 
+def _fill(
+    image: RGBImage,
+    lines: list[tuple[Crease, Points, float]],
+    region: Region,
+    scale: float,
+    cheek: float,
+) -> None:
+    """Brighten dark lines along creases up to the skin beside them, in place; pores stay."""
+    path = np.concatenate([path for _, path, _ in lines])
+    pad = 2 * _FILLED_WIDTH * scale
+    box = Box.around(path, pad).within(Box(0, 0, image.shape[1], image.shape[0]))
+    if min(box.width, box.height) < 8:
+        return
+    window = image[box.slices].astype(np.float32)
+    mask = np.zeros(window.shape[:2], np.float32)
+    for _, line, amount in lines:
+        _stroke(mask, line - [box.left, box.top], -amount, _FILLED_WIDTH * scale)
+    mask = cv2.GaussianBlur(mask, (0, 0), max(0.6, _FILLED_WIDTH * scale / 3))
+    smooth = cv2.GaussianBlur(window, (0, 0), max(0.5, _PORES * scale))
+    size = 2 * round(_FILLED_WIDTH * scale / 2) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    closed = cv2.GaussianBlur(
+        cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, kernel), (0, 0), max(0.6, size / 6)
+    )
+    mask *= _skin(window[..., 1], cheek, _SURROUNDINGS * scale, _DARK_FURROW)
+    window += np.maximum(closed - smooth, 0) * np.minimum(mask, 1)[..., None]
+    image[box.slices] = np.clip(window + 0.5, 0, 255).astype(np.uint8)
+
+
 def _skin(
-    brightness: npt.NDArray[np.float32], cheek: float, reach: float
+    brightness: npt.NDArray[np.float32],
+    cheek: float,
+    reach: float,
+    dark: tuple[float, float] = _DARK_LINE,
 ) -> npt.NDArray[np.float32]:
     """Return how far cells show skin, ``(rows, columns)`` in 0..1, rather than something dark."""
     around = cv2.GaussianBlur(brightness, (0, 0), max(reach, 1.0))
-    line = (brightness / np.maximum(around, 1) - _DARK_LINE[0]) / (_DARK_LINE[1] - _DARK_LINE[0])
+    line = (brightness / np.maximum(around, 1) - dark[0]) / (dark[1] - dark[0])
     patch = (brightness / max(cheek, 1) - _DARK_PATCH[0]) / (_DARK_PATCH[1] - _DARK_PATCH[0])
     out = np.clip(np.minimum(line, patch), 0, 1).astype(np.float32)
     return cv2.blur(out, (3, 3))

@@ -1,0 +1,181 @@
+"""The inside of a mouth: drawn in one piece, or in layers where it is wide open.
+
+The net has seen few people who bare both rows of teeth, and blurs them. It draws narrow smiles
+sharply. So a wide mouth is composed of the space behind the teeth, drawn without any, the upper
+teeth of a narrow mouth below the upper lip, and, where many teeth show, the same teeth turned
+upside down and made smaller above the lower lip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+
+from mien.engines.mesh.appearance import (
+    HALF,
+    HEIGHT,
+    PIXELS_PER_EYE_DISTANCE,
+    WIDTH,
+    Exemplar,
+    Layer,
+    MouthFrame,
+    conditions,
+    donors,
+    draw_inside,
+)
+from mien.media.frame import RGBImage
+from mien.utils.numeric import ramp
+
+_LEAST_DRAWN: Final = 0.14
+"""Lip gap, eye distances, of the mouth that the net draws at least; a narrower one shows a part of
+it. Narrow gaps in pictures are blurred, and learned from them the net would close the lips."""
+
+_WIDE: Final = (0.16, 0.28)
+"""Lip gaps, eye distances, between which drawing in one piece gives way to layers."""
+
+_TEETH_DRAWN: Final = 0.17
+"""Lip gap, eye distances, of the mouth whose teeth a wide mouth gets."""
+
+_CROWN, _LOWER_CROWN = 0.15, 0.1
+"""Largest visible height of upper and of lower teeth, eye distances."""
+
+_SLIT: Final = 0.03
+"""Least distance between the rows, eye distances."""
+
+_UPPER_SEEN: Final = (0.1, 0.13)
+"""Heights of the upper teeth, eye distances, between which they begin to be drawn."""
+
+_LOWER_SEEN: Final = (0.25, 0.45)
+"""Shares of teeth in the inside between which the lower ones begin to be drawn."""
+
+_LOWER_WIDTH, _LOWER_LIGHT = 0.75, 0.85
+"""Width and brightness of lower teeth relative to upper ones."""
+
+_SPACE: Final = (0.55, 0.03)
+"""Least dark and toothy fractions (the style) of the space behind the teeth."""
+
+_TEETH: Final = (0.05, 0.85)
+"""Style of a narrow mouth full of teeth."""
+
+_EDGE: Final = 1.6
+_SHADOW: Final = 5.0
+"""Softness of the teeth's edges, and reach of the upper row's shadow, patch pixels."""
+
+
+def drawn_mouth(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) -> Layer:
+    """Draw the inside of a mouth.
+
+    Args:
+        patch: the warped image, RGB 0..255 ``(96, 128, 3)``.
+        frame: of the mouth.
+        example: another mouth's inside.
+        skin: mean colour ``(3,)`` of the skin around the mouth.
+
+    Returns:
+        RGB ``float32 (96, 128, 3)``, 0..255, of which the inside is meant.
+    """
+    wide = ramp(frame.gap, _WIDE)
+    layers = _layers(patch, frame, example, skin) if wide else np.float32(0)
+    if wide == 1:
+        return layers
+    whole = _drawn(patch, frame.opened(_LEAST_DRAWN), example, skin)
+    return whole + (layers - whole) * np.float32(wide)
+
+
+def _layers(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) -> Layer:
+    gap = frame.gap
+    dark, tooth = donors().style_of(frame.outline)
+    behind = _drawn(patch, frame, example, skin, (max(dark, _SPACE[0]), _SPACE[1]))
+    height = min(_CROWN, tooth / max(dark + tooth, 1e-3) * gap)
+    shown = ramp(height, _UPPER_SEEN)
+    if not shown:
+        return behind
+    narrow, raised = _narrowed(patch, frame, _TEETH_DRAWN / gap)
+    lower = min(_LOWER_CROWN, gap - height - _SLIT) * ramp(tooth, _LOWER_SEEN)
+    teeth = _drawn(raised, narrow, example, skin, _TEETH)
+    return _layered(behind, teeth, frame, height / gap, max(lower, 0) / gap, shown)
+
+
+def _drawn(
+    patch: RGBImage | Layer,
+    frame: MouthFrame,
+    example: Exemplar,
+    skin: Layer,
+    style: tuple[float, float] | None = None,
+) -> Layer:
+    shown = example.planes(frame.outline, skin)
+    style = style or donors().style_of(frame.outline)
+    return draw_inside(conditions(patch, frame, shown, style))
+
+
+_COLUMN = np.arange(WIDTH, dtype=np.float32)
+_ROW = np.arange(HEIGHT, dtype=np.float32)[:, None]
+_ALONG = np.abs(np.linspace(-1, 1, HALF, dtype=np.float32))[:, None]
+"""Places along a lip, from 1 at the corners to 0 in the middle."""
+
+
+def _layered(
+    behind: Layer, teeth: Layer, frame: MouthFrame, height: float, lower: float, shown: float
+) -> Layer:
+    """Put rows of teeth in front of the space behind them.
+
+    Args:
+        behind: the space.
+        teeth: a narrow mouth with the same upper lip.
+        frame: of the wide mouth.
+        height: of the upper teeth in the middle, relative to the gap.
+        lower: the same of the lower teeth.
+        shown: opacity of the upper teeth.
+    """
+    upper_lip, lower_lip = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    opening = lower_lip - upper_lip
+    across = np.interp(_COLUMN, [upper_lip[0, 0], upper_lip[-1, 0]], [0, 1])
+    from_corners = 4 * across * (1 - across)
+    tips = _height_at(upper_lip + opening * height * (1 - 0.5 * _ALONG**3))
+    # Where the teeth of the narrow mouth end, below those of the wide one if they show in part.
+    lowered = _TEETH_DRAWN * PIXELS_PER_EYE_DISTANCE - height * frame.gap * PIXELS_PER_EYE_DISTANCE
+    shade = 0.5 + 0.5 * np.clip((_ROW - tips) / _SHADOW, 0, 1)
+    out = behind * shade[..., None]
+    if lower:
+        crest = _height_at(lower_lip - opening * lower * (1 - 0.9 * _ALONG**2))
+        middle = upper_lip[:, 0].mean()
+        columns = middle + (_COLUMN - middle) / _LOWER_WIDTH
+        rows = np.interp(columns, _COLUMN, tips) + lowered - 1 - (_ROW - crest)
+        share = np.clip((_ROW - crest) / _EDGE + 0.5, 0, 1) * np.clip(
+            2.2 * from_corners - 0.7, 0, 1
+        )
+        out += (_sampled(teeth, columns, rows) * _LOWER_LIGHT - out) * share[..., None]
+    sides = shown * np.clip(2.4 * from_corners, 0, 1)
+    share = np.clip((tips - _ROW) / _EDGE + 0.5, 0, 1) * sides
+    upper = _sampled(teeth, _COLUMN, np.repeat(_ROW + lowered, WIDTH, 1))
+    out += (upper - out) * share[..., None]
+    return out.astype(np.float32)
+
+
+def _narrowed(patch: RGBImage, frame: MouthFrame, factor: float) -> tuple[MouthFrame, Layer]:
+    """Raise the lower lip and what is below it, in the frame and in the patch."""
+    upper, lower = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    raised = upper + (lower - upper) * np.float32(factor)
+    by = np.interp(_COLUMN, lower[:, 0], lower[:, 1] - raised[:, 1], 0, 0)
+    start, end = _height_at(upper), _height_at(raised)
+    share = np.clip((_ROW - start) / np.maximum(end - start, 1e-3), 0, 1)
+    moved = _sampled(patch.astype(np.float32), _COLUMN, _ROW + share * by)
+    return replace(frame, outline=np.concatenate([upper, raised[::-1]])), moved
+
+
+def _height_at(edge: Layer) -> Layer:
+    """The row of an edge ``(P, 2)`` in every column of the patch."""
+    out: Layer = np.interp(_COLUMN, edge[:, 0], edge[:, 1]).astype(np.float32)
+    return out
+
+
+def _sampled(patch: Layer, columns: Layer, rows: Layer) -> Layer:
+    """Sample a patch at columns ``(128,)`` and rows ``(96, 128)``."""
+    x = np.repeat(columns[None], HEIGHT, 0).astype(np.float32)
+    out: Layer = cv2.remap(
+        patch, x, rows.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return out
