@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 
 import mien
+from mien.engines.mesh import MeshEngine, rig
+from mien.face.facs import INDEX, expression
+from mien.face.follow import Face
+from mien.face.topology import canonical_face
 from mien.media.read import VideoReader
 from mien.media.still import read_still
 from mien.pipelines.job import Job
+from mien.pipelines.mesh_edit import OwnExpressions
 from mien.utils.prefetch import prefetch
 
 from .media.films import Sound, clicks, film, packets
@@ -48,6 +53,24 @@ def test_a_clip_keeps_its_frames_and_its_surroundings(short_clip: Path, tmp_path
     difference = np.abs(after[20][1].astype(int) - before[20][1])
     assert difference[150:400, 150:360].max() > 40
     assert difference[:, :20].mean() < 2
+
+
+def test_a_smile_that_comes_and_goes_is_taken_away_while_it_lasts() -> None:
+    engine = MeshEngine()
+    head = canonical_face().points
+    smiling = head + rig.displacement(head, expression({"12": 1.0}))
+    own, seen = OwnExpressions(engine), []
+    for i in range(100):  # a smile for two seconds in a clip of four
+        points = (smiling if 25 <= i < 75 else head) * 60 + [128, 100, 0]
+        bridged = 80 <= i < 90
+        face = Face(1, points.astype(np.float32), bridged=bridged)
+        seen.append(own.at(face, i / 25)[INDEX["12L"]])
+    removed = np.array(seen)
+    assert not removed[:25].any()
+    assert removed[60:75].min() > 0.6
+    assert removed[95:].max() < 0.15
+    assert np.abs(np.diff(removed)).max() < 0.2
+    assert np.ptp(removed[80:90]) == 0, "nothing is known while the face is hidden"
 
 
 def test_intensity_zero_returns_the_input(demo_face: Path, tmp_path: Path) -> None:

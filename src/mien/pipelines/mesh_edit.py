@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from typing import Final
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
 from mien.engines.mesh import MeshEngine, MeshSettings
-from mien.engines.mesh.engine import removal
-from mien.face.facs import Expression
+from mien.engines.mesh.engine import removal, smiling
+from mien.face.facs import INDEX, Expression
 from mien.face.follow import Face
 from mien.face.topology import Landmarks
 from mien.media.frame import Frame, Image
@@ -19,6 +20,13 @@ from mien.pipelines.job import MESH_ASSETS, Job, Report, assets_behind
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import weights_used
+
+_SMILE: Final = [INDEX["12L"], INDEX["12R"]]
+_SPOKEN_SMILE: Final = 0.2
+"""Smile that may be the shape of speech."""
+
+_SMILE_SECONDS: Final = 0.25
+"""Time constant with which a smile that comes and goes is followed."""
 
 _NO_IMAGE: Final = np.zeros((1, 1, 3), np.uint8)
 """The mesh engine reads expressions from landmarks alone."""
@@ -61,7 +69,7 @@ def _draw(
         picture = frame.picture
         target = resolver.at(float(frame.time))
         for face in faces:
-            delta = expression_change(target, own.of(face))
+            delta = expression_change(target, own.at(face, float(frame.time)))
             picture = engine.render(picture, face, delta)
         yield Frame(picture, frame.time, frame.index)
 
@@ -70,7 +78,8 @@ class OwnExpressions:
     """The expression that every person has by themselves and that an emotion replaces.
 
     It is estimated over a first look at the clip; a person who is not in it is read when first
-    seen. The value of a person never changes during a clip, so that nothing drifts or flickers.
+    seen. That estimate never changes during a clip, so that nothing drifts or flickers; smiles
+    that come and go are followed slowly, so that speech does not count as smiling.
 
     Args:
         engine: reads expressions.
@@ -81,6 +90,21 @@ class OwnExpressions:
         self._engine = engine
         self._look = None if footage is None else footage.first_look(self._read)
         self._known: dict[int, Expression] = {}
+        self._passing: dict[int, tuple[float, float]] = {}
+
+    def at(self, face: Face, time: float) -> Expression:
+        """Return the own expression of ``face`` and its passing smile at ``time`` seconds.
+
+        Times must not fall. Frames in which the face was not found keep the smile as it was.
+        """
+        own = self.of(face)
+        before, smile = self._passing.get(face.id, (time, 0.0))
+        if not face.bridged:
+            now = removal(self._read(_NO_IMAGE, face.landmarks)[None]) - own
+            rest = max(float(now[_SMILE].mean()) - _SPOKEN_SMILE, 0) / (1 - _SPOKEN_SMILE)
+            smile += (1 - math.exp((before - time) / _SMILE_SECONDS)) * (rest - smile)
+        self._passing[face.id] = (time, smile)
+        return own + np.float32(smile) * smiling()
 
     def of(self, face: Face) -> Expression:
         """Return the own expression of ``face``, ``float32 (D,)``."""

@@ -131,7 +131,9 @@ def _read_numbers(path: Path) -> npt.NDArray[Any]:
         ) from error
     if isinstance(data, dict):
         if _PRIOR_KEY not in data:
-            raise WeightsError(f"{path} holds {some_of([str(key) for key in data])}; expected {_PRIOR_KEY}.")
+            raise WeightsError(
+                f"{path} holds {some_of([str(key) for key in data])}; expected {_PRIOR_KEY}."
+            )
         data = data[_PRIOR_KEY]
     if not isinstance(data, np.ndarray) or data.dtype.kind not in "fiu":
         raise WeightsError(f"{path} holds a {type(data).__name__}; expected an array of numbers.")

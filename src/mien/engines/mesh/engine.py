@@ -26,7 +26,7 @@ from mien.engines.mesh.warp import (
     warp,
 )
 from mien.engines.mesh.wrinkles import draw_wrinkles
-from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression, read_expression
+from mien.face.facs import INDEX, UNIT_AND_SIDE, Expression, expression, read_expression
 from mien.face.follow import Face
 from mien.face.pose import HeadPose, Motion, head_pose
 from mien.face.topology import EYES, LANDMARK_COUNT, LOWER_LIP, UPPER_LIP
@@ -299,3 +299,8 @@ def removal(readings: npt.NDArray[np.float32]) -> Expression:
     for side in "LR":
         own[INDEX[f"6{side}"]] = _SMILING_CHEEKS * own[INDEX[f"12{side}"]]
     return own
+
+
+def smiling() -> Expression:
+    """Return a whole smile with the cheeks that go with it, ``float32 (D,)``."""
+    return expression({"6": _SMILING_CHEEKS, "12": 1.0})
