@@ -19,7 +19,7 @@ from mien.face.tracker import FaceTracker
 from mien.media.frame import RGBImage
 
 Identity = npt.NDArray[np.float32]
-"""``float32 (128,)`` of about length 1.4; below 0.6 apart are the same person (dlib's threshold)."""
+"""``float32 (128,)``, length about 1.4; below 0.6 apart is the same person (dlib's threshold)."""
 
 SAME_PERSON: Final = 0.6
 
