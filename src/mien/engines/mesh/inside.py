@@ -9,10 +9,11 @@ upside down and made smaller above the lower lip.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mien.engines.mesh.appearance import (
     HALF,
@@ -78,11 +79,12 @@ def drawn_mouth(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Lay
         RGB ``float32 (96, 128, 3)``, 0..255, of which the inside is meant.
     """
     wide = ramp(frame.gap, _WIDE)
-    layers = _layers(patch, frame, example, skin) if wide else np.float32(0)
     if wide == 1:
-        return layers
+        return _layers(patch, frame, example, skin)
     whole = _drawn(patch, frame.opened(_LEAST_DRAWN), example, skin)
-    return whole + (layers - whole) * np.float32(wide)
+    if wide > 0:
+        whole += (_layers(patch, frame, example, skin) - whole) * np.float32(wide)
+    return whole
 
 
 def _layers(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) -> Layer:
@@ -166,7 +168,7 @@ def _narrowed(patch: RGBImage, frame: MouthFrame, factor: float) -> tuple[MouthF
     return replace(frame, outline=np.concatenate([upper, raised[::-1]])), moved
 
 
-def _height_at(edge: Layer) -> Layer:
+def _height_at(edge: npt.NDArray[np.floating[Any]]) -> Layer:
     """The row of an edge ``(P, 2)`` in every column of the patch."""
     out: Layer = np.interp(_COLUMN, edge[:, 0], edge[:, 1]).astype(np.float32)
     return out
