@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,7 @@ def test_odd_checkpoints(
 
 def test_mutated_files_give_plain_errors(published: Path, tmp_path: Path) -> None:
     """Bytes are changed, cut and inserted; what loads nevertheless has all of its values."""
-    rng = random.Random(3)  # noqa: S311 - a test
-    store = Store(tmp_path / "cache")
+    rng, store = np.random.default_rng(3), Store(tmp_path / "cache")
     convert_file(entry(CONNECTOR), published, store)
     whole, good = published.read_bytes(), store.locate(CONNECTOR).read_bytes()
     refused = 0
@@ -116,16 +114,16 @@ def test_mutated_files_give_plain_errors(published: Path, tmp_path: Path) -> Non
     assert refused > 12
 
 
-def _mutated(content: bytes, rng: random.Random) -> bytes:
+def _mutated(content: bytes, rng: np.random.Generator) -> bytes:
     data = bytearray(content)
-    at = rng.randrange(min(len(data), 4000))
-    kind = rng.randrange(3)
+    at = int(rng.integers(min(len(data), 4000)))
+    kind = rng.integers(3)
     if kind == 0:
-        data[at] ^= 1 + rng.randrange(255)
+        data[at] ^= int(rng.integers(1, 256))
     elif kind == 1:
         del data[at:]
     else:
-        data[at : at + rng.randrange(50)] = rng.randbytes(rng.randrange(50))
+        data[at : at + int(rng.integers(50))] = rng.bytes(int(rng.integers(50)))
     return bytes(data)
 
 

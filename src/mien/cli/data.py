@@ -1,4 +1,4 @@
-"""``mien data``: what of a corpus is there, and its preparation for training and evaluation."""
+"""``mien data``: what of a corpus is there, its preparation, and corpora in miniature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import typer
 from mien.cli.console import progress_bar
 from mien.cli.options import AsJson, Debug
 
-data = typer.Typer(help="Check and prepare MEAD, CREMA-D, HDTF and RAVDESS.", no_args_is_help=True)
+data = typer.Typer(
+    help="Check and prepare MEAD, CREMA-D, HDTF and RAVDESS, or make one in miniature.",
+    no_args_is_help=True,
+)
 
 
 class Corpus(StrEnum):
@@ -50,6 +53,24 @@ def check(
     for line in report.warnings():
         typer.echo(f"warning: {line}", err=True)
     typer.echo(json.dumps(asdict(report)) if as_json else "\n".join(report.lines()))
+
+
+@data.command()
+def miniature(
+    corpus: Annotated[str, typer.Argument(help="mead, cremad or hdtf.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="OUT")],
+    sentences: Annotated[int, typer.Option("--sentences", help="Films per emotion.")] = 2,
+    seconds: Annotated[float, typer.Option("--seconds", help="Length of a film.")] = 0.6,
+    debug: Debug = False,
+) -> None:
+    """Make a tiny corpus of three synthetic people, to try and test every step that follows."""
+    from mien.datasets.miniature import make_miniature
+
+    with progress_bar("Drawing") as progress:
+        films = make_miniature(
+            corpus, output, sentences=sentences, seconds=seconds, progress=progress
+        )
+    typer.echo(f"{output}: {films} films of three people who are not real")
 
 
 @data.command()
