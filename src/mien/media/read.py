@@ -211,6 +211,52 @@ class VideoReader:
                 taken += 1
                 yield self._picture(raw)
 
+    def frame_at(self, seconds: float) -> Frame:
+        """Return the frame that is shown at a time, or the last one; its index is an estimate.
+
+        The file is searched, not decoded from its start, where it can be.
+
+        Raises:
+            InputError: when nothing can be decoded.
+        """
+        self._open()
+        begun = self._seek(seconds)
+        found = self._last_until(seconds)
+        if found is None or (begun and found.time > seconds + 1 / self.info.rate):
+            self._open()  # the file's index is wrong, or it has none
+            found = self._last_until(seconds)
+        if found is None:
+            raise InputError(f"{self.path} is damaged: none of its frames can be decoded.")
+        return found
+
+    def _seek(self, seconds: float) -> bool:
+        """Move to the last key frame before a time; return whether that is possible."""
+        import av
+
+        if self._container is None or self._reordered or may_be_joined(self._container):
+            return False
+        place = (Fraction(seconds) + self.info.start) / (
+            self._stream.time_base or self.info.time_base
+        )
+        try:
+            self._container.seek(int(place), stream=self._stream)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _last_until(self, seconds: float) -> Frame | None:
+        """Decode on, and return the last frame that begins by a time, or else the first one."""
+        found: tuple[av.VideoFrame, Fraction] | None = None
+        for index, raw in enumerate(self._decode()):
+            time = self._time_of(raw, index) - self.info.start
+            if found is not None and time > seconds:
+                break
+            found = raw, time
+        if found is None:
+            return None
+        time = max(Fraction(0), found[1])
+        return Frame(self._picture(found[0]), time, round(time * self.info.rate))
+
     def _check_complete(self, count: int, end: Fraction) -> None:
         """Set ``damaged`` when clearly less came than the container states.
 
