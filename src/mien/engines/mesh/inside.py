@@ -40,10 +40,10 @@ _WIDE: Final = (0.16, 0.28)
 _TEETH_DRAWN: Final = 0.17
 """Lip gap, eye distances, of the mouth whose teeth a wide mouth gets."""
 
-_CROWN, _LOWER_CROWN = 0.15, 0.1
+_CROWN, _LOWER_CROWN = 0.16, 0.13
 """Largest visible height of upper and of lower teeth, eye distances."""
 
-_SLIT: Final = 0.03
+_SLIT: Final = 0.012
 """Least distance between the rows, eye distances."""
 
 _UPPER_SEEN: Final = (0.1, 0.13)
