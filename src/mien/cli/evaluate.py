@@ -3,43 +3,97 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.console import progress_bar
-from mien.cli.options import Compile, Debug, Device, Dtype, edtalk_options
+from mien.cli.data import Ray, Workers
+from mien.cli.options import (
+    AsJson,
+    Compile,
+    Connector,
+    Debug,
+    Device,
+    Dtype,
+    Steps,
+    edtalk_options,
+    svd_options,
+)
+from mien.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from mien.evaluation.figures import Table
+    from mien.evaluation.render import Engine, Rendered
 
 evaluate = typer.Typer(
-    help="Run the papers' evaluation protocols: pairs, render, score.",
+    help="Run evaluation protocols: make films, measure them, compare systems.",
     no_args_is_help=True,
 )
 
+_Protocol = Annotated[str, typer.Argument(help="See mien evaluate protocols.", metavar="PROTOCOL")]
+_Root = Annotated[Path, typer.Argument(help="Folder of the corpus.", metavar="DIR")]
 _Pairs = Annotated[Path, typer.Argument(help="Table of pairs (CSV).", metavar="PAIRS")]
-_Net = typer.Option(help="Metric network (ONNX).", metavar="FILE")
+_Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.", metavar="OUT")]
+_Engine = Annotated[str, typer.Option("--engine", help="mesh, edtalk or svd.")]
+_Net = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--net", help="Metric net (ONNX) of your own; see nets; repeatable.", metavar="SLOT=FILE"
+    ),
+]
+_Classes = Annotated[
+    str, typer.Option("--classes", help="Names of the outputs of the net emotion: happy,sad,...")
+]
+_Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compare",
+        help="Films of another system, called like the pairs; repeatable.",
+        metavar="[NAME=]DIR",
+    ),
+]
+_Limit = Annotated[
+    int | None, typer.Option("--limit", help="So many pairs, spread evenly, to try it out.")
+]
 
 
-class Corpus(StrEnum):
-    """Corpora with an evaluation protocol."""
+@evaluate.command()
+def protocols(debug: Debug = False) -> None:
+    """List the protocols."""
+    from mien.evaluation.pairs import PROTOCOLS
 
-    mead = "mead"
-    crema = "crema-d"
+    for name, protocol in PROTOCOLS.items():
+        typer.echo(f"{name:15} {protocol.about}")
+
+
+@evaluate.command()
+def nets(debug: Debug = False) -> None:
+    """List the slots for metric nets of your own, and the files in them."""
+    from mien.evaluation.slots import SLOTS, NetFiles
+
+    filled = dict(NetFiles.given().files)
+    for slot in SLOTS.values():
+        typer.echo(f"{slot.name:14} {slot.variable}: {filled.get(slot.name, 'empty')}")
+        typer.echo(f"  {slot.metrics}: {slot.what}; takes {slot.takes}, gives {slot.gives}")
 
 
 @evaluate.command()
 def pairs(
-    corpus: Annotated[Corpus, typer.Argument(help="Corpus.")],
-    root: Annotated[Path, typer.Argument(help="Folder of the corpus.", metavar="DIR")],
+    protocol: _Protocol,
+    root: _Root,
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV to write.", metavar="FILE")],
     debug: Debug = False,
 ) -> None:
-    """List which clip is edited to which emotion."""
-    from mien.evaluation.pairs import crema_pairs, mead_pairs, write_pairs
+    """List which film is edited to which emotion, or which portrait says what."""
+    from mien.evaluation.pairs import heard, write_pairs
+    from mien.evaluation.pairs import protocol as chosen
 
-    found = mead_pairs(root.resolve()) if corpus is Corpus.mead else crema_pairs(root.resolve())
+    found, silent = heard(chosen(protocol).pairs(root.resolve()))
+    _warn_silent(silent)
     write_pairs(output, found)
     typer.echo(f"{output}: {len(found)} pairs")
 
@@ -47,58 +101,161 @@ def pairs(
 @evaluate.command()
 def render(
     table: _Pairs,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder to write to.", metavar="DIR")
-    ],
-    engine: Annotated[str, typer.Option("--engine", help="mesh or edtalk.")] = "edtalk",
+    output: _Output,
+    engine: _Engine = "edtalk",
+    workers: Workers = 1,
+    ray: Ray = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
+    connector: Connector = None,
+    steps: Steps = None,
     debug: Debug = False,
 ) -> None:
-    """Render the video of every pair; an interrupted run continues where it stopped."""
-    from mien.evaluation.pairs import read_pairs
-    from mien.evaluation.score import render as run
+    """Make the film of every pair; an interrupted run continues where it stopped."""
+    from mien.evaluation.pairs import heard, read_pairs
+    from mien.evaluation.render import render as run
 
-    options = edtalk_options(engine, device, dtype, compile, None)
-    found = read_pairs(table)
+    maker = _engine(engine, device, dtype, compile, connector, steps)
+    found, silent = heard(read_pairs(table))
+    _warn_silent(silent)
     with progress_bar("Rendering") as progress:
-        seconds = run(found, output, engine, options, progress)
-    typer.echo(f"{output}: {len(found)} videos, {seconds:.2f} s per video")
+        made = run(found, output, maker, workers=workers, ray=ray, progress=progress)
+    _show_rendered(made)
+    typer.echo(f"{output}: {made.films} films, {made.seconds:.2f} s per film (AITV)")
 
 
 @evaluate.command()
 def score(
     table: _Pairs,
-    videos: Annotated[Path, typer.Argument(help="Folder of videos.", metavar="DIR")],
-    classifier: Annotated[Path | None, _Net] = None,
-    classes: Annotated[
-        str, typer.Option("--classes", help="Names of the classifier's outputs: happy,sad,...")
-    ] = "",
-    inception: Annotated[Path | None, _Net] = None,
-    video: Annotated[Path | None, _Net] = None,
-    sync_video: Annotated[Path | None, _Net] = None,
-    sync_audio: Annotated[Path | None, _Net] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="JSON to write.", metavar="FILE")
-    ] = None,
+    compare: Annotated[
+        list[str],
+        typer.Argument(help="Folders of films called like the pairs.", metavar="[NAME=]DIR..."),
+    ],
+    output: _Output,
+    net: _Net = None,
+    classes: _Classes = "",
+    workers: Workers = 1,
+    ray: Ray = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Measure rendered videos: emotion accuracy, FID, FVD and lip sync."""
+    """Measure films of one or several systems on the same pairs and write a table."""
     from mien.evaluation.pairs import read_pairs
-    from mien.evaluation.score import Networks
-    from mien.evaluation.score import score as run
+    from mien.evaluation.run import measure_systems
+    from mien.evaluation.slots import NetFiles
 
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    networks = Networks(classifier, names, inception, video, sync_video, sync_audio)
-    found = read_pairs(table)
-    with progress_bar("Scoring") as progress:
-        scores = asdict(run(found, videos, networks, progress))
-    for name, value in scores.items():
-        if value is not None:
-            typer.echo(f"{name}: {value:.4g}")
-    if output is not None:
-        from mien.media.output import whole_file
+    files = NetFiles.given(net or (), _names(classes))
+    found, systems = read_pairs(table), dict(_systems(compare))
+    with progress_bar("Measuring") as progress:
+        result = measure_systems(
+            found, systems, output, files, workers=workers, ray=ray, progress=progress
+        )
+    _show(result, output, as_json=as_json)
 
-        with whole_file(output) as part:
-            part.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+
+@evaluate.command()
+def run(
+    protocol: _Protocol,
+    root: _Root,
+    output: _Output,
+    engine: _Engine = "mesh",
+    compare: _Compare = None,
+    limit: _Limit = None,
+    net: _Net = None,
+    classes: _Classes = "",
+    workers: Workers = 1,
+    ray: Ray = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    compile: Compile = False,
+    connector: Connector = None,
+    steps: Steps = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a whole protocol, from the corpus to a table; an interrupted run continues.
+
+    OUT then holds table.md, table.json, table.png, samples.jpg, pairs.csv and the films.
+    """
+    from mien.evaluation.run import Plan, run_protocol
+    from mien.evaluation.slots import NetFiles
+
+    plan = Plan(
+        protocol,
+        root,
+        _engine(engine, device, dtype, compile, connector, steps),
+        output,
+        NetFiles.given(net or (), _names(classes)),
+        tuple(_systems(compare or ())),
+        limit,
+        workers,
+        ray,
+    )
+    with progress_bar("Evaluating") as progress:
+        result = run_protocol(plan, progress=progress)
+    _show(result, output, as_json=as_json)
+
+
+def _engine(
+    name: str,
+    device: str,
+    dtype: str,
+    compile: bool,
+    connector: Path | None,
+    steps: int | None,
+) -> Engine:
+    from mien.evaluation.render import Engine
+
+    diffusion = svd_options(
+        name, device=device, dtype=dtype, num_inference_steps=steps, allow_slow=name == "svd",
+        compile=compile, connector=connector,
+    )  # fmt: skip
+    options = edtalk_options(name, device, dtype, compile, None, connector)
+    return Engine(name, diffusion or options)
+
+
+def _systems(folders: Sequence[str]) -> list[tuple[str, Path]]:
+    """Return name and folder of every system; the folder's own name where none is given."""
+    out = []
+    for text in folders:
+        name, equals, folder = text.rpartition("=")
+        path = Path(folder)
+        if not path.is_dir():
+            raise InputError(f"There is no folder {path} of films to compare with.")
+        out.append((name if equals else path.resolve().name, path))
+    return out
+
+
+def _names(classes: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in classes.split(",") if name.strip())
+
+
+def _warn_silent(silent: Sequence[Path]) -> None:
+    if silent:
+        typer.echo(
+            f"warning: {len(silent)} recordings without sound were left out, such as {silent[0]}",
+            err=True,
+        )
+
+
+def _show_rendered(made: Rendered) -> None:
+    for name, why in made.failed.items():
+        typer.echo(f"warning: {name} could not be made: {why}", err=True)
+
+
+def _show(table: Table, output: Path, *, as_json: bool) -> None:
+    """Print the table and draw its plots."""
+    try:
+        table.plot(output / "table.png")
+    except MissingExtraError as error:
+        typer.echo(f"warning: no plots: {error}", err=True)
+    for note in table.notes:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        typer.echo(json.dumps(asdict(table), ensure_ascii=False))
+        return
+    for one in table.systems:
+        figures = ", ".join(f"{figure.metric} {figure.value:.4g}" for figure in one.figures)
+        typer.echo(f"{one.name}: {figures}")
+    typer.echo(f"{output / 'table.md'}: {table.pairs} films per system")

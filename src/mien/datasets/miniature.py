@@ -64,9 +64,9 @@ class _Person:
 PEOPLE: Final = (
     _Person("M005", "1002", "RD_Radio1", "man", 0.82),
     _Person("W011", "1003", "WDA_Mini", "woman2", 1.0),
-    _Person("M003", "1001", "RD_Radio2", "man3", 0.88),
+    _Person("M003", "1001", "RD_Radio9", "man3", 0.88),
 )
-"""The last one belongs to C-MET's test people of MEAD."""
+"""The last one belongs to C-MET's test people of MEAD, and to those of HDTF by its rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ class EDTalkResolver(Resolver):
         emotion2vec: loads emotion2vec+ large; called at the first need.
         labels: EDTalk's own coefficients per emotion, where the user has them.
         read_face: reads the expression coefficients of a picture or clip of a face.
+        voices: embeddings of whole files that are known; those read here are added.
     """
 
     _own_voice: VoiceAnalysis
@@ -87,10 +88,11 @@ class EDTalkResolver(Resolver):
         emotion2vec: Callable[[], Emotion2vec],
         labels: Mapping[str, Vector],
         read_face: Callable[[Path], Vector],
+        voices: dict[Path, Vector] | None = None,
     ) -> None:
         super().__init__(request, own_voice)
         self._net, self._labels, self._face = cache(emotion2vec), labels, cache(read_face)
-        self._known: dict[Path, Vector] = {}
+        self._known = {} if voices is None else voices
         self._moments: dict[int, Vector] = {}
         if self._needs_own_voice() or any(map(self._leaves_voice, emotions_of(request))):
             own_voice.require("samples")

@@ -1,25 +1,30 @@
-"""Tables of pairs: which clip is edited to which emotion (section 4 of arXiv 2604.07786)."""
+"""Tables of pairs: which film is edited to which emotion, or which portrait says what."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from mien.datasets.corpora import CREMAD_TEST_SENTENCES, read_cremad_name
+from mien.datasets.corpora import CREMAD_TEST_SENTENCES
+from mien.datasets.films import Film, find_films
+from mien.datasets.manifest import speech_of
 from mien.datasets.mead import (
     EMOTIONS,
     LEVELS,
     NEUTRAL,
     TEST_PEOPLE,
     TEST_SENTENCES,
+    MeadFile,
     find_files,
     neutral_number,
     sound_beside,
 )
 from mien.errors import InputError
+from mien.media.audio import has_sound
 from mien.media.output import whole_file
 
 _VOICES: Final = 10
@@ -27,26 +32,43 @@ _VOICES: Final = 10
 
 _SEPARATOR: Final = "|"
 
+HDTF_SECONDS: Final = 10.0
+"""How much of a film of HDTF is spoken; the films last minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A clip to edit and the video it is compared with.
+    """A film to make and the real one it is compared with.
 
     Attributes:
-        name: name of the edited video.
-        source: neutral clip to edit.
-        emotion: the requested emotion.
-        truth: the same person saying the same sentence with that emotion.
+        name: of the film that is made, without a suffix.
+        source: neutral film to edit; or the film whose first frame is the portrait that talks.
+        emotion: the requested emotion; empty for that of the voice itself.
+        truth: a real film of the same person with that emotion and the same words.
         voices: recordings of the emotion, without ``truth`` if there are others.
         neutral: recordings of the person speaking neutrally.
+        speech: what a portrait says; None for an edit.
+        seconds: how much of the speech; None for all of it.
     """
 
     name: str
     source: Path
     emotion: str
     truth: Path
-    voices: tuple[Path, ...]
-    neutral: tuple[Path, ...]
+    voices: tuple[Path, ...] = ()
+    neutral: tuple[Path, ...] = ()
+    speech: Path | None = None
+    seconds: float | None = None
+
+    @property
+    def aligned(self) -> Path:
+        """The real film that is said in the same time: the source of an edit, or the truth."""
+        return self.source if self.speech is None else self.truth
+
+    @property
+    def sound(self) -> Path | None:
+        """The file with the voice that is heard; None where there is none."""
+        return self.speech or speech_of(self.source)
 
 
 def mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
@@ -80,29 +102,186 @@ def mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
 
 
 def crema_pairs(root: Path) -> list[Pair]:
-    """List the pairs of CREMA-D's test sentences, ``ACTOR_SENTENCE_EMOTION_LEVEL.*``.
+    """List the pairs of CREMA-D's test sentences.
 
     Raises:
         InputError: when there are none.
     """
-    films: dict[tuple[str, str], list[tuple[str, Path]]] = {}
-    for path in sorted(root.rglob("*.*")):
-        name = read_cremad_name(path)
-        if name is not None and path.suffix.lower() in (".mp4", ".flv", ".avi"):
-            films.setdefault((name.actor, name.emotion), []).append((name.sentence, path))
+    films: dict[tuple[str, str], list[Film]] = {}
+    for film in find_films("cremad", root):
+        films.setdefault((film.label.speaker, film.label.emotion), []).append(film)
     out = []
     for (actor, emotion), emotional in films.items():
         neutral = films.get((actor, NEUTRAL), []) if emotion != NEUTRAL else []
-        for sentence, truth in emotional:
-            source = next((path for name, path in neutral if name == sentence), None)
-            if sentence not in CREMAD_TEST_SENTENCES or source is None:
+        for truth in emotional:
+            words = truth.label.sentence
+            source = next((film for film in neutral if film.label.sentence == words), None)
+            if words not in CREMAD_TEST_SENTENCES or source is None:
                 continue
-            voices = [path for _, path in emotional if path != truth][:_VOICES] or [truth]
-            plain = tuple(path for _, path in neutral[:_VOICES])
-            out.append(Pair(truth.stem, source, emotion, truth, tuple(voices), plain))
+            others = [film for film in emotional if film != truth][:_VOICES] or [truth]
+            voices, plain = (
+                tuple(film.sound or film.path for film in some)
+                for some in (others, neutral[:_VOICES])
+            )
+            out.append(Pair(truth.path.stem, source.path, emotion, truth.path, voices, plain))
     if not out:
         raise InputError(f"{root} holds no pair of ACTOR_SENTENCE_NEU_XX and ACTOR_SENTENCE_ANG….")
     return out
+
+
+def dicetalk_mead_pairs(root: Path, people: Sequence[str] = TEST_PEOPLE) -> list[Pair]:
+    """List the talking portraits of MEAD: C-MET's test people and sentences, eight emotions.
+
+    DICE-Talk does not publish its pairs. Here the portrait is the first frame of the person's first
+    neutral film, the voice that of the emotional film, the request its emotion.
+
+    Raises:
+        InputError: when there are none.
+    """
+    films: dict[str, list[MeadFile]] = {}
+    for film in find_files(root, (".mp4",)):
+        films.setdefault(film.person, []).append(film)
+    out = []
+    for person in people:
+        own = films.get(person, [])
+        neutral = next((film.path for film in own if film.emotion == NEUTRAL), None)
+        for film in own if neutral is not None else ():
+            numbers = TEST_SENTENCES
+            if film.emotion == NEUTRAL:
+                numbers = tuple(map(neutral_number, numbers))
+            if film.path.stem in {f"{number:03d}" for number in numbers}:
+                name = f"{person}_{film.emotion}_level_{film.level}_{film.path.stem}"
+                speech = sound_beside(film.path) or film.path
+                out.append(Pair(name, neutral or film.path, film.emotion, film.path, speech=speech))
+    if not out:
+        raise InputError(
+            f"{root} holds no neutral film and films of emotions of {', '.join(people)}."
+        )
+    return out
+
+
+def dicetalk_hdtf_pairs(root: Path) -> list[Pair]:
+    """List the talking portraits of HDTF's test people (:func:`mien.datasets.splits.hdtf_split`).
+
+    Every film's first frame speaks the first ten seconds of its own sound.
+
+    Raises:
+        InputError: when there are none.
+    """
+    out = [
+        Pair(
+            name=film.path.stem,
+            source=film.path,
+            emotion="",
+            truth=film.path,
+            speech=film.sound or film.path,
+            seconds=HDTF_SECONDS,
+        )
+        for film in find_films("hdtf", root)
+        if film.label.split == "test"
+    ]
+    if not out:
+        raise InputError(f"{root} holds no film of a person who is for the test by the rule.")
+    return out
+
+
+def heard(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Path]]:
+    """Leave out recordings without sound, and pairs that have no voice then.
+
+    Returns:
+        The pairs that are left, and the silent recordings.
+
+    Raises:
+        InputError: when no pair is left.
+    """
+    silent: dict[Path, bool] = {}
+
+    def loud(paths: Sequence[Path]) -> tuple[Path, ...]:
+        for path in paths:
+            if path not in silent:
+                silent[path] = not has_sound(path)
+        return tuple(path for path in paths if not silent[path])
+
+    out = []
+    for pair in pairs:
+        if pair.speech is not None:
+            out += [pair] if loud([pair.speech]) else []
+        else:
+            voices, neutral = loud(pair.voices), loud(pair.neutral)
+            out += [replace(pair, voices=voices, neutral=neutral)] if voices else []
+    missing = [path for path, is_silent in silent.items() if is_silent]
+    if not out:
+        raise InputError(
+            f"None of the {len(silent)} recordings that should give the voices has sound, "
+            f"{missing[0]} for one. Put the sound files of the corpus beside its films; mien data "
+            "check says where."
+        )
+    return out, missing
+
+
+def spread(pairs: Sequence[Pair], most: int | None) -> list[Pair]:
+    """Return at most so many pairs, spread evenly over all of them.
+
+    Raises:
+        InputError: for a limit below 1.
+    """
+    if most is None or most >= len(pairs):
+        return list(pairs)
+    if most < 1:
+        raise InputError(f"The limit must be 1 or more; got {most}.")
+    return [pairs[i * len(pairs) // most] for i in range(most)]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """An evaluation protocol.
+
+    Attributes:
+        about: what is made and compared.
+        pairs: lists the pairs in a corpus's folder.
+        talks: whether portraits talk; otherwise films are edited.
+    """
+
+    about: str
+    pairs: Callable[[Path], list[Pair]]
+    talks: bool
+
+
+PROTOCOLS: Final[Mapping[str, Protocol]] = MappingProxyType(
+    {
+        "cmet-mead": Protocol(
+            "C-MET on MEAD: neutral films of four people edited to seven emotions in three levels",
+            mead_pairs,
+            talks=False,
+        ),
+        "cmet-cremad": Protocol(
+            "C-MET on CREMA-D: neutral films of sentences TAI, IOM, IWL edited to five emotions",
+            crema_pairs,
+            talks=False,
+        ),
+        "dicetalk-mead": Protocol(
+            "DICE-Talk on MEAD, by rule: portraits of four people say emotional sentences",
+            dicetalk_mead_pairs,
+            talks=True,
+        ),
+        "dicetalk-hdtf": Protocol(
+            "DICE-Talk on HDTF, by rule: first frames say the first ten seconds of their films",
+            dicetalk_hdtf_pairs,
+            talks=True,
+        ),
+    }
+)
+
+
+def protocol(name: str) -> Protocol:
+    """Return the protocol called ``name``.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in PROTOCOLS:
+        raise InputError(f"There is no protocol {name!r}. Valid: {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
 
 
 def _voices(films: Mapping[str, Path], without: Path | None = None) -> tuple[Path, ...]:
@@ -121,6 +300,8 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
             row = asdict(pair)
             for name in ("voices", "neutral"):
                 row[name] = _SEPARATOR.join(map(str, row[name]))
+            for name in ("speech", "seconds"):
+                row[name] = "" if row[name] is None else row[name]
             writer.writerow(row)
 
 
@@ -149,6 +330,8 @@ def read_pairs(path: Path) -> list[Pair]:
             truth=path.parent / row["truth"],
             voices=paths(row["voices"]),
             neutral=paths(row["neutral"]),
+            speech=path.parent / row["speech"] if row["speech"] else None,
+            seconds=float(row["seconds"]) if row["seconds"] else None,
         )
         for row in rows
     ]

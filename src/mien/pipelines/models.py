@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from mien.cmet.connector import Connector
     from mien.engines.backbone import Backbone
+    from mien.engines.edtalk.audio2lip import Audio2Lip
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.engine import SvdEngine
     from mien.engines.svd.settings import SvdSettings
@@ -68,12 +69,15 @@ class EDTalkModels:
         store: where the others come from.
         used: names of the weights that were opened.
         connector_file: a connector of the user's own, instead of the one in the store.
+        voices: embeddings of the files that were read, kept for the next job.
     """
 
     engine: Backbone
     store: Store
     used: list[str] = field(default_factory=list)
     connector_file: Path | None = None
+    voices: dict[Path, Array] = field(default_factory=dict)
+    _audio2lip: Audio2Lip | None = None
     _connector: Connector | None = None
     _listener: Emotion2vec | None = None
 
@@ -103,7 +107,7 @@ class EDTalkModels:
         file = None if settings.connector is None else Path(settings.connector)
         connector = load_connector(file, store) if edits else None
         engine = EDTalkEngine.load(store.intact(GENERATOR), settings)
-        return cls(engine, store, [GENERATOR], file, connector)
+        return cls(engine, store, [GENERATOR], file, _connector=connector)
 
     @property
     def device(self) -> torch.device:
@@ -132,14 +136,24 @@ class EDTalkModels:
             self.used.append(EMOTION2VEC)
         return self._listener
 
+    def hear(self, path: Path) -> Array:
+        """Return the embedding of a file's voice, ``float32 (S,)``."""
+        from mien.speech.emotion2vec import embed
+
+        if path not in self.voices:
+            self.voices[path] = embed(self.listener(), read_speech(path))
+        return self.voices[path]
+
     def lips(self, samples: Samples) -> Array:
         """Return the lip coefficients of a voice at 25 frames per second, ``float32 (T, lip)``."""
         from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig, lip_coefficients
         from mien.weights.convert import load_net
 
-        net = load_net(self.store.intact(AUDIO2LIP), Audio2Lip, Audio2LipConfig)
-        self.used.append(AUDIO2LIP)
-        return lip_coefficients(net.to(self.device), samples)
+        if self._audio2lip is None:
+            net = load_net(self.store.intact(AUDIO2LIP), Audio2Lip, Audio2LipConfig)
+            self._audio2lip = net.to(self.device)
+            self.used.append(AUDIO2LIP)
+        return lip_coefficients(self._audio2lip, samples)
 
     def labels(self) -> dict[str, Array]:
         """Return EDTalk's own coefficients per emotion, where the user has them."""
@@ -164,7 +178,9 @@ class EDTalkModels:
     def resolver(self, request: Request, own_voice: VoiceAnalysis) -> EDTalkResolver:
         """Return what turns a request into targets of these nets."""
         labels = self.labels()
-        return EDTalkResolver(request, own_voice, self.listener, labels, self.expression_of)
+        return EDTalkResolver(
+            request, own_voice, self.listener, labels, self.expression_of, self.voices
+        )
 
     def weights(self) -> tuple[Weights, ...]:
         """Return everything that was used, with hashes and licences."""

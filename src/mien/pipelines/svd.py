@@ -31,6 +31,11 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
     """
     job.check()
     settings.check()
+    _check(job)
+    return talk_with(job, SvdModels.open(settings, store))
+
+
+def _check(job: Job) -> None:
     if not job.still:
         raise InputError(
             f"{job.source} is a video; the engine svd animates pictures. To dub a video use "
@@ -38,7 +43,12 @@ def talk(job: Job, settings: SvdSettings, store: Store | None = None) -> Report:
         )
     if job.choice.kind == "all":
         raise InputError("The engine svd makes one person speak; choose one with --face.")
-    models = SvdModels.open(settings, store)
+
+
+def talk_with(job: Job, models: SvdModels) -> Report:
+    """Do as :func:`talk` with models that are open."""
+    job.check()
+    _check(job)
     voice = VoiceAnalysis(job.speech or job.source, "samples")
     resolver = models.resolver(job.request, voice)
     resolver.check()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mien.errors import InputError
 from mien.media.audio import Samples, has_sound, stream_speech
+from mien.media.container import existing_file
 from mien.media.read import VideoReader
 from mien.media.still import is_still
 from mien.speech.articulation import Articulator, Code, RowStore, loudness_of, stress
@@ -24,6 +25,8 @@ from mien.speech.listener import EmotionStream, Listener, VoiceEmotion
 _T = TypeVar("_T")
 
 Part = Literal["emotion", "articulation", "prosody", "samples"]
+
+_KEPT_VOICES: Final = 256
 
 PROSODY_SECONDS: Final = 0.1
 """Seconds per value of :class:`Prosody`."""
@@ -195,19 +198,39 @@ class VoiceEmotions:
         self.known: dict[Path, VoiceEmotion] = {}
         self._own_voice = own_voice
 
-    @cached_property
+    @property
     def listener(self) -> Listener:
         """The bundled listener."""
-        return Listener()
+        return _listener()
 
     def of(self, path: Path) -> VoiceEmotion:
         """Return the emotion of a file's voice."""
         if path not in self.known:
             own = self._own_voice if self._own_voice and self._own_voice.path == path else None
-            voice = self.listener.analyse(path) if own is None else own.emotion
+            voice = analyse_file(path) if own is None else own.emotion
             self.warnings += tuple(f"{path}: {warning}" for warning in voice.warnings)
             self.known[path] = voice
         return self.known[path]
+
+
+def analyse_file(path: Path) -> VoiceEmotion:
+    """Return the emotion of a file's voice; that of the last files is kept for the next job.
+
+    Raises:
+        InputError: when there is no such file or no sound in it.
+    """
+    found = existing_file(path).stat()
+    return _analysed(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=_KEPT_VOICES)
+def _analysed(path: Path, size: int, changed: int) -> VoiceEmotion:
+    return _listener().analyse(path)
+
+
+@lru_cache(maxsize=1)
+def _listener() -> Listener:
+    return Listener()
 
 
 class _ProsodyStream:

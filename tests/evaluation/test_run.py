@@ -1,0 +1,171 @@
+"""From a corpus to a table in one command, beside another system, with tiny nets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import pytest
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from mien.cli.app import app
+from mien.errors import InputError, MienError
+from mien.evaluation.pairs import read_pairs
+from mien.media.read import VideoReader
+
+from ..conftest import DEMO
+from ..speech.voices import buzz, write_sound
+from .nets import write_all
+
+FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first pictures of the demo clip, with sound."""
+    folder = tmp_path_factory.mktemp("film")
+    path, sound = folder / "film.mp4", write_sound(folder / "sound.wav", buzz(0.8, 200))
+    with av.open(str(path), "w") as target, av.open(str(sound)) as voice:
+        with VideoReader(DEMO / "clip.mp4") as reader:
+            images = [frame.image for frame in islice(reader, FRAMES)]
+        picture = target.add_stream("libx264", rate=25)
+        picture.height, picture.width = images[0].shape[:2]
+        picture.pix_fmt = "yuv420p"
+        track = target.add_stream("aac", rate=16_000)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            target.mux(picture.encode(frame))
+        target.mux(picture.encode(None))
+        for block in voice.decode(audio=0):
+            block.pts = None
+            target.mux(track.encode(block))
+        target.mux(track.encode(None))
+    return path
+
+
+def evaluate(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    if isinstance(result.exception, MienError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def mead(film: Path, root: Path) -> Path:
+    for place in ("neutral/level_1/001", "neutral/level_1/002", "happy/level_1/001",
+                  "sad/level_1/002"):  # fmt: skip
+        path = root / "M003" / "front" / f"{place}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(film, path)
+    return root
+
+
+def test_a_protocol_in_one_command_beside_another_system(film: Path, tmp_path: Path) -> None:
+    root, out, theirs = mead(film, tmp_path / "mead"), tmp_path / "out", tmp_path / "theirs"
+    theirs.mkdir()
+    for name in ("M003_happy_level_1_001", "M003_sad_level_1_002"):
+        shutil.copy(film, theirs / f"{name}.mp4")
+    nets = [part for net in write_all(tmp_path) for part in ("--net", net)]
+    command = [
+        "run", "cmet-mead", root, "-o", out, "--engine", "mesh", "--compare", f"copy={theirs}",
+        *nets, "--classes", "happy,sad,angry",
+    ]  # fmt: skip
+    said = evaluate(*command)
+    assert "2 films per system" in said
+    assert (out / "table.png").stat().st_size > 10_000
+    assert (out / "samples.jpg").is_file()
+    table = json.loads((out / "table.json").read_text())
+    real, ours, copy = (
+        {figure["metric"]: figure for figure in system["figures"]} for system in table["systems"]
+    )
+    assert [system["name"] for system in table["systems"]] == ["real", "mesh", "copy"]
+    assert set(ours) == {
+        "Acc_emo", "FID", "FVD", "E-FID", "FAD", "CSIM", "LSE-D", "LSE-C", "offset", "LMD",
+        "F-LMD", "M-LMD", "PSNR", "SSIM", "LPIPS", "flicker", "AITV",
+    }  # fmt: skip
+    assert "AITV" not in copy
+    assert "FID" not in real
+    assert copy["FID"]["value"] == pytest.approx(0, abs=1e-3), "copies of the real films"
+    assert copy["CSIM"]["value"] > 0.99
+    assert (copy["PSNR"]["value"], copy["F-LMD"]["value"]) == (100, 0)
+    assert ours["FID"]["value"] > copy["FID"]["value"]
+    assert ours["PSNR"]["value"] < 60
+    assert real["Acc_emo"]["value"] == 50, "skin is reddest, and the first class is happy"
+    assert len(ours["FID"]["sha256"]) == 64
+    assert (ours["FID"]["pixels"], ours["CSIM"]["pixels"], ours["PSNR"]["pixels"]) == (32, 112, 256)
+    text = (out / "table.md").read_text()
+    assert "| mesh |" in text
+    assert "FID ↓" in text
+    assert "Emotions requested (rows) and read (columns), mesh" in text
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.*4")} | {
+        path: path.stat().st_mtime_ns for path in (out / "measured").rglob("*.npz")
+    }
+    assert len(stamps) == 2 + 3 * 2
+    shutil.rmtree(out / "measured" / "copy")
+    evaluate(*command)
+    assert all(
+        path.stat().st_mtime_ns == was for path, was in stamps.items() if "copy" not in str(path)
+    )
+    assert json.loads((out / "table.json").read_text()) == table
+    with pytest.raises(InputError, match="a name of its own"):
+        evaluate(*command, "--compare", f"mesh={theirs}")
+    with pytest.raises(InputError, match="holds no film of nothing"):
+        evaluate("run", "cmet-mead", root, "-o", out, "--compare", f"nothing={tmp_path}")
+    with pytest.raises(InputError, match="'svd' cannot edit films"):
+        evaluate("run", "cmet-mead", root, "-o", out, "--engine", "svd")
+
+
+def test_without_nets_of_the_user_and_step_by_step(film: Path, tmp_path: Path) -> None:
+    root, table, films = mead(film, tmp_path / "mead"), tmp_path / "p.csv", tmp_path / "films"
+    assert "2 pairs" in evaluate("pairs", "cmet-mead", root, "-o", table)
+    assert len(read_pairs(table)) == 2
+    said = evaluate("render", table, "-o", films, "--engine", "mesh", "--workers", 2)
+    assert "2 films" in said
+    with pytest.raises(InputError, match="--engine edtalk"):
+        evaluate("render", table, "-o", films, "--engine", "mesh", "--dtype", "bf16")
+    said = evaluate("score", table, f"ours={films}", "-o", tmp_path / "out", "--workers", 2)
+    assert "FID needs the net inception" in said
+    assert "AITV of ours: 2 processes shared the machine" in said
+    table_ = json.loads((tmp_path / "out" / "table.json").read_text())
+    ours = {figure["metric"]: figure for figure in table_["systems"][1]["figures"]}
+    assert {"E-FID", "PSNR", "SSIM", "F-LMD", "flicker", "AITV"} <= set(ours)
+    assert ours["E-FID"]["net"] == "mien's action units"
+    with pytest.raises(InputError, match="no pair of which all of empty"):
+        (tmp_path / "empty").mkdir()
+        evaluate("score", table, tmp_path / "empty", "-o", tmp_path / "out")
+    with pytest.raises(InputError, match="no folder"):
+        evaluate("score", table, tmp_path / "none", "-o", tmp_path / "out")
+    assert "cmet-mead" in evaluate("protocols")
+    assert "MIEN_NET_I3D: empty" in evaluate("nets")
+
+
+def test_portraits_that_talk(film: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "hdtf", tmp_path / "out"
+    root.mkdir()
+    shutil.copy(film, root / "WDA_PersonAX_000.mp4")  # of the test by the rule
+    silent = root / "WDA_PersonAX_001.mp4"
+    with av.open(str(film)) as source, av.open(str(silent), "w") as target:
+        picture = source.streams.video[0]
+        copy = target.add_stream_from_template(picture)
+        for packet in source.demux(picture):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    said = evaluate("run", "dicetalk-hdtf", root, "-o", out, "--engine", "mesh", "--limit", 1)
+    assert "1 recordings without sound were left out" in said
+    made = out / "films" / "WDA_PersonAX_000.mp4"
+    with VideoReader(made) as reader:
+        assert sum(1 for _ in reader) == pytest.approx(FRAMES, abs=4)
+    assert (out / "films" / "inputs" / "WDA_PersonAX_000.png").is_file()
+    (_, ours) = json.loads((out / "table.json").read_text())["systems"]
+    figures = {figure["metric"]: figure["value"] for figure in ours["figures"]}
+    assert figures["PSNR"] > 10
+    assert "Acc_emo" not in figures, "HDTF has no labels"
