@@ -195,15 +195,27 @@ def test_idling_is_a_function_of_seed_and_time() -> None:
     assert [sparse.at(t) for t in times[::7]] == a[::7]
 
 
-def test_people_blink_and_hardly_turn() -> None:
-    moments = [IdleMotion(1).at(0.0)]
+def test_people_blink_as_often_and_as_long_as_people_do() -> None:
+    times = np.arange(0, 60, 0.01)
+    per_minute, lengths, gaps = [], [], []
+    for seed in range(20):
+        idle = IdleMotion(seed)
+        closed = np.array([0.0, *(idle.at(t).blink for t in times), 0.0])
+        begins = np.flatnonzero((closed[1:] > 0) & (closed[:-1] == 0))
+        ends = np.flatnonzero((closed[1:] == 0) & (closed[:-1] > 0))
+        per_minute.append(len(begins))
+        lengths += (0.01 * (ends - begins)).tolist()
+        gaps += (0.01 * np.diff(begins)).tolist()
+        assert closed.max() > 0.99
+    assert 15 <= np.mean(per_minute) <= 20
+    assert 10 <= min(per_minute) < max(per_minute) <= 28, "minutes differ"
+    assert 0.2 <= np.mean(lengths) <= 0.35
+    assert np.std(gaps) > 0.3 * np.mean(gaps), "nobody blinks to a beat"
+
+
+def test_people_hardly_turn() -> None:
     idle = IdleMotion(1)
     moments = [idle.at(t) for t in np.arange(0, 120, 0.02)]
-    blink = np.array([m.blink for m in moments])
-    begun = ((blink[1:] > 0) & (blink[:-1] == 0)).sum()
-    assert 15 < begun < 60, "a blink every two to eight seconds"
-    assert blink.max() > 0.99
-    assert (blink > 0.5).mean() < 0.1
     turns = np.array([(m.yaw, m.pitch, m.roll) for m in moments])
     assert np.abs(turns).max() < 0.2
     assert np.abs(np.diff(turns, axis=0)).max() < 0.01, "nothing jerks"

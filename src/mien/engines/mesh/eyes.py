@@ -13,6 +13,7 @@ from mien.media.frame import RGBImage
 from mien.utils.numeric import smoothstep
 
 Points = npt.NDArray[np.float64]
+Window = npt.NDArray[np.float32]
 
 _MARGIN: Final = 0.10
 """Border around the box of the eye, eye distances."""
@@ -27,11 +28,27 @@ _IRIS_REACH: Final = 1.9
 _SHUT: Final = (0.008, 0.03)
 """Heights of the opening, eye distances, between which the eyeball fades in."""
 
-_LASHES: Final = 0.04
-"""Thickness of closed lashes, eye distances."""
+_LOWERED: Final = 0.03
+"""How far a lid comes down, eye distances, until what lies at its edge is drawn fully."""
 
-_LASH_TONE: Final = 0.4
-"""Brightness of lashes relative to the skin."""
+_LASHES: Final = (-0.014, -0.004, 0.008, 0.026)
+"""Where the lashes of the upper lid begin, are whole, thin out and end, eye distances below it."""
+
+_CONTACT: Final = (0.4, 0.012)
+"""How much the line where the lids meet is darkened, and its width, eye distances."""
+
+_SEAM: Final = 0.065
+"""Distance from the line where the lids meet, eye distances, within which their skin is drawn."""
+
+_LEAST_SEAM: Final = 3.5
+"""The same in pixels, at least."""
+
+_STROKE: Final = 0.03
+_LID_HEIGHT: Final = 0.08
+"""Half the width of the widest lash that is taken off a lid, and where it ends, eye distances."""
+
+_SLIT_SHADE: Final = (0.5, 0.07)
+"""How much a lid that comes down shades the eyeball, and how far below it, eye distances."""
 
 _OUTSIDE_IRIS: Final = 1.2
 _FEWEST_WHITE: Final = 4
@@ -171,45 +188,82 @@ def _draw_eye(
     # Lashes and their shadow overhang the edge of the eye: that band is filled in as well.
     band = min(_LASH_BAND * scale, 0.3 * float((lower - upper).max()))
     raised = float(np.maximum(-motion[list(eye.upper_lid), 1].min(), 0))
+    below = y - _lid_line(new[:9], columns)
     if raised > 0.25 and whites is not None and float((lower - upper).max()) > 3:
         iris = landmarks[list(eye.iris)]
         ball = _filled_in(
             source, ball, x, y, iris, upper + band, lower, band, raised / scale, whites
         )
-        under_lid = np.clip((y - _lid_line(new[:9], columns)) / max(1.6 * band, 1.0), 0, 1)
-        shade = _LID_SHADE + (1 - _LID_SHADE) * under_lid[..., None]
-        ball *= shade ** min(1.0, raised / (0.02 * scale))
+        shade = _LID_SHADE + (1 - _LID_SHADE) * np.clip(below / max(1.6 * band, 1.0), 0, 1)
+        ball *= shade[..., None] ** min(1.0, raised / (0.02 * scale))
+    lowered = float(np.clip(motion[list(eye.upper_lid), 1].max() / (_LOWERED * scale), 0, 1))
+    height = _opening_height(new)
+    if lowered > 0:
+        closed = 1 - float(np.clip(height / max(_opening_height(old), 1.0), 0, 1))
+        depth, reach = _SLIT_SHADE
+        ball *= 1 - depth * closed * np.clip(1 - below / (reach * scale), 0, 1)[..., None]
     # A closed eye shows nothing of the eyeball, not even a bright line.
-    shown = float(np.clip((_opening_height(new) / scale - _SHUT[0]) / (_SHUT[1] - _SHUT[0]), 0, 1))
+    shown = float(np.clip((height / scale - _SHUT[0]) / (_SHUT[1] - _SHUT[0]), 0, 1))
     mask = _soft_mask(new, (x0, y0), shape, 0.012 * scale)[..., None] * np.float32(shown)
     window = warped[y0:y1, x0:x1].astype(np.float32)
     window += (ball - window) * mask
-    if shown < 1:
-        _draw_lashes(window, new, (x0, y0), scale, 1 - shown)
+    if lowered > 0:
+        lid = [eye.corners[0], *eye.upper_lid, eye.corners[1]]
+        _draw_lid(window, source, (x, y), new[:9], motion[lid], scale, lowered, 1 - shown)
     warped[y0:y1, x0:x1] = np.clip(window + 0.5, 0, 255).astype(np.uint8)
 
 
-def _draw_lashes(
-    window: npt.NDArray[np.float32],
-    opening: Points,
-    origin: tuple[int, int],
+def _draw_lid(
+    window: Window,
+    source: RGBImage,
+    place: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    edge: Points,
+    motion: Points,
     scale: float,
-    strength: float,
+    lowered: float,
+    shut: float,
 ) -> None:
-    """Draw the lashes of a closed eye into ``window`` ``(h, w, 3)``, in place: a dark line.
+    """Draw a lid that came down, in place: without the lashes on its skin, with those at its edge.
 
-    ``opening``: outline of the eye ``(16, 2)``, pixels of the image; ``origin``: of the window.
+    Args:
+        window: ``float32 (h, w, 3)``.
+        source: the unedited image.
+        place: columns and rows of the window in the image, ``(h, w)`` each.
+        edge: of the lid, corners included, ``(9, 2)`` pixels of the image.
+        motion: by which it came there, ``(9, 2)`` pixels.
+        scale: pixels per eye distance.
+        lowered: how far it came down, 0..1.
+        shut: 1 where the lids meet.
     """
-    upper, lower = opening[:9], opening[[0, *range(15, 8, -1), 8]]
-    # Widest in the middle, nothing at the corners.
-    thick = _LASHES * scale * np.sin(np.linspace(0, np.pi, len(upper)))
-    top = np.minimum(upper[:, 1], lower[:, 1]) - 0.65 * thick
-    bottom = np.maximum(upper[:, 1], lower[:, 1]) + 0.35 * thick
-    middle = (upper[:, 0] + lower[:, 0]) / 2
-    outline = np.concatenate([np.stack([middle, top], 1), np.stack([middle, bottom], 1)[::-1]])
-    mask = _soft_mask(outline, origin, window.shape[:2], max(0.5, 0.2 * _LASHES * scale))
-    skin = np.median(window.reshape(-1, 3), 0)
-    window += (skin * _LASH_TONE - window) * (strength * np.minimum(1.5 * mask, 1))[..., None]
+    x, y = place
+    order = np.argsort(edge[:, 0])
+    line, across, down = (
+        np.interp(x[0], edge[order, 0], values[order]).astype(np.float32)[None]
+        for values in (edge[:, 1], motion[:, 0], motion[:, 1])
+    )
+    along = np.clip((x[:1] - edge[:, 0].min()) / max(float(np.ptp(edge[:, 0])), 1.0), 0, 1)
+    below, inside = (y - line) / np.float32(scale), np.sqrt(np.sin(np.pi * along))
+    if shut > 0:
+        ends = np.minimum(4 * inside, 1)
+        column, row = x - x[0, 0], np.broadcast_to(line - y[0, 0], y.shape)
+        away = np.float32(max(_SEAM * scale, _LEAST_SEAM))
+        skin, cheek = (
+            cv2.remap(window, column, row + a, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for a in (-away, away)
+        )
+        seam = skin + (cheek - skin) * np.clip((y - line) / (2 * away) + 0.5, 0, 1)[..., None]
+        window += (seam - window) * (shut * ends * (np.abs(y - line) < away))[..., None]
+    stroke = np.ones((1, 2 * int(_STROKE * scale) + 3), np.uint8)
+    plain = cv2.morphologyEx(window, cv2.MORPH_CLOSE, stroke)
+    bare = np.interp(below, (-_LID_HEIGHT, -_LID_HEIGHT / 2, -0.01, 0), (0, 1, 1, 0))
+    window += (plain - window) * (lowered * inside * bare)[..., None].astype(np.float32)
+    own = cv2.remap(source, x - across, y - down, cv2.INTER_LINEAR).astype(np.float32)
+    lashes = np.interp(below, _LASHES, (0, 1, 1, 0)) * lowered * inside
+    darker = np.minimum(own.sum(2) / np.maximum(window.sum(2), 1), 1)
+    window *= 1 + ((darker - 1) * lashes)[..., None].astype(np.float32)
+    depth, reach = _CONTACT
+    contact = depth * shut * lowered * inside * np.exp(-((below / reach) ** 2))
+    window *= 1 - contact[..., None].astype(np.float32)
 
 
 def _filled_in(

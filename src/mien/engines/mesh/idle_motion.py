@@ -44,6 +44,9 @@ _GLANCE_EVERY: Final = 1.9
 _MIN_GLANCE_GAP: Final = 0.4
 """Mean and minimum seconds between glances."""
 
+_EARLIEST: Final = 0.3
+"""Seconds before which there is neither: a clip begins as the picture is."""
+
 _GLANCE: Final = (0.028, 0.012)
 """Standard deviation of the iris displacement across and down, eye distances."""
 
@@ -156,13 +159,13 @@ class _Events:
 
     @staticmethod
     def _draw(rng: np.random.Generator, every: float, min_gap: float) -> Iterator[_Event]:
-        time = 0.0
+        time = float(rng.uniform(_EARLIEST, every))  # a clip begins anywhere between two events
         while True:
-            time += min_gap + float(rng.gamma(2.0, (every - min_gap) / 2))
             x, y = np.clip(rng.normal(size=2), -2, 2).tolist()
             # Half of the glances return to the camera.
             away = float(rng.random() < 0.5)
             yield _Event(time, float(rng.random()), (away * x, away * y))
+            time += min_gap + float(rng.gamma(2.0, (every - min_gap) / 2))
 
 
 def _lid(since: float) -> float:

@@ -31,6 +31,13 @@ _LID_UNITS: Final = ("5", "7", "43")
 _SMALLEST_EYE: Final = 0.45
 """Fraction of the opening that narrowed eyes keep: only 43 closes them."""
 
+_CLOSING_SHARE: Final = np.array([0.5, 0.58, 0.69, 0.8, 0.87, 0.9, 0.92])
+"""How much of a closing eye's opening the upper lid covers, from the outer corner to the inner: at
+the outer corner the lids meet halfway."""
+
+_LID_SKIN_SHARE: Final = np.array([0.0, 0.2, 0.45, 0.45, 0.45, 0.45, 0.45])
+"""How far the skin above the lid follows; beside the outer corner it stays, or it would fold."""
+
 
 @lru_cache(maxsize=1)
 def fields() -> Points:
@@ -80,9 +87,9 @@ def _lids(head: Points, delta: Expression, side: str) -> Points:
     close = float(np.clip(delta[INDEX["43" + side]], 0, 1))
     if close > 0:
         left = np.maximum(gap - (motion[upper, 1] - motion[lower, 1]), 0)
-        motion[upper, 1] += 0.94 * close * left
-        motion[lower, 1] -= 0.06 * close * left
-        motion[list(eye.upper_rows[0]), 1] += 0.45 * close * left
+        motion[upper, 1] += _CLOSING_SHARE * close * left
+        motion[lower, 1] -= (1 - _CLOSING_SHARE) * close * left
+        motion[list(eye.upper_rows[0]), 1] += _LID_SKIN_SHARE * close * left
         motion[list(eye.upper_rows[1]), 1] += 0.12 * close * left
     return motion
 
