@@ -61,6 +61,12 @@ _SPACE: Final = (0.55, 0.03)
 _TEETH: Final = (0.05, 0.85)
 """Style of a narrow mouth full of teeth."""
 
+_DEEP, _TONGUE = 0.65, 2.0
+"""Darkness of the palate, and how late the tongue becomes light."""
+
+_VIOLET: Final = 0.55
+"""Blue that the space may have at least, relative to red."""
+
 _EDGE: Final = 1.6
 _SHADOW: Final = 5.0
 """Softness of the teeth's edges, and reach of the upper row's shadow, patch pixels."""
@@ -90,7 +96,9 @@ def drawn_mouth(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Lay
 def _layers(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) -> Layer:
     gap = frame.gap
     dark, tooth = donors().style_of(frame.outline)
-    behind = _drawn(patch, frame, example, skin, (max(dark, _SPACE[0]), _SPACE[1]))
+    behind = _deepened(
+        _drawn(patch, frame, example, skin, (max(dark, _SPACE[0]), _SPACE[1])), frame
+    )
     height = min(_CROWN, tooth / max(dark + tooth, 1e-3) * gap)
     shown = ramp(height, _UPPER_SEEN)
     if not shown:
@@ -154,6 +162,17 @@ def _layered(
     share = np.clip((tips - _ROW) / _EDGE + 0.5, 0, 1) * sides
     upper = _sampled(teeth, _COLUMN, np.repeat(_ROW + lowered, WIDTH, 1))
     out += (upper - out) * share[..., None]
+    return out.astype(np.float32)
+
+
+def _deepened(behind: Layer, frame: MouthFrame) -> Layer:
+    """Darken the space behind the teeth towards the palate, and take the violet out of it."""
+    upper_lip, lower_lip = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    top, bottom = _height_at(upper_lip), _height_at(lower_lip)
+    down = np.clip((_ROW - top) / np.maximum(bottom - top, 1), 0, 1)
+    deep = ramp(frame.gap, _WIDE)
+    out = behind * (1 - deep * _DEEP * (1 - down**_TONGUE))[..., None]
+    out[..., 2] = np.minimum(out[..., 2], np.maximum(out[..., 1], _VIOLET * out[..., 0]))
     return out.astype(np.float32)
 
 
