@@ -57,6 +57,9 @@ eye distances."""
 _DARK_FROM, _DARK_RISE = 0.24, 1.5
 """Gap from which the space behind the teeth shows, and how fast, per eye distance."""
 
+_TOOTH_LIGHT, _TOOTH_PALE = 0.6, 0.78
+"""Least brightness of a tooth relative to skin, and of its green relative to its red."""
+
 _YAW_RANGE: Final = 0.3
 _LIGHT_RANGE: Final = 60.0
 """Differences in yaw (radians) and in brightness of the skin that count equally."""
@@ -215,17 +218,31 @@ class Exemplar:
         """Make an exemplar of a patch with an open mouth."""
         return cls(patch.astype(np.float32), edge, skin_color(patch, edge))
 
+    @property
+    def toothy(self) -> float:
+        """Fraction of the inside that is as light and as pale as teeth."""
+        within = self.image[inside(self.outline) > 0.5]
+        if not len(within):
+            return 0.0
+        light = within.mean(1) > _TOOTH_LIGHT * self.skin.mean()
+        return float((light & (within[:, 1] > _TOOTH_PALE * within[:, 0])).mean())
+
     def planes(self, edge: Layer, skin: Layer) -> Layer:
         """Return it below the upper lip of ``edge``, in the light of ``skin``, ``(4, 96, 128)``."""
         shift = (edge[_MIDDLE] - self.outline[_MIDDLE]).astype(np.float64)
         matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
-        image = _moved(self.image, matrix, cv2.INTER_LINEAR) * self._light(skin)
-        colorful = np.clip((skin.max() - skin.min()) / 30, 0, 1)
-        gray = image.mean(2, keepdims=True)
-        image = np.clip(gray + (image - gray) * colorful, 0, 255)
+        image = _moved(self.lit(skin), matrix, cv2.INTER_LINEAR)
         mask = inside(self.outline + shift.astype(np.float32), 0.5)
         shown = (image / 127.5 - 1) * mask[..., None]
         return np.concatenate([shown.transpose(2, 0, 1), mask[None]]).astype(np.float32)
+
+    def lit(self, skin: Layer) -> Layer:
+        """Return the image in the light of another skin's colour."""
+        image = self.image * self._light(skin)
+        colorful = np.clip((skin.max() - skin.min()) / 30, 0, 1)
+        gray = image.mean(2, keepdims=True)
+        out: Layer = np.clip(gray + (image - gray) * colorful, 0, 255)
+        return out
 
     def _light(self, skin: Layer) -> Layer:
         level = (skin.mean() + 10) / (self.skin.mean() + 10)

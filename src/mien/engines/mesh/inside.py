@@ -1,14 +1,13 @@
 """The inside of a mouth: drawn in one piece, or in layers where it is wide open.
 
-The net has seen few people who bare both rows of teeth, and blurs them. It draws narrow smiles
-sharply. So a wide mouth is composed of the space behind the teeth, drawn without any, the upper
-teeth of a narrow mouth below the upper lip, and, where many teeth show, the same teeth turned
-upside down and made smaller above the lower lip.
+The net has seen few people who bare both rows of teeth, and blurs them. So a wide mouth is composed
+of the space behind the teeth, drawn by the net without any, the upper teeth of the example below
+the upper lip, and, where many teeth show, the same teeth turned upside down and made smaller above
+the lower lip.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 import cv2
@@ -37,8 +36,11 @@ it. Narrow gaps in pictures are blurred, and learned from them the net would clo
 _WIDE: Final = (0.16, 0.28)
 """Lip gaps, eye distances, between which drawing in one piece gives way to layers."""
 
-_TEETH_DRAWN: Final = 0.17
-"""Lip gap, eye distances, of the mouth whose teeth a wide mouth gets."""
+_FITTED: Final = 0.17
+"""Lip gap, eye distances, to which the inside of an example is scaled."""
+
+_TOOTHY: Final = 0.35
+"""Fraction of an example's inside that must be teeth; else a donor's are taken."""
 
 _CROWN, _LOWER_CROWN = 0.16, 0.13
 """Largest visible height of upper and of lower teeth, eye distances."""
@@ -57,9 +59,6 @@ _LOWER_WIDTH, _LOWER_LIGHT = 0.75, 0.85
 
 _SPACE: Final = (0.55, 0.03)
 """Least dark and toothy fractions (the style) of the space behind the teeth."""
-
-_TEETH: Final = (0.05, 0.85)
-"""Style of a narrow mouth full of teeth."""
 
 _DEEP, _TONGUE = 0.65, 2.0
 """Darkness of the palate, and how late the tongue becomes light."""
@@ -103,14 +102,15 @@ def _layers(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) 
     shown = ramp(height, _UPPER_SEEN)
     if not shown:
         return behind
-    narrow, raised = _narrowed(patch, frame, _TEETH_DRAWN / gap)
+    if example.toothy < _TOOTHY:
+        example = donors().for_face(frame.yaw, skin)
     lower = min(_LOWER_CROWN, gap - height - _SLIT) * ramp(tooth, _LOWER_SEEN)
-    teeth = _drawn(raised, narrow, example, skin, _TEETH)
+    teeth = _fitted(example, frame, skin)
     return _layered(behind, teeth, frame, height / gap, max(lower, 0) / gap, shown)
 
 
 def _drawn(
-    patch: RGBImage | Layer,
+    patch: RGBImage,
     frame: MouthFrame,
     example: Exemplar,
     skin: Layer,
@@ -134,7 +134,7 @@ def _layered(
 
     Args:
         behind: the space.
-        teeth: a narrow mouth with the same upper lip.
+        teeth: of :func:`_fitted`.
         frame: of the wide mouth.
         height: of the upper teeth in the middle, relative to the gap.
         lower: the same of the lower teeth.
@@ -145,8 +145,8 @@ def _layered(
     across = np.interp(_COLUMN, [upper_lip[0, 0], upper_lip[-1, 0]], [0, 1])
     from_corners = 4 * across * (1 - across)
     tips = _height_at(upper_lip + opening * height * (1 - 0.5 * _ALONG**3))
-    # Where the teeth of the narrow mouth end, below those of the wide one if they show in part.
-    lowered = _TEETH_DRAWN * PIXELS_PER_EYE_DISTANCE - height * frame.gap * PIXELS_PER_EYE_DISTANCE
+    # How much of the teeth the lip covers.
+    lowered = (_FITTED - height * frame.gap) * PIXELS_PER_EYE_DISTANCE
     shade = 0.5 + 0.5 * np.clip((_ROW - tips) / _SHADOW, 0, 1)
     out = behind * shade[..., None]
     if lower:
@@ -154,15 +154,27 @@ def _layered(
         middle = upper_lip[:, 0].mean()
         columns = middle + (_COLUMN - middle) / _LOWER_WIDTH
         rows = np.interp(columns, _COLUMN, tips) + lowered - 1 - (_ROW - crest)
-        share = np.clip((_ROW - crest) / _EDGE + 0.5, 0, 1) * np.clip(
-            2.2 * from_corners - 0.7, 0, 1
-        )
+        sides = np.clip(2.2 * from_corners - 0.7, 0, 1)
+        share = np.clip((_ROW - crest) / _EDGE + 0.5, 0, 1) * sides
         out += (_sampled(teeth, columns, rows) * _LOWER_LIGHT - out) * share[..., None]
     sides = shown * np.clip(2.4 * from_corners, 0, 1)
     share = np.clip((tips - _ROW) / _EDGE + 0.5, 0, 1) * sides
     upper = _sampled(teeth, _COLUMN, np.repeat(_ROW + lowered, WIDTH, 1))
     out += (upper - out) * share[..., None]
     return out.astype(np.float32)
+
+
+def _fitted(example: Exemplar, frame: MouthFrame, skin: Layer) -> Layer:
+    """Return the example's inside below the upper lip of a mouth, as wide, column by column."""
+    upper, lower = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    top = _height_at(upper)
+    height = np.maximum((_height_at(lower) - top) * _FITTED / frame.gap, 1)
+    lip, below = example.outline[:HALF], example.outline[HALF:][::-1]
+    across = (_COLUMN - upper[:, 0].min()) / max(float(np.ptp(upper[:, 0])), 1)
+    columns = (lip[:, 0].min() + across * np.ptp(lip[:, 0])).astype(np.float32)
+    start = np.interp(columns, lip[:, 0], lip[:, 1])
+    gap = np.maximum(np.interp(columns, below[:, 0], below[:, 1]) - start, 1)
+    return _sampled(example.lit(skin), columns, start + (_ROW - top) * gap / height)
 
 
 def _deepened(behind: Layer, frame: MouthFrame) -> Layer:
@@ -174,17 +186,6 @@ def _deepened(behind: Layer, frame: MouthFrame) -> Layer:
     out = behind * (1 - deep * _DEEP * (1 - down**_TONGUE))[..., None]
     out[..., 2] = np.minimum(out[..., 2], np.maximum(out[..., 1], _VIOLET * out[..., 0]))
     return out.astype(np.float32)
-
-
-def _narrowed(patch: RGBImage, frame: MouthFrame, factor: float) -> tuple[MouthFrame, Layer]:
-    """Raise the lower lip and what is below it, in the frame and in the patch."""
-    upper, lower = frame.outline[:HALF], frame.outline[HALF:][::-1]
-    raised = upper + (lower - upper) * np.float32(factor)
-    by = np.interp(_COLUMN, lower[:, 0], lower[:, 1] - raised[:, 1], 0, 0)
-    start, end = _height_at(upper), _height_at(raised)
-    share = np.clip((_ROW - start) / np.maximum(end - start, 1e-3), 0, 1)
-    moved = _sampled(patch.astype(np.float32), _COLUMN, _ROW + share * by)
-    return replace(frame, outline=np.concatenate([upper, raised[::-1]])), moved
 
 
 def _height_at(edge: npt.NDArray[np.floating[Any]]) -> Layer:

@@ -69,6 +69,9 @@ CREASES: Final = (
 _REDDENING: Final = (0.72, 1.04, 1.2)
 """Factor on the darkening per channel: shaded skin turns red."""
 
+_COLORFUL: Final = 20.0
+"""Range of the skin's channels from which shade is fully coloured."""
+
 _MIN_CHANGE: Final = 0.002
 """Relative change of brightness below which nothing is drawn."""
 
@@ -172,7 +175,8 @@ def draw_wrinkles(
     faded = [line for line in lines if line[2] < 0]
     lines = [line for line in lines if line[2] > 0]
     cheeks = np.clip(points[list(_CHEEKS), :2].astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    cheek = float(np.median(image[cheeks[:, 1], cheeks[:, 0], 1]))
+    skin = np.median(image[cheeks[:, 1], cheeks[:, 0]], axis=0)
+    cheek = float(skin[1])
     if faded:
         _fill(image, faded, region, scale, cheek)
     if not lines:
@@ -200,7 +204,8 @@ def draw_wrinkles(
     small = cv2.resize(window[..., 1], (width, height), interpolation=cv2.INTER_AREA)
     skin = _skin(small.astype(np.float32), cheek, _SURROUNDINGS * cell)
     depth = np.clip(gain[y : y + height, x : x + width] * factor * skin, -0.5, 0.3)
-    tint = cv2.exp(cv2.merge([depth * share for share in _REDDENING]))
+    colorful = float(np.clip(np.ptp(skin) / _COLORFUL, 0, 1))
+    tint = cv2.exp(cv2.merge([depth * (1 + colorful * (share - 1)) for share in _REDDENING]))
     whole = cv2.resize(tint, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
     window[:] = cv2.multiply(window, whole, dtype=cv2.CV_8U)
 
