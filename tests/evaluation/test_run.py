@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from mien.cli.app import app
+from mien.datasets.prepare import prepare_corpus
 from mien.errors import InputError, MienError
 from mien.evaluation.pairs import read_pairs
 from mien.media.read import VideoReader
@@ -131,7 +132,7 @@ def test_without_nets_of_the_user_and_step_by_step(film: Path, tmp_path: Path) -
     assert "2 films" in said
     with pytest.raises(InputError, match="--engine edtalk"):
         evaluate("render", table, "-o", films, "--engine", "mesh", "--dtype", "bf16")
-    said = evaluate("score", table, f"ours={films}", "-o", tmp_path / "out", "--workers", 2)
+    said = evaluate("score", table, f"ours={films}", "-o", tmp_path / "out")
     assert "FID needs the net inception" in said
     assert "AITV of ours: 2 processes shared the machine" in said
     table_ = json.loads((tmp_path / "out" / "table.json").read_text())
@@ -159,7 +160,9 @@ def test_portraits_that_talk(film: Path, tmp_path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = copy
                 target.mux(packet)
-    said = evaluate("run", "dicetalk-hdtf", root, "-o", out, "--engine", "mesh", "--limit", 1)
+    prepare_corpus("hdtf", root, tmp_path / "prepared")
+    command = ["run", "dicetalk-hdtf", root, "-o", out, "--engine", "mesh", "--limit", 1]
+    said = evaluate(*command, "--prepared", tmp_path / "prepared")
     assert "1 recordings without sound were left out" in said
     made = out / "films" / "WDA_PersonAX_000.mp4"
     with VideoReader(made) as reader:
@@ -169,3 +172,5 @@ def test_portraits_that_talk(film: Path, tmp_path: Path) -> None:
     figures = {figure["metric"]: figure["value"] for figure in ours["figures"]}
     assert figures["PSNR"] > 10
     assert "Acc_emo" not in figures, "HDTF has no labels"
+    with pytest.raises(InputError, match="holds no track of the films"):
+        evaluate(*command, "--prepared", tmp_path)

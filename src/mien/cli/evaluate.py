@@ -162,6 +162,10 @@ def run(
     engine: _Engine = "mesh",
     compare: _Compare = None,
     limit: _Limit = None,
+    prepared: Annotated[
+        Path | None,
+        typer.Option("--prepared", help="What mien data prepare wrote of it.", metavar="DIR"),
+    ] = None,
     net: _Net = None,
     classes: _Classes = "",
     workers: Workers = 1,
@@ -191,6 +195,7 @@ def run(
         limit,
         workers,
         ray,
+        prepared,
     )
     with progress_bar("Evaluating") as progress:
         result = run_protocol(plan, progress=progress)

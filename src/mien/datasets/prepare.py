@@ -54,6 +54,11 @@ class Track:
     seconds: npt.NDArray[np.float64]
     size: tuple[int, int]
 
+    def at(self, number: int) -> list[Landmarks]:
+        """Return the face in a frame, as a tracker does."""
+        absent = number >= len(self.missing) or bool(self.missing[number])
+        return [] if absent else [self.landmarks[number]]
+
     @property
     def tracked(self) -> float:
         """Share of the frames with a face."""
@@ -127,6 +132,14 @@ class Clip:
     emotion: str
     level: str
     sentence: str
+
+
+def prepared_track(prepared: Path, corpus: Path, film: Path) -> Path | None:
+    """Return the track of a film of a corpus that was prepared; None where there is none."""
+    if not film.is_relative_to(corpus):
+        return None
+    path = prepared / TRACKS / f"{film.relative_to(corpus).with_suffix('').as_posix()}.npz"
+    return path if path.is_file() else None
 
 
 def prepare_film(output: Path, film: Film) -> Clip:

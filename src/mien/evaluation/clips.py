@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mien.datasets.prepare import read_track
 from mien.engines.edtalk.framing import training_crop
 from mien.errors import FaceNotFoundError
 from mien.face.crop import Crop
@@ -44,11 +45,16 @@ class FaceClip:
             yield self.images[i], self.landmarks[i]
 
 
-def read_clip(path: Path, seconds: float | None = None) -> FaceClip:
-    """Read the face clip of a film, or of its first ``seconds``.
+def read_clip(path: Path, seconds: float | None = None, track: Path | None = None) -> FaceClip:
+    """Read the face clip of a film.
+
+    Args:
+        path: the film.
+        seconds: how much of it; None for all.
+        track: its face as :mod:`mien.datasets.prepare` tracked it; None to track it now.
 
     Raises:
-        InputError: when the film cannot be read.
+        InputError: when the film or the track cannot be read.
         FaceNotFoundError: when no frame shows a face.
     """
     images: list[RGBImage] = []
@@ -56,14 +62,15 @@ def read_clip(path: Path, seconds: float | None = None) -> FaceClip:
     seen: list[bool] = []
     shown = waiting = 0
     longest = None if seconds is None else round(seconds * FRAMES_PER_SECOND)
+    known = None if track is None else read_track(track)
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
         step = 1 / reader.info.rate
-        for frame in reader:
+        for number, frame in enumerate(reader):
             until = int((frame.time + step) * FRAMES_PER_SECOND + step / 1000)
             count = (until if longest is None else min(until, longest)) - shown
             if count <= 0:
                 continue
-            found = tracker(frame.picture)
+            found = tracker(frame.picture) if known is None else known.at(number)
             if found:
                 crop = training_crop(found[0])
                 image = crop.cut(frame.picture, CROP_PIXELS, replicate_edges=True)

@@ -44,6 +44,8 @@ class FilmTask:
         sound: the voice, where the film has none of its own.
         aligned: the real film that shows the same words at the same times; None without one.
         target: where the measurement is kept.
+        track: the face in the film, where it was prepared.
+        aligned_track: likewise in ``aligned``.
     """
 
     pair: Pair
@@ -51,6 +53,8 @@ class FilmTask:
     sound: Path | None
     aligned: Path | None
     target: Path
+    track: Path | None = None
+    aligned_track: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def measure_film(files: NetFiles, task: FilmTask) -> None:
     if task.target.is_file() and _stored(task.target).get("signature") == signature:
         return
     readers = open_readers(files)
-    clip = read_clip(task.film, task.pair.seconds)
+    clip = read_clip(task.film, task.pair.seconds, task.track)
     values = {"flicker": flicker(clip), "frames": float(len(clip.images))}
     features = {"expression": readers.expression(clip)}
     for name in ("inception", "i3d", "identity"):
@@ -124,7 +128,7 @@ def measure_film(files: NetFiles, task: FilmTask) -> None:
     probabilities = np.zeros(0, np.float32) if readers.emotion is None else readers.emotion(clip)
     values |= _synced(readers, clip, task)
     if task.aligned is not None:
-        real, identity = _real(files, task.aligned, task.pair.seconds)
+        real, identity = _real(files, task.aligned, task.pair.seconds, task.aligned_track)
         values |= _compared(readers, clip, real)
         if identity is not None and "identity" in features:
             values["csim"] = float((_unit(features["identity"]) @ identity).mean())
@@ -181,9 +185,11 @@ def _compared(readers: Readers, clip: FaceClip, real: FaceClip) -> dict[str, flo
 
 
 @lru_cache(maxsize=4)
-def _real(files: NetFiles, path: Path, seconds: float | None) -> tuple[FaceClip, Array | None]:
+def _real(
+    files: NetFiles, path: Path, seconds: float | None, track: Path | None
+) -> tuple[FaceClip, Array | None]:
     """Return a real film and the identity in it, ``float32 (D,)`` of length 1."""
-    clip, read = read_clip(path, seconds), open_readers(files).identity
+    clip, read = read_clip(path, seconds, track), open_readers(files).identity
     return clip, None if read is None else _unit(read(clip).mean(0))
 
 

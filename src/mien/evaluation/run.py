@@ -10,6 +10,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from mien.datasets.prepare import prepared_track
 from mien.errors import InputError
 from mien.evaluation.clips import read_clip
 from mien.evaluation.figures import METRICS, SystemFigures, Table, sum_up
@@ -41,6 +42,7 @@ class Plan:
         limit: number of films, spread over all; None for all.
         workers: processes that work at once.
         ray: as for :func:`mien.utils.workers.run_tasks`.
+        prepared: what :mod:`mien.datasets.prepare` wrote of the corpus, if anything.
     """
 
     protocol: str
@@ -52,6 +54,7 @@ class Plan:
     limit: int | None = None
     workers: int = 1
     ray: str | None = None
+    prepared: Path | None = None
 
 
 def run_protocol(plan: Plan, *, progress: Progress | None = None) -> Table:
@@ -66,8 +69,8 @@ def run_protocol(plan: Plan, *, progress: Progress | None = None) -> Table:
         InputError: for an unknown protocol, a corpus without its films or voices, an engine that
             cannot make them, or another system whose films are all missing.
     """
-    chosen = protocol(plan.protocol)
-    every, silent = heard(chosen.pairs(plan.corpus.resolve()))
+    chosen, corpus = protocol(plan.protocol), plan.corpus.resolve()
+    every, silent = heard(chosen.pairs(corpus))
     notes = []
     if silent:
         notes.append(f"{len(silent)} recordings without sound were left out, such as {silent[0]}.")
@@ -92,8 +95,25 @@ def run_protocol(plan: Plan, *, progress: Progress | None = None) -> Table:
         notes=notes,
         workers=plan.workers,
         ray=plan.ray,
+        tracks=_tracks(plan.prepared, corpus, pairs),
         progress=progress,
     )
+
+
+def _tracks(prepared: Path | None, corpus: Path, pairs: Sequence[Pair]) -> dict[Path, Path]:
+    """Return the prepared tracks of the real films.
+
+    Raises:
+        InputError: when nothing was prepared.
+    """
+    if prepared is None:
+        return {}
+    films = {film for pair in pairs for film in (pair.truth, pair.aligned)}
+    found = {film: prepared_track(prepared, corpus, film) for film in films}
+    tracks = {film: track for film, track in found.items() if track is not None}
+    if not tracks:
+        raise InputError(f"{prepared} holds no track of the films in {corpus}; see mien data.")
+    return tracks
 
 
 def _check_systems(plan: Plan, pairs: Sequence[Pair]) -> None:
@@ -119,6 +139,7 @@ def measure_systems(
     notes: Sequence[str] = (),
     workers: int = 1,
     ray: str | None = None,
+    tracks: Mapping[Path, Path] | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Measure films of several systems, and the real ones, and write the table to ``output``.
@@ -135,6 +156,7 @@ def measure_systems(
         notes: what the reader must know already.
         workers: processes that work at once.
         ray: as for :func:`mien.utils.workers.run_tasks`.
+        tracks: faces of the real films that were tracked before, by film.
         progress: called with (films measured, films) for each system.
 
     Raises:
@@ -155,7 +177,7 @@ def measure_systems(
         said.append(f"{len(pairs) - len(common)} pairs of which a system has no film: left out.")
     measured: dict[str, dict[str, Measured]] = {}
     for name, folder in ((REAL, None), *systems.items()):
-        tasks = [_task(pair, name, folder, output) for pair in common]
+        tasks = [_task(pair, name, folder, output, tracks or {}) for pair in common]
         found, failed = measure_films(tasks, files, workers=workers, ray=ray, progress=progress)
         measured[name] = {one.name: one for one in found}
         said += _lost(f"of {name} could not be measured", failed)
@@ -179,12 +201,20 @@ def measure_systems(
     return table
 
 
-def _task(pair: Pair, system: str, folder: Path | None, output: Path) -> FilmTask:
+def _task(
+    pair: Pair, system: str, folder: Path | None, output: Path, tracks: Mapping[Path, Path]
+) -> FilmTask:
     target = output / MEASURED / system / f"{pair.name}.npz"
     if folder is None:
-        return FilmTask(pair, pair.truth, None, None, target)
-    sound = spoken(pair, output / FILMS)
-    return FilmTask(pair, folder / f"{pair.name}.mp4", sound, pair.aligned, target)
+        return FilmTask(pair, pair.truth, None, None, target, tracks.get(pair.truth))
+    return FilmTask(
+        pair,
+        folder / f"{pair.name}.mp4",
+        spoken(pair, output / FILMS),
+        pair.aligned,
+        target,
+        aligned_track=tracks.get(pair.aligned),
+    )
 
 
 def _lost(what: str, failed: dict[str, str]) -> list[str]:
