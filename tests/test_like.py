@@ -286,10 +286,10 @@ def test_what_is_heard_is_shown_and_doubt_makes_it_smaller() -> None:
     faces = {name: recipe.expression() for name, recipe in NAMED.items()}
     nothing = np.zeros(len(connector.neutral_voice.embedding) + 3, np.float32)
 
-    def shown(**odds: float) -> np.ndarray:
+    def shown(*, speaking: bool = False, **odds: float) -> np.ndarray:
         rest = (1 - sum(odds.values())) / (len(VOICE_EMOTIONS) - len(odds))
-        values = [odds.get(name, rest) for name in VOICE_EMOTIONS]
-        return connector.expression(nothing, np.array(values, np.float32))
+        values = np.array([odds.get(name, rest) for name in VOICE_EMOTIONS], np.float32)
+        return connector.expression(nothing, values, speaking=speaking)
 
     for name in ("happy", "angry", "contempt", "romantic", "sarcastic"):
         sure, doubtful = shown(**{name: 0.8}), shown(**{name: 0.35})
@@ -300,6 +300,14 @@ def test_what_is_heard_is_shown_and_doubt_makes_it_smaller() -> None:
     both = shown(happy=0.6, sad=0.3)
     assert near(both, RECIPES["happy"].expression()) > 0.9, "the likeliest wins over a mixture"
     assert np.linalg.norm(shown(neutral=0.8)) < 0.2
+    for name in ("happy", "sad"):
+        assert (
+            near(shown(speaking=True, **{name: 0.8}), RECIPES[name].expression(speaking=True))
+            > 0.97
+        )
+    surprised, disgusted = (shown(speaking=True, **{n: 0.8}) for n in ("surprised", "disgusted"))
+    assert surprised[INDEX["2L"]] > 1.5 * surprised[INDEX["1L"]], "raised inner brows alone are sad"
+    assert disgusted[INDEX["7L"]] < 0.1 < disgusted[INDEX["10L"]], "tight lids would be angry"
 
 
 def near(face: np.ndarray, to: np.ndarray) -> float:

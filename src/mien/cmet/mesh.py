@@ -45,6 +45,15 @@ _TYPICAL: Final = ("angry", "fear")
 """Labels whose prototypes are read as what they are more often than their recipes, which move the
 nose and the mouth more."""
 
+_SPEAKING: Final = MappingProxyType(
+    {
+        "surprised": {"1": 0.8, "2": 1.6, "5": 1.4, "24": 0.1, "25": 0.2, "26": 0.9},
+        "disgusted": {"4": 0.4, "9": 1.4, "10": 1.8, "15": 0.5, "17": 1.0, "25": 0.2},
+    }
+)
+"""Faces of labels that are read as others while the mouth speaks: brows that rise most at the inner
+end as sad, and a wrinkled nose with tight lids as angry."""
+
 _CALM: Final = MappingProxyType({"12": 0.15, "43": 0.12})
 """This project's estimate."""
 
@@ -101,7 +110,7 @@ class MeshConnector:
         out = transfer(self._connect, vector, np.repeat(start[None], _SETTLING_FRAMES, 0))
         return out.mean(0).astype(np.float32)
 
-    def expression(self, vector: Vector, odds: Array) -> Expression:
+    def expression(self, vector: Vector, odds: Array, *, speaking: bool = False) -> Expression:
         """Predict the expression for the mesh engine, ``float32 (D,)``.
 
         The faces of what the listener heard, and around them what the connector predicts. They
@@ -111,10 +120,11 @@ class MeshConnector:
         Args:
             vector: emotion semantic vector.
             odds: probabilities of ``VOICE_EMOTIONS``.
+            speaking: the face speaks, which needs other strengths around the mouth.
         """
         heard = odds**_CHOICE / (odds**_CHOICE).sum()
         moved = float(heard @ _emotional())
-        out = heard @ _faces() + _DETAIL * moved * self.decode(vector)
+        out = heard @ _faces(speaking) + _DETAIL * moved * self.decode(vector)
         sure = float(odds.max())
         share = np.clip((sure - _DOUBTFUL) / (_SURE - _DOUBTFUL), 0, 1)
         size = _LEAST + (1 - _LEAST) * smoothstep(share)
@@ -142,15 +152,17 @@ class MeshConnector:
         return out
 
 
-@lru_cache(maxsize=1)
-def _faces() -> Array:
+@lru_cache(maxsize=2)
+def _faces(speaking: bool) -> Array:
     """Return the face of every label of the listener, ``(len(VOICE_EMOTIONS), D)``."""
-    known = {name: recipe.expression() for name, recipe in NAMED.items()}
+    known = {name: recipe.expression(speaking=speaking) for name, recipe in NAMED.items()}
     known |= {name: PROTOTYPES[name] for name in _TYPICAL}
+    if speaking:
+        known |= {name: expression(units) for name, units in _SPEAKING.items()}
     return np.stack([known.get(name, expression(_CALM)) for name in VOICE_EMOTIONS])
 
 
 @lru_cache(maxsize=1)
 def _emotional() -> Array:
     """Return 1 for every label that shows in a face, 0 for others."""
-    return (np.abs(_faces()).sum(1) > 1).astype(np.float32)
+    return (np.abs(_faces(False)).sum(1) > 1).astype(np.float32)

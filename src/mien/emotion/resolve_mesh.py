@@ -68,7 +68,7 @@ class MeshResolver(Resolver):
         request: what is asked for.
         own_voice: as for :class:`Resolver`; decoded only if the request needs it.
         scale_all: scale every request by prosody, as portraits that talk do.
-        speaking: the face speaks, as in a video: named emotions leave the mouth its speech.
+        speaking: the face speaks, as in a video: emotions leave the mouth its speech.
     """
 
     def __init__(
@@ -184,7 +184,8 @@ class MeshResolver(Resolver):
         if plain is not None:
             neutral = voice_of(listener, plain)
         vector = semantic_vector(voice_of(listener, embeddings), neutral)
-        return self._connector.expression(vector, listener.classify(embeddings, beside)[0].mean(0))
+        odds = listener.classify(embeddings, beside)[0].mean(0)
+        return self._connector.expression(vector, odds, speaking=self._speaking)
 
 
 def _smooth(

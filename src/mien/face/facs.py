@@ -159,7 +159,16 @@ EXTENDED: Final[Mapping[str, Recipe]] = MappingProxyType(
         ),
         "bored": Recipe({"43": 0.5, "1": 0.25, "15": 0.35, "17": 0.2}, _CORDARO),
         "charismatic": Recipe(
-            {"12": 0.85, "6": 0.5, "1": 0.4, "2": 0.55, "25": 0.12},
+            {
+                "12": 1.15,
+                "6": 0.75,
+                "10": 0.15,
+                "1": 0.45,
+                "2": 0.75,
+                "5": 0.25,
+                "25": 0.45,
+                "26": 0.1,
+            },
             "smile and lively brows: Awamleh & Gardner (Leadership Quarterly, 1999)",
         ),
         "desirous": Recipe({"43": 0.4, "25": 0.3, "26": 0.12, "7": 0.25, "12": 0.2}, _CORDARO),
@@ -185,10 +194,10 @@ EXTENDED: Final[Mapping[str, Recipe]] = MappingProxyType(
             "Prkachin (Pain, 1992)",
         ),
         "proud": Recipe(
-            {"12": 0.45, "17": 0.3, "24": 0.25, "43": 0.2, "2": 0.25},
+            {"12": 0.75, "17": 0.45, "24": 0.3, "43": 0.3, "2": 0.45},
             "Tracy & Robins (Emotion, 2007), without posture",
         ),
-        "romantic": Recipe({"6": 0.75, "12": 0.7, "43": 0.22, "1": 0.25, "25": 0.1}, _GONZAGA),
+        "romantic": Recipe({"6": 0.9, "12": 1.0, "43": 0.3, "1": 0.4, "25": 0.1}, _GONZAGA),
         "sarcastic": Recipe(
             {"12L": 0.75, "14L": 0.6, "2L": 0.8, "1L": 0.3, "43": 0.2, "7R": 0.3},
             "Attardo et al. (Humor, 2003)",
