@@ -83,9 +83,10 @@ class Runner:
     def close(self) -> None:
         """Stop; jobs that run are begun again by the next server."""
         self._closing.set()
-        self._wake.release(len(self._threads))
+        self._wake.release(self.limits.running)
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
 
     @property
     def alive(self) -> bool:
