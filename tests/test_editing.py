@@ -47,7 +47,7 @@ def test_a_clip_keeps_its_frames_and_its_surroundings(short_clip: Path, tmp_path
     assert (report.frames, report.rate, report.faces, report.seconds) == (25, 25.0, 1, 1.0)
     assert report.spans_without_face == ()
     assert seen[-1] == (25, 25)
-    assert len(report.weights) == 6
+    assert len(report.weights) == 7
     assert json.loads(json.dumps(report.to_dict()))["emotion"]["labels"] == {"sad": 1.0}
     assert list(tmp_path.iterdir()) == [tmp_path / "sad.mp4"]
     difference = np.abs(after[20][1].astype(int) - before[20][1])

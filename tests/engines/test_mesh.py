@@ -11,12 +11,21 @@ from hypothesis import strategies as st
 from mien.engines.mesh import MeshEngine, MeshSettings, lips, rig
 from mien.engines.mesh.engine import NeutralEstimate, removal
 from mien.engines.mesh.folds import count_folds, unfold
+from mien.engines.mesh.shading import shade_smile
 from mien.engines.mesh.warp import Region, extend, motion_field, warp, warp_mesh
 from mien.engines.mesh.wrinkles import draw_wrinkles
 from mien.face.facs import ACTION_UNITS, INDEX, RECIPES, expression, read_expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
-from mien.face.topology import EYES, INNER_LOWER, INNER_UPPER, LOWER_LIP, UPPER_LIP, canonical_face
+from mien.face.topology import (
+    EYES,
+    INNER_LOWER,
+    INNER_UPPER,
+    LOWER_LIP,
+    OVAL,
+    UPPER_LIP,
+    canonical_face,
+)
 
 HEAD = canonical_face().points
 PLAIN = (HEAD * 120 + [300, 260, 0]).astype(np.float32)
@@ -292,6 +301,31 @@ def test_a_furrow_is_filled_when_the_frown_goes() -> None:
     rough = relaxed.astype(int)[:, :, 1]
     beside = ~cv2.dilate(dark.astype(np.uint8), np.ones((9, 9))).astype(bool)
     assert rough[beside].std() > 0.9 * plain.astype(int)[:, :, 1][beside].std()
+
+
+def test_a_smile_shades_its_own_cheek_and_goes_again(landmarks: np.ndarray) -> None:
+    points, plain = (
+        landmarks[:, :2].astype(float),
+        np.full((256, 256, 3), (190, 150, 130), np.uint8),
+    )
+    shaded = {}
+    for name, units in {"both": {"12": 1.0}, "right": {"12R": 1.0}, "less": {"12": -1.0}}.items():
+        shaded[name] = plain.copy()
+        shade_smile(shaded[name], points, expression(units), 1.0)
+    change = {name: image.astype(int) - plain for name, image in shaded.items()}
+    fold = (points[205] + points[206]).round().astype(int) // 2
+    around = np.s_[fold[1] - 4 : fold[1] + 5, fold[0] - 4 : fold[0] + 5]
+    assert change["both"][around].min() < -8, "the fold beside the mouth is dark"
+    assert change["less"][around].max() > 8, "and light where a smile goes"
+    middle = round(float(points[1, 0]))
+    assert not change["right"][:, middle + 20 :].any(), "the person's right is on the left"
+    assert np.abs(change["both"]).max() < 60
+    outside = cv2.fillPoly(np.ones((256, 256)), [points[list(OVAL)].round().astype(int)], 0.0)
+    assert not change["both"][cv2.erode(outside, np.ones((7, 7))) > 0].any()
+    gray = np.full((256, 256, 3), 150, np.uint8)
+    shade_smile(gray, points, expression({"12": 1.0}), 1.0)
+    assert not np.ptp(gray, axis=2).any()
+    assert len(np.unique(gray)) > 5
 
 
 def test_creases_are_drawn_on_skin_and_not_on_hair() -> None:

@@ -35,7 +35,10 @@ Cancel = Callable[[], bool]
 """Called between frames; the job stops when it returns True."""
 
 TRACKER_ASSETS: Final = tuple(f"tracker_{net}.onnx" for net in ("detector", "face", "mouth", "eye"))
-MESH_ASSETS: Final = (*TRACKER_ASSETS, "canonical_face.npz", "rig.npz")
+MESH_ASSETS: Final = (*TRACKER_ASSETS, "canonical_face.npz", "rig.npz", "shading.npz")
+MOUTH_ASSETS: Final = ("appearance.onnx", "appearance.npz")
+"""What draws the inside of mouths in pictures and talking portraits."""
+
 SPEECH_ASSETS: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 

@@ -16,7 +16,7 @@ from mien.face.follow import Face
 from mien.face.topology import Landmarks
 from mien.media.frame import Frame, Image
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
-from mien.pipelines.job import MESH_ASSETS, Job, Report, assets_behind
+from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, Job, Report, assets_behind
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import weights_used
@@ -43,6 +43,7 @@ def edit(job: Job) -> Report:
     resolver = MeshResolver(job.request, voice, speaking=not job.still)
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
+    used = (*MESH_ASSETS, *MOUTH_ASSETS) if job.still else MESH_ASSETS
     with open_footage(job) as footage:
         own = OwnExpressions(engine, footage)
         drawn = prefetch(_draw(footage.frames(), resolver, engine, own))
@@ -53,7 +54,7 @@ def edit(job: Job) -> Report:
         engine=engine.name,
         faces=len(footage.people),
         spans=footage.spans,
-        weights=weights_used((*MESH_ASSETS, *assets_behind(job.request))),
+        weights=weights_used((*used, *assets_behind(job.request))),
         warnings=footage.warnings,
     )
 

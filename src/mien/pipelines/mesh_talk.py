@@ -30,6 +30,7 @@ from mien.media.still import opaque, open_still
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import (
     MESH_ASSETS,
+    MOUTH_ASSETS,
     SPEECH_ASSETS,
     Job,
     Report,
@@ -125,7 +126,9 @@ def talk(job: Job, settings: TalkSettings) -> Report:
         resolver,
         engine=MeshEngine.name,
         faces=len(faces),
-        weights=weights_used((*MESH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))),
+        weights=weights_used(
+            (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
+        ),
         warnings=(
             *still.lost_in_clips,
             *chain.from_iterable(pose_warnings(job.source, face) for face in faces),

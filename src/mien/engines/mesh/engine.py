@@ -15,6 +15,7 @@ from mien.engines.mesh import lips, rig
 from mien.engines.mesh.eyes import draw_eyes
 from mien.engines.mesh.folds import unfold
 from mien.engines.mesh.mouth import draw_mouth
+from mien.engines.mesh.shading import shade_smile
 from mien.engines.mesh.warp import (
     Map,
     Points,
@@ -211,6 +212,7 @@ class MeshEngine:
             keep_own = not self.settings.portrait
             draw_mouth(out, source, pose, points, moves, keep_own=keep_own)
         if self.settings.wrinkles > 0:
+            shade_smile(out, new_points, delta, self.settings.wrinkles)
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)
         if warped.dtype == np.uint8:
             return out
