@@ -57,6 +57,9 @@ eye distances."""
 _DARK_FROM, _DARK_RISE = 0.24, 1.5
 """Gap from which the space behind the teeth shows, and how fast, per eye distance."""
 
+_ROWS, _FEWEST_ROWS = 21, 7
+"""Rows of a mouth that are looked at for teeth, and in how many of them these must show."""
+
 _TOOTH_LIGHT, _TOOTH_PALE = 0.6, 0.78
 """Least brightness of a tooth relative to skin, and of its green relative to its red."""
 
@@ -219,13 +222,18 @@ class Exemplar:
         return cls(patch.astype(np.float32), edge, skin_color(patch, edge))
 
     @property
-    def toothy(self) -> float:
-        """Fraction of the inside that is as light and as pale as teeth."""
-        within = self.image[inside(self.outline) > 0.5]
-        if not len(within):
-            return 0.0
-        light = within.mean(1) > _TOOTH_LIGHT * self.skin.mean()
-        return float((light & (within[:, 1] > _TOOTH_PALE * within[:, 0])).mean())
+    def teeth(self) -> tuple[float, float] | None:
+        """Where upper teeth begin and end, as shares of the opening; None where few show."""
+        upper, lower = self.outline[:HALF], self.outline[HALF:][::-1]
+        middle = slice(HALF // 3, HALF - HALF // 3)
+        down = np.linspace(0, 1, _ROWS, dtype=np.float32)[:, None, None]
+        at = upper[middle] + (lower - upper)[middle] * down
+        seen = cv2.remap(self.image, at[..., 0], at[..., 1], cv2.INTER_LINEAR)
+        light = seen.mean(2) > _TOOTH_LIGHT * self.skin.mean()
+        rows = np.flatnonzero((light & (seen[..., 1] > _TOOTH_PALE * seen[..., 0])).mean(1) > 0.5)
+        if len(rows) < _FEWEST_ROWS:
+            return None
+        return float(down[rows[0], 0, 0]), float(down[rows[-1], 0, 0])
 
     def planes(self, edge: Layer, skin: Layer) -> Layer:
         """Return it below the upper lip of ``edge``, in the light of ``skin``, ``(4, 96, 128)``."""

@@ -37,10 +37,7 @@ _WIDE: Final = (0.16, 0.28)
 """Lip gaps, eye distances, between which drawing in one piece gives way to layers."""
 
 _FITTED: Final = 0.17
-"""Lip gap, eye distances, to which the inside of an example is scaled."""
-
-_TOOTHY: Final = 0.35
-"""Fraction of an example's inside that must be teeth; else a donor's are taken."""
+"""Height, eye distances, to which the upper teeth of an example are scaled."""
 
 _CROWN, _LOWER_CROWN = 0.16, 0.13
 """Largest visible height of upper and of lower teeth, eye distances."""
@@ -68,7 +65,10 @@ _VIOLET: Final = 0.55
 
 _EDGE: Final = 1.6
 _SHADOW: Final = 5.0
-"""Softness of the teeth's edges, and reach of the upper row's shadow, patch pixels."""
+"""Softness of the teeth's edges, and reach of the shadows of lip and teeth, patch pixels."""
+
+_LIP_SHADE: Final = 0.35
+"""Darkness of the upper lip's shadow on the teeth."""
 
 
 def drawn_mouth(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) -> Layer:
@@ -102,7 +102,7 @@ def _layers(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) 
     shown = ramp(height, _UPPER_SEEN)
     if not shown:
         return behind
-    if example.toothy < _TOOTHY:
+    if example.teeth is None:
         example = donors().for_face(frame.yaw, skin)
     lower = min(_LOWER_CROWN, gap - height - _SLIT) * ramp(tooth, _LOWER_SEEN)
     teeth = _fitted(example, frame, skin)
@@ -154,18 +154,20 @@ def _layered(
         middle = upper_lip[:, 0].mean()
         columns = middle + (_COLUMN - middle) / _LOWER_WIDTH
         rows = np.interp(columns, _COLUMN, tips) + lowered - 1 - (_ROW - crest)
-        sides = np.clip(2.2 * from_corners - 0.7, 0, 1)
+        sides = np.clip(1.8 * from_corners - 0.6, 0, 1)
         share = np.clip((_ROW - crest) / _EDGE + 0.5, 0, 1) * sides
         out += (_sampled(teeth, columns, rows) * _LOWER_LIGHT - out) * share[..., None]
-    sides = shown * np.clip(2.4 * from_corners, 0, 1)
+    sides = shown * np.clip(1.6 * from_corners, 0, 1)
     share = np.clip((tips - _ROW) / _EDGE + 0.5, 0, 1) * sides
     upper = _sampled(teeth, _COLUMN, np.repeat(_ROW + lowered, WIDTH, 1))
+    upper *= 1 - _LIP_SHADE * np.clip(1 - (_ROW - _height_at(upper_lip)) / _SHADOW, 0, 1)[..., None]
     out += (upper - out) * share[..., None]
     return out.astype(np.float32)
 
 
 def _fitted(example: Exemplar, frame: MouthFrame, skin: Layer) -> Layer:
-    """Return the example's inside below the upper lip of a mouth, as wide, column by column."""
+    """Return the example's upper teeth below the upper lip of a mouth, column by column."""
+    first, last = example.teeth or (0.0, 1.0)
     upper, lower = frame.outline[:HALF], frame.outline[HALF:][::-1]
     top = _height_at(upper)
     height = np.maximum((_height_at(lower) - top) * _FITTED / frame.gap, 1)
@@ -174,7 +176,8 @@ def _fitted(example: Exemplar, frame: MouthFrame, skin: Layer) -> Layer:
     columns = (lip[:, 0].min() + across * np.ptp(lip[:, 0])).astype(np.float32)
     start = np.interp(columns, lip[:, 0], lip[:, 1])
     gap = np.maximum(np.interp(columns, below[:, 0], below[:, 1]) - start, 1)
-    return _sampled(example.lit(skin), columns, start + (_ROW - top) * gap / height)
+    down = first + (_ROW - top) / height * (last - first)
+    return _sampled(example.lit(skin), columns, start + down * gap)
 
 
 def _deepened(behind: Layer, frame: MouthFrame) -> Layer:
