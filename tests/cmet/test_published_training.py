@@ -40,7 +40,10 @@ SHIFT = {name: 0.3 * (i - 3) for i, name in enumerate(EMOTIONS)}
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three people; an emotion adds the same to face and voice of each."""
-    root = tmp_path_factory.mktemp("mead")
+    return write_features(tmp_path_factory.mktemp("mead"))
+
+
+def write_features(root: Path) -> Path:
     rng = np.random.default_rng(0)
     for p, person in enumerate(PEOPLE):
         for emotion in EMOTIONS:
