@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -37,6 +38,7 @@ from mien.pipelines.footage import FrameFaces
 from mien.pipelines.job import Job
 from mien.pipelines.models import EDTalkModels
 from mien.speech.analysis import VoiceAnalysis
+from mien.speech.emotion2vec import embed
 from mien.weights.convert import save
 from mien.weights.manifest import CONNECTOR, GENERATOR
 from mien.weights.store import Store
@@ -167,7 +169,9 @@ def _resolver(
     def no_face(path: Path) -> np.ndarray:
         raise AssertionError(f"No face was asked for, but {path} is read.")
 
-    return EDTalkResolver(request, VoiceAnalysis(clip), tiny_emotion2vec, labels or {}, no_face)
+    return EDTalkResolver(
+        request, VoiceAnalysis(clip), partial(embed, tiny_emotion2vec()), labels or {}, no_face
+    )
 
 
 def test_names_mix_by_strength(demo_face: Path) -> None:
@@ -219,7 +223,6 @@ def test_what_edtalk_does_not_know_is_refused(demo_face: Path) -> None:
 def test_the_own_voice_over_time_beside_its_neutral(voice: Path, tmp_path: Path) -> None:
     plain = write_sound(tmp_path / "plain.wav", buzz(2.0, 120))
     from mien.media.audio import read_speech
-    from mien.speech.emotion2vec import embed
 
     net, samples = tiny_emotion2vec(), read_speech(voice)
     target = _resolver(Emotion.parse("auto", neutral=plain), voice).at(0.5)

@@ -121,15 +121,13 @@ def extract_features(
     Args:
         root: folder of videos, MEAD's for instance.
         output: folder to write, with the same subfolders.
-        models: engine and emotion2vec.
+        models: backbone and speech encoder.
         log: called with a line per video without a face or sound.
         progress: called with (videos done, videos).
 
     Raises:
         InputError: when there is no video under ``root``.
     """
-    from mien.speech.emotion2vec import embed
-
     silent: list[Path] = []
 
     def extract(path: Path) -> bool:
@@ -143,7 +141,7 @@ def extract_features(
         if not face.exists():
             _save(face, read_expressions(path, models))
         if speech is not None:
-            _save(voice, embed(models.listener(), read_speech(speech)))
+            _save(voice, models.embed(read_speech(speech)))
         return True
 
     done = process_videos(root, extract, log=log, progress=progress)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.speech.analysis import VoiceAnalysis
 from mien.weights.bundled import open_arrays
-
-if TYPE_CHECKING:
-    from mien.speech.emotion2vec import Emotion2vec
 
 Vector = npt.NDArray[np.float32]
 
@@ -73,7 +70,7 @@ class EDTalkResolver(Resolver):
         request: what is asked for.
         own_voice: voice of the clip that is edited, or the speech of a portrait. Its samples are
             kept if ``auto`` or ``neutral`` need them.
-        emotion2vec: loads emotion2vec+ large; called at the first need.
+        embed: embeds speech (16 kHz), by emotion2vec+ large where the connector is the published.
         labels: EDTalk's own coefficients per emotion, where the user has them.
         read_face: reads the expression coefficients of a picture or clip of a face.
         voices: embeddings of whole files that are known; those read here are added.
@@ -85,13 +82,13 @@ class EDTalkResolver(Resolver):
         self,
         request: Request,
         own_voice: VoiceAnalysis,
-        emotion2vec: Callable[[], Emotion2vec],
+        embed: Callable[[Samples], Vector],
         labels: Mapping[str, Vector],
         read_face: Callable[[Path], Vector],
         voices: dict[Path, Vector] | None = None,
     ) -> None:
         super().__init__(request, own_voice)
-        self._net, self._labels, self._face = cache(emotion2vec), labels, cache(read_face)
+        self._embed, self._labels, self._face = embed, labels, cache(read_face)
         self._known = {} if voices is None else voices
         self._moments: dict[int, Vector] = {}
         if self._needs_own_voice() or any(map(self._leaves_voice, emotions_of(request))):
@@ -181,8 +178,3 @@ class EDTalkResolver(Resolver):
             start = min(max(0, middle - _SPAN // 2), max(0, len(samples) - _SPAN))
             self._moments[step] = self._embed(samples[start : start + _SPAN])
         return self._moments[step]
-
-    def _embed(self, samples: Samples) -> Vector:
-        from mien.speech.emotion2vec import embed
-
-        return embed(self._net(), samples)

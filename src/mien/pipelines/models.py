@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -69,6 +69,8 @@ class EDTalkModels:
         store: where the others come from.
         used: names of the weights that were opened.
         connector_file: a connector of the user's own, instead of the one in the store.
+        speech_encoder: embeds speech (16 kHz mono) as ``float32 (S,)``; emotion2vec+ large by
+            default.
         voices: embeddings of the files that were read, kept for the next job.
     """
 
@@ -76,10 +78,10 @@ class EDTalkModels:
     store: Store
     used: list[str] = field(default_factory=list)
     connector_file: Path | None = None
+    speech_encoder: Callable[[Samples], Array] | None = None
     voices: dict[Path, Array] = field(default_factory=dict)
     _audio2lip: Audio2Lip | None = None
     _connector: Connector | None = None
-    _listener: Emotion2vec | None = None
 
     @classmethod
     def open(
@@ -129,19 +131,20 @@ class EDTalkModels:
             self.used.append(CONNECTOR)
         return _connect(self._connector, self.engine.expression_dim)
 
-    def listener(self) -> Emotion2vec:
-        """Return emotion2vec+ large."""
-        if self._listener is None:
-            self._listener = load_emotion2vec(self.store).to(self.device)
+    def embed(self, samples: Samples) -> Array:
+        """Embed speech, ``float32 (S,)``; emotion2vec is loaded at the first need."""
+        if self.speech_encoder is None:
+            from mien.speech.emotion2vec import embed
+
+            net = load_emotion2vec(self.store).to(self.device)
             self.used.append(EMOTION2VEC)
-        return self._listener
+            self.speech_encoder = partial(embed, net)
+        return self.speech_encoder(samples)
 
     def hear(self, path: Path) -> Array:
         """Return the embedding of a file's voice, ``float32 (S,)``."""
-        from mien.speech.emotion2vec import embed
-
         if path not in self.voices:
-            self.voices[path] = embed(self.listener(), read_speech(path))
+            self.voices[path] = self.embed(read_speech(path))
         return self.voices[path]
 
     def lips(self, samples: Samples) -> Array:
@@ -179,7 +182,7 @@ class EDTalkModels:
         """Return what turns a request into targets of these nets."""
         labels = self.labels()
         return EDTalkResolver(
-            request, own_voice, self.listener, labels, self.expression_of, self.voices
+            request, own_voice, self.embed, labels, self.expression_of, self.voices
         )
 
     def weights(self) -> tuple[Weights, ...]:
