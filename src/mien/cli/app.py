@@ -17,6 +17,7 @@ from mien.cli.evaluate import evaluate
 from mien.cli.feel import feel
 from mien.cli.process import EndedError, end_on_signals, prepare_streams
 from mien.cli.serve import serve
+from mien.cli.studio import studio
 from mien.cli.talk import talk
 from mien.cli.train import features, train
 from mien.cli.weights import weights
@@ -40,6 +41,7 @@ app.command()(emotions)
 app.command()(demo)
 app.command()(features)
 app.command()(serve)
+app.command()(studio)
 app.command()(doctor)
 app.add_typer(train, name="train")
 app.add_typer(weights, name="weights")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli import options as opt
 from mien.cli.console import progress_bar, show_report
 
+if TYPE_CHECKING:
+    from mien.emotion.request import Request
+
 
 def edit(
-    input: Annotated[Path, typer.Argument(help="Video or picture to edit.", metavar="IN")],
     output: opt.Output,
+    input: Annotated[
+        Path | None, typer.Argument(help="Video or picture to edit.", metavar="IN")
+    ] = None,
+    project: Annotated[
+        Path | None,
+        typer.Option("--project", help="Project of the studio, instead.", metavar="FILE"),
+    ] = None,
     emotion: opt.EmotionSpec = None,
     au: opt.Units = None,
     like: opt.Like = None,
@@ -38,12 +47,23 @@ def edit(
 ) -> None:
     """Change what a face feels in a video or picture."""
     from mien.api import edit as run
+    from mien.emotion.project import Project
+    from mien.errors import InputError
 
+    request: Request | str | None = emotion
+    if project is not None:
+        if any(given is not None for given in (emotion, au, like, neutral, timeline)):
+            raise InputError("--project says what is to be felt; leave the other options out.")
+        opened = Project.load(project)
+        input, request = input or opened.input, opened.request
+        face = opened.face if face == "largest" else face
+    if input is None:
+        raise InputError("Name the video or picture to edit, or a --project.")
     with progress_bar("Editing") as progress:
         report = run(
             input,
             output,
-            emotion,
+            request,
             au=au,
             timeline=timeline,
             like=like,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -15,6 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.exceptions import HTTPException
 
 from mien import __version__
+from mien.emotion.named import named_emotions
+from mien.face.facs import MEANINGS
 from mien.serve.documents import DESCRIPTION, problems
 from mien.serve.guard import Guard
 from mien.serve.jobs import add_jobs
@@ -122,6 +124,11 @@ def _add_status(app: FastAPI, service: Service, registry: CollectorRegistry) -> 
         if service.disk_is_full:
             return problem(503, "disk_full", "Too little disk space is left.")
         return JSONResponse({"status": "ready"})
+
+    @app.get("/v1/emotions", tags=["status"])
+    def emotions() -> dict[str, Any]:
+        """The emotions that have a name, and the action units."""
+        return {"emotions": named_emotions(), "action_units": dict(MEANINGS)}
 
     @app.get("/metrics", tags=["status"], dependencies=[Depends(_owner_of(service))])
     def metrics() -> Response:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import OrderedDict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ from mien.serve.work import check, failure, request_of
 
 if TYPE_CHECKING:
     from mien.media.frame import RGBImage
+    from mien.pipelines.mesh_live import Editor
     from mien.pipelines.mesh_preview import MeshPreview
 
 _KEPT_CLIPS: Final = 3
@@ -81,7 +82,7 @@ class Desk:
 
 def serve_desk(pipe: Connection, place: str) -> None:
     """Answer questions until the server is gone."""
-    clips: OrderedDict[str, MeshPreview] = OrderedDict()
+    cache = Cache()
     folder = Path(place) / "jobs" / "any"
     while True:
         try:
@@ -89,20 +90,34 @@ def serve_desk(pipe: Connection, place: str) -> None:
         except (EOFError, OSError):
             return
         try:
-            reply = answer(question, clips)
+            reply = answer(question, cache)
         except Exception as error:  # noqa: BLE001 - said to the server
             reply = dict(failure(error, folder))
         pipe.send_bytes(json.dumps(reply).encode())
 
 
-def answer(question: dict[str, Any], clips: OrderedDict[str, MeshPreview]) -> dict[str, Any]:
+@dataclass(slots=True)
+class Cache:
+    """What a desk keeps between questions.
+
+    Attributes:
+        clips: the clips that are open, the last used one last.
+        editor: the editor of the camera's pictures.
+    """
+
+    clips: OrderedDict[str, MeshPreview] = field(default_factory=OrderedDict)
+    editor: Editor | None = None
+
+
+def answer(question: dict[str, Any], cache: Cache) -> dict[str, Any]:
     """Answer one question.
 
     Args:
         question: its ``do`` says which: ``check`` an order, ``inspect`` a file, draw a
             ``preview`` (``arguments``, ``seconds``, ``face``, ``side``, ``original``), find the
-            ``faces`` of a frame, or the ``waveform`` of a file.
-        clips: the clips that are open, the last used one last.
+            ``faces`` of a frame (as shares of its width and height), edit a ``live`` picture
+            (``jpeg``, ``emotion``, ``time``), or give the ``waveform`` of a file.
+        cache: what is kept for the next question.
 
     Raises:
         InputError, FaceNotFoundError: when that is impossible.
@@ -110,6 +125,8 @@ def answer(question: dict[str, Any], clips: OrderedDict[str, MeshPreview]) -> di
     kind = question["do"]
     if kind == "wake":
         return {}
+    if kind == "live":
+        return {"jpeg": b64encode(_live(question, cache)).decode()}
     if kind == "check":
         check(question["order"], question["limits"])
         return {}
@@ -120,15 +137,36 @@ def answer(question: dict[str, Any], clips: OrderedDict[str, MeshPreview]) -> di
         )
     if kind == "waveform":
         return {"peaks_per_second": _PEAKS_PER_SECOND, "peaks": _peaks(path)}
-    clip = _clip(path, question["limits"]["pixels"], clips)
+    clip = _clip(path, question["limits"]["pixels"], cache.clips)
     if kind == "faces":
-        return {"faces": clip.faces(question["seconds"])}
+        height, width = clip.original(question["seconds"]).shape[:2]
+        size = (width, height, width, height)
+        boxes = clip.faces(question["seconds"])
+        return {"faces": [[at / of for at, of in zip(box, size, strict=True)] for box in boxes]}
     if question.get("original"):
         image = clip.original(question["seconds"])
     else:
         request = request_of(question["arguments"])
         image = clip(request, question["seconds"], question["face"])
     return {"jpeg": b64encode(_jpeg(image, question["side"])).decode()}
+
+
+def _live(question: dict[str, Any], cache: Cache) -> bytes:
+    """Return the next picture of a camera with an emotion, as a JPEG."""
+    import cv2
+    import numpy as np
+
+    from mien.pipelines.mesh_live import Editor
+
+    data = np.frombuffer(b64decode(question["jpeg"]), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise InputError("The camera's picture is no JPEG that can be decoded.")
+    if cache.editor is None:
+        cache.editor = Editor(question["emotion"])
+    else:
+        cache.editor.emotion = question["emotion"]
+    return _jpeg(cache.editor(image, question["time"]), None)
 
 
 def _clip(path: Path, pixels: int, clips: OrderedDict[str, MeshPreview]) -> MeshPreview:

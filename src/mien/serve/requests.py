@@ -140,11 +140,13 @@ class EditRequest(_Clip):
     """Change what a face feels in a video or picture."""
 
     input: Reference
+    beside: bool | None = Field(default=None, description="The original beside the edit.")
 
     def order(self, resolve: Resolve, folder: Path) -> dict[str, Any]:
         """Return the order of a job, see :mod:`mien.serve.work`; arguments as elsewhere here."""
         source = resolve(self.input)
-        return self._order("edit", source, resolve, folder, input=str(source))
+        beside = {"beside": True} if self.beside else {}
+        return beside | self._order("edit", source, resolve, folder, input=str(source))
 
 
 class TalkRequest(_Clip):

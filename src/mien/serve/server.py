@@ -42,6 +42,7 @@ def run_http(
     *,
     add: Callable[[FastAPI], None] | None = None,
     started: Callable[[str], None] | None = None,
+    quiet: bool = False,
 ) -> None:
     """Serve until a signal ends it; the log goes to standard error as lines of JSON.
 
@@ -51,6 +52,7 @@ def run_http(
         port: port; 0 takes a free one.
         add: adds routes to the application.
         started: called with the server's address once it listens.
+        quiet: log warnings alone.
 
     Raises:
         InputError: when the address cannot be used.
@@ -60,7 +62,8 @@ def run_http(
     for name in ("mien.serve", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO if name == "mien.serve" else logging.WARNING)
+        talks = name == "mien.serve" and not quiet
+        logger.setLevel(logging.INFO if talks else logging.WARNING)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)

@@ -17,6 +17,7 @@ from mien.utils.text import shown
 
 _CHECK_SECONDS = 60
 _PREVIEW_SECONDS = 60
+_LIVE_SECONDS = 10
 
 
 class Service:
@@ -27,6 +28,7 @@ class Service:
         limits: what is accepted.
         tokens: who may use it.
         roots: folders whose files requests may name by path.
+        keep: whether jobs and uploads stay for the next server.
 
     Raises:
         InputError: when one of the folders cannot be used.
@@ -38,6 +40,8 @@ class Service:
         limits: Limits | None = None,
         tokens: Tokens | None = None,
         roots: tuple[Path, ...] = (),
+        *,
+        keep: bool = True,
     ) -> None:
         for root in roots:
             if not root.is_dir():
@@ -46,10 +50,14 @@ class Service:
         self.tokens = tokens or Tokens()
         self.roots = tuple(root.resolve() for root in roots)
         self.store = JobStore(folder.absolute())
+        self._keep = keep
+        if not keep:
+            self.store.clear()
         self.runner = Runner(self.store, self.limits)
         resources = Resources(memory_bytes=int(self.limits.memory_mb * MEGABYTE))
         self.checks = Desk(self.store.folder, resources, _CHECK_SECONDS)
         self.previews = Desk(self.store.folder, resources, _PREVIEW_SECONDS)
+        self.live = Desk(self.store.folder, resources, _LIVE_SECONDS)
 
     def start(self) -> None:
         """Begin to work."""
@@ -60,8 +68,10 @@ class Service:
     def close(self) -> None:
         """Stop; jobs that run are begun again by the next server."""
         self.runner.close()
-        self.checks.close()
-        self.previews.close()
+        for desk in (self.checks, self.previews, self.live):
+            desk.close()
+        if not self._keep:
+            self.store.clear()
         self.store.close()
 
     @property

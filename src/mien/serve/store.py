@@ -300,6 +300,12 @@ class JobStore:
             if folder.name not in uploads:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def clear(self) -> None:
+        """Forget all jobs and uploads and remove their files."""
+        self._all("DELETE FROM jobs")
+        self._all("DELETE FROM uploads")
+        self.recover()
+
     def expire(self, keep_seconds: float) -> int:
         """Remove jobs that ended and uploads that were used longer ago; return how many."""
         before = time.time() - keep_seconds

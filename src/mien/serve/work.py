@@ -1,8 +1,8 @@
 """What a job does, in a process of its own: one of the verbs of :mod:`mien.api`.
 
 An order is what a job is asked for, as plain values: ``verb``, ``output`` (the name of the result),
-``arguments`` of the verb, and ``talk`` and ``encoding`` with the fields of ``TalkSettings`` and
-``EncodingSettings``.
+``arguments`` of the verb, ``talk`` and ``encoding`` with the fields of ``TalkSettings`` and
+``EncodingSettings``, and ``beside`` where an edit is shown next to its original.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def perform(
     """
     from mien import api
     from mien.media.encode import EncodingSettings
+    from mien.pipelines.beside import write_beside
     from mien.pipelines.mesh_talk import TalkSettings
 
     check_inputs(order, limits)
@@ -79,19 +80,24 @@ def perform(
         _write_json(folder / output, report)
     else:
         run = api.talk if order["verb"] == "talk" else api.edit
+        made = folder / (f"edited-{output}" if "beside" in order else output)
         more: dict[str, Any] = (
             {"settings": TalkSettings(**order["talk"])} if "talk" in order else {}
         )
         report = run(
             **arguments,
             **more,
-            output=folder / output,
+            output=made,
             encoding=EncodingSettings(**order.get("encoding", {})),
             overwrite=True,
             max_pixels=limits["pixels"],
             progress=progress,
             cancel=cancel,
         ).to_dict()
+        if "beside" in order:
+            write_beside(Path(arguments["input"]), made, folder / output, limits["pixels"])
+            made.unlink()
+            report["output"] = str(folder / output)
     _write_json(folder / REPORT, _without_folders(report, folder))
     return output
 
