@@ -36,6 +36,12 @@ EYE_SIDE: Final = 0.33
 _EYE_RAISE: Final = 0.05
 """How far above the eye its crop is centred (to include the brow), in sides of the face's crop."""
 
+_SPEECH_SIDE: Final = 1.3
+_SPEECH_DROP: Final = 0.12
+_SPEECH_FRAMES: Final = 5
+"""Side of the crop of mouth and chin, and how far below the mouth it is centred, in distances from
+eye to eye or from eyes to mouth; frames over which it is smoothed."""
+
 _MIN_FACE_PIXELS: Final = 20.0
 """Longer side of a face's box below which landmarks are guesses."""
 
@@ -222,3 +228,22 @@ def eye_crop(points: Landmarks, face: Crop, side: str) -> Crop:
     corners = points[list(EYES[side].corners), :2].mean(0)
     x, y = (corners - face.axes()[1] * _EYE_RAISE * face.side).tolist()
     return replace(face, x=x, y=y, side=EYE_SIDE * face.side, mirrored=side == "L")
+
+
+def speech_crops(points: Points) -> list[Crop]:
+    """Return the upright crops around mouth and chin of a face ``(T, 478, 2+)``, frame by frame.
+
+    They follow the head, not the jaw, and are smoothed over five frames.
+    """
+    rows = []
+    for frame in points:
+        right, left = _eye_centres(frame)
+        mouth = frame[list(MOUTH_CORNERS), :2].mean(0)
+        down = mouth - (left + right) / 2
+        size = max(float(np.linalg.norm(left - right)), float(np.linalg.norm(down)))
+        rows.append([*(mouth + _SPEECH_DROP * down), _SPEECH_SIDE * size, roll_angle(frame)])
+    values = np.array(rows, np.float64).reshape(-1, 4)
+    values[:, 3] = np.unwrap(values[:, 3])
+    kernel = np.full((_SPEECH_FRAMES, 1), 1 / _SPEECH_FRAMES)
+    smooth = cv2.filter2D(values, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return [Crop(*row) for row in smooth.tolist()]

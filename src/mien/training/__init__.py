@@ -47,6 +47,12 @@ TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
             "mien.training.appearance:AppearanceConfig",
             "mien.training.appearance:train_appearance",
         ),
+        "sync": Training(
+            "The sync net of the evaluation: whether lips and sound belong together. Needs clips "
+            "of talking faces with landmarks.",
+            "mien.training.sync:SyncConfig",
+            "mien.training.sync:train_sync",
+        ),
         "connector": Training(
             "The mesh engine's connector (C-MET): a voice's emotion to action units. Needs "
             "RAVDESS with action units; other speech helps.",
