@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.face import topology
+from mien.face.crop import eye_distance
 from mien.face.facs import ACTION_UNITS
 from mien.face.follow import OneEuro
 from mien.face.pose import fit_similarity, head_pose
@@ -86,6 +87,18 @@ def test_jitter_shrinks_and_motion_is_preserved() -> None:
         moved = face + np.float32(step * 4)
         out = smooth(moved, 0.04)
     assert np.abs(out - moved).mean() < 4.0  # less than one frame behind
+
+
+def test_a_mouth_that_shuts_within_one_frame_is_shut() -> None:
+    face = canonical_landmarks()
+    opened = face.copy()
+    eyes = eye_distance(face)
+    opened[list(topology.LOWER_LIP[3]), 1] += 0.12 * eyes
+    smooth = OneEuro()
+    for _ in range(10):
+        smooth(opened, 0.04)
+    lips = smooth(face, 0.04)[list(topology.LOWER_LIP[3]), 1] - face[list(topology.LOWER_LIP[3]), 1]
+    assert np.abs(lips).max() < 0.005 * eyes
 
 
 def test_reset_forgets_the_past() -> None:

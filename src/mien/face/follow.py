@@ -26,6 +26,10 @@ _FAST_CUTOFF_HZ: Final = 6.0
 _SPEED_CUTOFF_HZ: Final = 4.0
 """Additional cutoff per eye distance and second."""
 
+_JUMP: Final = (0.015, 0.05)
+"""Distances from the smoothed place, eye distances, between which lips, lids and irises cease to be
+smoothed: a mouth shuts within one frame."""
+
 _DERIVATIVE_CUTOFF_HZ: Final = 1.5
 """Cutoff of the speed estimate."""
 
@@ -87,7 +91,8 @@ class OneEuro:
     def __init__(self) -> None:
         cutoff = np.full((LANDMARK_COUNT, 1), _CUTOFF_HZ)
         eyes = [p for e in EYES.values() for p in (*e.upper_lid, *e.lower_lid, *e.iris)]
-        cutoff[[*LIPS, *eyes]] = _FAST_CUTOFF_HZ
+        self._fast = [*LIPS, *eyes]
+        cutoff[self._fast] = _FAST_CUTOFF_HZ
         self._cutoff: Array = cutoff
         self.reset()
 
@@ -107,7 +112,10 @@ class OneEuro:
         self._speed += _alpha(_DERIVATIVE_CUTOFF_HZ, elapsed) * (speed - self._speed)
         pace = np.linalg.norm(self._speed[:, :2], axis=1, keepdims=True)
         cutoff = self._cutoff + _SPEED_CUTOFF_HZ * pace
-        self._value = self._value + _alpha(cutoff, elapsed) * (now - self._value)
+        share = _alpha(cutoff, elapsed)
+        jump = np.linalg.norm((now - self._value)[self._fast, :2], axis=1, keepdims=True) / size
+        share[self._fast] = np.maximum(share[self._fast], np.interp(jump, _JUMP, (0, 1)))
+        self._value = self._value + share * (now - self._value)
         return self._value.astype(np.float32)
 
 
