@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         before = {clip: openings(clip) for clip in clips}
         for emotion in BASIC_EMOTIONS[1:]:
-            correlations, kept, closed_frames = [], 0, 0
+            correlations, kept, closed_frames = [], [], []
             for clip in clips:
                 out = Path(folder) / "out.mp4"
                 mien.edit(clip, out, emotion, overwrite=True)
@@ -56,11 +56,15 @@ def main() -> None:
                 good = np.isfinite(a) & np.isfinite(b)
                 correlations.append(float(np.corrcoef(a[good], b[good])[0, 1]))
                 closed = good & (a < CLOSED)
-                kept += int((b[closed] <= a[closed] + 0.01).sum())
-                closed_frames += int(closed.sum())
-            share = kept / max(closed_frames, 1)
-            rows.append([emotion, min(correlations), float(np.mean(correlations)), share])
-    head = ["emotion", "lowest correlation", "mean correlation", "closed frames that stay closed"]
+                kept.append(int((b[closed] <= a[closed] + 0.01).sum()))
+                closed_frames.append(int(closed.sum()))
+            shares = [k / n for k, n in zip(kept, closed_frames, strict=True) if n]
+            share = sum(kept) / max(sum(closed_frames), 1)
+            rows.append(
+                [emotion, min(correlations), float(np.mean(correlations)), min(shares), share]
+            )
+    head = ["emotion", "lowest correlation", "mean correlation",
+            "lowest share of a clip's closed frames that stay closed", "share of all closed frames"]  # fmt: skip
     body = f"{len(clips)} clips; the output is tracked again.\n\n{table(head, rows)}"
     write_section("Lip-sync", body)
 
