@@ -130,15 +130,15 @@ def test_slots_say_what_they_want(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MIEN_NET_INCEPTION")
     assert not NetFiles.given().files
     for options, classes, says in (
-        (["inception=none.onnx"], (), "no file none.onnx. FID needs the net inception"),
+        (["inception=none.onnx"], (), "no file none.onnx. For FID the net inception is needed"),
         ([f"resnet={net}"], (), "inception, i3d, emotion"),
         ([str(net)], (), "--net takes SLOT=FILE"),
-        ([f"syncnet_video={net}"], (), "LSE-D and LSE-C needs the net syncnet_audio"),
+        ([f"syncnet_video={net}"], (), "For LSE-D and LSE-C the net syncnet_audio is needed"),
         ([f"emotion={net}"], (), "--classes"),
     ):
         with pytest.raises(InputError, match=says):
             NetFiles.given(options, classes)
-    with pytest.raises(WeightsError, match=r"takes \[.*FVD needs the net i3d"):
+    with pytest.raises(WeightsError, match=r"takes \[.*For FVD the net i3d"):
         open_readers(NetFiles.given([f"i3d={net}"]))
     (tmp_path / "bad.onnx").write_bytes(b"no net")
     with pytest.raises(WeightsError, match="cannot be loaded"):

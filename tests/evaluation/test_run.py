@@ -19,6 +19,9 @@ from mien.cli.app import app
 from mien.datasets.prepare import prepare_corpus
 from mien.errors import InputError, MienError
 from mien.evaluation.pairs import read_pairs
+from mien.evaluation.render import Engine
+from mien.evaluation.run import Plan, run_protocol
+from mien.evaluation.slots import NetFiles
 from mien.media.read import VideoReader
 
 from ..conftest import DEMO
@@ -74,7 +77,8 @@ def test_a_protocol_in_one_command_beside_another_system(film: Path, tmp_path: P
     theirs.mkdir()
     for name in ("M003_happy_level_1_001", "M003_sad_level_1_002"):
         shutil.copy(film, theirs / f"{name}.mp4")
-    nets = [part for net in write_all(tmp_path) for part in ("--net", net)]
+    options = write_all(tmp_path)
+    nets = [part for net in options for part in ("--net", net)]
     command = [
         "run", "cmet-mead", root, "-o", out, "--engine", "mesh", "--compare", f"copy={theirs}",
         *nets, "--classes", "happy,sad,angry",
@@ -111,7 +115,8 @@ def test_a_protocol_in_one_command_beside_another_system(film: Path, tmp_path: P
     }
     assert len(stamps) == 2 + 3 * 2
     shutil.rmtree(out / "measured" / "copy")
-    evaluate(*command)
+    files = NetFiles.given(options, ("happy", "sad", "angry"))
+    run_protocol(Plan("cmet-mead", root, Engine("mesh"), out, files, (("copy", theirs),)))
     assert all(
         path.stat().st_mtime_ns == was for path, was in stamps.items() if "copy" not in str(path)
     )
@@ -133,12 +138,13 @@ def test_without_nets_of_the_user_and_step_by_step(film: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="--engine edtalk"):
         evaluate("render", table, "-o", films, "--engine", "mesh", "--dtype", "bf16")
     said = evaluate("score", table, f"ours={films}", "-o", tmp_path / "out")
-    assert "FID needs the net inception" in said
+    assert "For FID the net inception is needed" in said
     assert "AITV of ours: 2 processes shared the machine" in said
     table_ = json.loads((tmp_path / "out" / "table.json").read_text())
     ours = {figure["metric"]: figure for figure in table_["systems"][1]["figures"]}
-    assert {"E-FID", "PSNR", "SSIM", "F-LMD", "flicker", "AITV"} <= set(ours)
+    assert {"E-FID", "LSE-C", "PSNR", "SSIM", "F-LMD", "flicker", "AITV"} <= set(ours)
     assert ours["E-FID"]["net"] == "mien's action units"
+    assert ours["LSE-C"]["net"] == "mien's sync.onnx"
     with pytest.raises(InputError, match="no pair of which all of empty"):
         (tmp_path / "empty").mkdir()
         evaluate("score", table, tmp_path / "empty", "-o", tmp_path / "out")

@@ -20,6 +20,12 @@ from mien.media.output import whole_file
 
 LOWER, HIGHER = "lower", "higher"
 
+REAL: Final = "real"
+"""Name of the real films beside the systems."""
+
+_FEWEST_BARS: Final = 3
+"""Room for bars in a panel, so that a single one does not fill it."""
+
 _OWN: Final = Named("", "", CROP_PIXELS)
 
 
@@ -33,6 +39,7 @@ class Metric:
         reader: what reads the films, in :class:`mien.evaluation.readers.Readers`; empty for none.
         measure: computes it from the films of a system and the real ones; None where it cannot.
         about: one line.
+        compares: whether it says nothing about the real films themselves.
     """
 
     name: str
@@ -40,6 +47,7 @@ class Metric:
     reader: str
     measure: Callable[[Sequence[Measured], Sequence[Measured]], float | None]
     about: str
+    compares: bool = False
 
 
 def _mean(name: str) -> Callable[[Sequence[Measured], Sequence[Measured]], float | None]:
@@ -68,13 +76,13 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         metric.name: metric
         for metric in (
             Metric("FID", LOWER, "inception", _frechet("inception"),
-                   "Fréchet distance of pictures of made and real films"),
+                   "Fréchet distance of pictures of made and real films", compares=True),
             Metric("FVD", LOWER, "i3d", _frechet("i3d"),
-                   "Fréchet distance of clips of 16 frames"),
+                   "Fréchet distance of clips of 16 frames", compares=True),
             Metric("E-FID", LOWER, "expression", _frechet("expression"),
-                   "Fréchet distance of expressions"),
+                   "Fréchet distance of expressions", compares=True),
             Metric("FAD", LOWER, "identity", _frechet("identity"),
-                   "Fréchet distance of identities (Fréchet ArcFace distance)"),
+                   "Fréchet distance of identities (Fréchet ArcFace distance)", compares=True),
             Metric("CSIM", HIGHER, "identity", _mean("csim"),
                    "cosine similarity of identities with the real film"),
             Metric("LSE-D", LOWER, "sync", _mean("sync_distance"),
@@ -90,7 +98,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             Metric("PSNR", HIGHER, "", _mean("psnr"), "peak signal-to-noise ratio, dB"),
             Metric("SSIM", HIGHER, "", _mean("ssim"), "structural similarity"),
             Metric("LPIPS", LOWER, "lpips", _mean("lpips"), "learned perceptual distance"),
-            Metric("flicker", LOWER, "", _mean("flicker"),
+            Metric("flicker", "", "", _mean("flicker"),
                    "second difference over time of the face's brightness, grey levels"),
         )
     }
@@ -132,7 +140,7 @@ class SystemFigures:
     """All figures of one system.
 
     Attributes:
-        name: of the system; ``real`` for the real films.
+        name: of the system; :data:`REAL` for the real films.
         figures: in the order of the table.
         confusion: per requested emotion, how often each emotion was read.
     """
@@ -177,8 +185,8 @@ def sum_up(
             )
         )  # fmt: skip
     for metric in METRICS.values():
-        value = metric.measure(made, real) if name != "real" or metric.better else None
-        if value is not None and not (name == "real" and metric.name in _NOTHING_FOR_REAL):
+        value = None if name == REAL and metric.compares else metric.measure(made, real)
+        if value is not None:
             net = named.get(metric.reader, _OWN) if metric.reader else _OWN
             figures.append(_figure(metric.name, value, len(made), metric.better, metric.about, net))
     if seconds is not None:
@@ -189,10 +197,6 @@ def sum_up(
             )
         )  # fmt: skip
     return SystemFigures(name, tuple(figures), confusion)
-
-
-_NOTHING_FOR_REAL: Final = ("FID", "FVD", "E-FID", "FAD")
-"""What compares real films with themselves."""
 
 
 def _figure(metric: str, value: float, films: int, better: str, about: str, net: Named) -> Figure:
@@ -282,7 +286,7 @@ class Table:
         matrices = [one for one in self.systems if one.confusion]
         panels, columns = len(names) + len(matrices), 4
         lines = -(-panels // columns)
-        drawing = Drawing(figsize=(3.4 * columns, 2.8 * lines), layout="constrained")
+        drawing = Drawing(figsize=(3.6 * columns, 3.0 * lines))
         FigureCanvasAgg(drawing)
         axes = np.atleast_1d(drawing.subplots(lines, columns)).ravel()
         for panel, name in zip(axes, names, strict=False):
@@ -292,8 +296,8 @@ class Table:
                 for figure in one.figures
                 if figure.metric == name
             }
-            panel.barh(list(values), list(values.values()), color="#00796b")
-            panel.invert_yaxis()
+            panel.barh(list(values), list(values.values()), height=0.6, color="#00796b")
+            panel.set_ylim(max(len(values), _FEWEST_BARS) - 0.5, -0.5)
             better = every[name].better
             panel.set_title(f"{name} ({better} is better)" if better else name, fontsize=9)
             panel.tick_params(labelsize=8)
@@ -307,6 +311,7 @@ class Table:
             panel.set_title(f"{one.name}: requested and read", fontsize=9)
         for panel in axes[panels:]:
             panel.axis("off")
+        drawing.subplots_adjust(0.07, 0.1 / lines, 0.99, 1 - 0.1 / lines, wspace=0.4, hspace=0.5)
         with whole_file(path) as part:
             drawing.savefig(part, dpi=110, format="png")
 

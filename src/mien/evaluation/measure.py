@@ -158,7 +158,7 @@ def _signature(files: NetFiles, task: FilmTask) -> str:
 def _synced(readers: Readers, clip: FaceClip, task: FilmTask) -> dict[str, float]:
     own = has_sound(task.film)
     sound = task.film if own else task.sound
-    if readers.sync is None or sound is None:
+    if sound is None:
         return {}
     with VideoReader(task.film) as reader:
         start = reader.info.start if own else None

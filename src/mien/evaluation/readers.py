@@ -15,13 +15,15 @@ import numpy.typing as npt
 from mien.errors import MissingExtraError
 from mien.evaluation.clips import CROP_PIXELS, FaceClip
 from mien.evaluation.slots import SLOTS, MetricNet, NetFiles
-from mien.evaluation.syncnet import Sync, lip_sync
+from mien.evaluation.sync import SyncNet, mouths_of
+from mien.evaluation.syncnet import lip_sync
 from mien.face.facs import read_expression
 from mien.face.pose import head_pose
 from mien.face.topology import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, Landmarks
 from mien.media.audio import Samples
 from mien.media.frame import RGBImage
-from mien.weights.store import sha256_of
+from mien.speech.lip_sync import MOUTH_PIXELS, Sync
+from mien.weights.store import sha256_of, weights_used
 
 Array = npt.NDArray[np.float32]
 
@@ -71,7 +73,7 @@ class Readers:
     identity: Callable[[FaceClip], Array] | None
     emotion: Callable[[FaceClip], Array] | None
     classes: tuple[str, ...]
-    sync: Callable[[FaceClip, Samples], Sync] | None
+    sync: Callable[[FaceClip, Samples], Sync]
     lpips: Callable[[Sequence[RGBImage], Sequence[RGBImage]], Array] | None
     named: dict[str, Named]
 
@@ -171,14 +173,23 @@ def _emotion(net: MetricNet | None) -> Callable[[FaceClip], Array] | None:
 
 def _sync(
     nets: dict[str, MetricNet], named: dict[str, Named]
-) -> Callable[[FaceClip, Samples], Sync] | None:
+) -> Callable[[FaceClip, Samples], Sync]:
     if "syncnet_video" not in nets:
-        return None
+        own = SyncNet()
+        named["sync"] = _bundled("sync.onnx", MOUTH_PIXELS)
+        return lambda clip, sound: own.offset(
+            mouths_of(list(clip.images), list(clip.landmarks)), sound
+        )
     video, audio = nets["syncnet_video"], nets["syncnet_audio"]
     named["sync"] = Named(
         f"{video.path.name}, {audio.path.name}", f"{video.sha256}, {audio.sha256}", video.side
     )
     return lambda clip, sound: lip_sync(list(clip.images), sound, video, audio)
+
+
+def _bundled(file: str, pixels: int) -> Named:
+    (weights,) = weights_used([file])
+    return Named(f"mien's {file}", weights.sha256, pixels)
 
 
 @lru_cache(maxsize=4)

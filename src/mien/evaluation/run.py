@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from mien.datasets.prepare import prepared_track
 from mien.errors import InputError
 from mien.evaluation.clips import read_clip
-from mien.evaluation.figures import METRICS, SystemFigures, Table, sum_up
+from mien.evaluation.figures import METRICS, REAL, SystemFigures, Table, sum_up
 from mien.evaluation.measure import FilmTask, Measured, measure_films
 from mien.evaluation.pairs import Pair, heard, protocol, spread, write_pairs
 from mien.evaluation.readers import open_readers
@@ -23,7 +23,6 @@ from mien.media.output import whole_file
 from mien.pipelines.job import Progress
 
 FILMS, MEASURED = "films", "measured"
-REAL: Final = "real"
 
 _SHOWN_FILMS, _SHOWN_MOMENTS, _SHOWN_PIXELS = 4, 6, 128
 
@@ -227,9 +226,7 @@ def _lost(what: str, failed: dict[str, str]) -> list[str]:
 def _unmeasured(systems: Sequence[SystemFigures]) -> list[str]:
     """Say which metrics lack their net, and what file is wanted."""
     have = {figure.metric for one in systems for figure in one.figures}
-    slots: dict[str, str] = {metric.reader: metric.reader for metric in METRICS.values()}
-    slots["sync"] = "syncnet_video"
-    missing = [slots[m.reader] for m in METRICS.values() if m.name not in have and m.reader]
+    missing = [m.reader for m in METRICS.values() if m.name not in have and m.reader in SLOTS]
     return [f"Not measured: {SLOTS[name].wanted()}" for name in dict.fromkeys(missing)]
 
 

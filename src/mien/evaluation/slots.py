@@ -65,9 +65,9 @@ class Slot:
     def wanted(self) -> str:
         """Say what file is wanted."""
         return (
-            f"{self.metrics} needs the net {self.name} ({self.what}) as an ONNX file that takes "
-            f"{self.takes} and gives {self.gives}: --net {self.name}=FILE or {self.variable}; "
-            f"{_DOCS} says where it is described."
+            f"For {self.metrics} the net {self.name} is needed ({self.what}): an ONNX file that "
+            f"takes {self.takes} and gives {self.gives}, named by --net {self.name}=FILE or "
+            f"{self.variable}; {_DOCS} says where it is described."
         )
 
 

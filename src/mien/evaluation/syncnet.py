@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mien.evaluation.slots import MetricNet
 from mien.media.audio import SAMPLE_RATE_HZ, Samples
 from mien.media.frame import RGBImage
+from mien.speech.lip_sync import Sync, agreement, surrounded
 
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -19,23 +20,6 @@ Matrix = npt.NDArray[np.float64]
 _SYNC_FRAMES: Final = 5
 _SYNC_COLUMNS: Final = 20
 """MFCC columns (100 per second) beside five frames."""
-
-_MAX_SHIFT: Final = 15
-"""Largest offset of picture and sound that is tried, in frames."""
-
-
-class Sync(NamedTuple):
-    """Agreement of lips and sound.
-
-    Attributes:
-        distance: embedding distance at the best offset (LSE-D); lower is better.
-        confidence: median distance minus best distance (LSE-C); higher is better.
-        offset: the best offset in frames.
-    """
-
-    distance: float
-    confidence: float
-    offset: int
 
 
 def lip_sync(
@@ -61,13 +45,7 @@ def lip_sync(
     columns = [cepstrum[4 * i : 4 * i + _SYNC_COLUMNS].T[None] for i in range(count)]
     frame_codes = video(np.stack(clips)).reshape(count, -1)
     sound_codes = audio(np.stack(columns)).reshape(count, -1)
-    padded = np.pad(sound_codes, ((_MAX_SHIFT, _MAX_SHIFT), (0, 0)))
-    shifts = range(2 * _MAX_SHIFT + 1)
-    gaps = [np.linalg.norm(frame_codes - padded[k : k + count], axis=1) for k in shifts]
-    distances = np.stack(gaps, 1).mean(0)
-    best = int(distances.argmin())
-    confidence = float(np.median(distances) - distances[best])
-    return Sync(float(distances[best]), confidence, _MAX_SHIFT - best)
+    return agreement(frame_codes, surrounded(sound_codes, count, silence=0.0))
 
 
 _WINDOW, _HOP, _FFT = 400, 160, 512
