@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from importlib.resources import files
 from itertools import islice
@@ -13,11 +14,21 @@ import numpy as np
 import pytest
 
 from mien.face.topology import canonical_face
+from mien.weights.store import CACHE_VARIABLE
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEMO = Path(str(files("mien") / "assets" / "demo"))
 
 MakeClip = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_key_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the key that outputs are signed with out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        if CACHE_VARIABLE not in os.environ:
+            patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

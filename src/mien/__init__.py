@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mien.api import edit, feel, talk
+    from mien.api import edit, feel, talk, verify
     from mien.emotion.request import Emotion, Timeline
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from mien.pipelines.job import Report
     from mien.pipelines.mesh_live import Editor
     from mien.pipelines.mesh_talk import TalkSettings
+    from mien.provenance.claim import ProvenanceRecord
+    from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "mien.api": ("edit", "feel", "talk"),
+    "mien.api": ("edit", "feel", "talk", "verify"),
     "mien.emotion.request": ("Emotion", "Timeline"),
     "mien.engines.edtalk.settings": ("EDTalkSettings",),
     "mien.engines.svd.settings": ("SvdSettings",),
@@ -49,6 +51,8 @@ _MODULES = {
     "mien.pipelines.job": ("Report",),
     "mien.pipelines.mesh_live": ("Editor",),
     "mien.pipelines.mesh_talk": ("TalkSettings",),
+    "mien.provenance.claim": ("ProvenanceRecord",),
+    "mien.provenance.verify": ("Findings",),
     "mien.speech.feeling": ("Feeling",),
 }
 
@@ -60,10 +64,12 @@ __all__ = [
     "EncodingSettings",
     "FaceNotFoundError",
     "Feeling",
+    "Findings",
     "InputError",
     "MienError",
     "MissingExtraError",
     "OutputError",
+    "ProvenanceRecord",
     "Report",
     "SvdSettings",
     "TalkSettings",
@@ -73,6 +79,7 @@ __all__ = [
     "edit",
     "feel",
     "talk",
+    "verify",
 ]
 
 

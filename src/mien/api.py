@@ -1,4 +1,4 @@
-"""The verbs of mien: edit, talk and feel."""
+"""The verbs of mien: edit, talk, feel and verify."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Cancel, Job, Progress, Report
     from mien.pipelines.mesh_talk import TalkSettings
+    from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
 
     Settings = TalkSettings | EDTalkSettings | SvdSettings
@@ -46,6 +47,8 @@ def edit(
     encoding: EncodingSettings | None = None,
     overwrite: bool = False,
     max_pixels: int | None = None,
+    provenance: bool = True,
+    label: str | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Report:
@@ -74,6 +77,9 @@ def edit(
         overwrite: whether an existing output may be replaced.
         max_pixels: largest width x height of inputs, which are refused before they are decoded;
             2^27 (16K x 8K) by default.
+        provenance: whether the output says what it is: an imperceptible mark in edited faces,
+            metadata, and with the extra ``provenance`` a signed Content Credential.
+        label: language of a visible label ("AI edited"): ``"en"``, ``"de"`` …; None for no label.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; the work stops when it returns True.
 
@@ -85,6 +91,7 @@ def edit(
         CancelledError: when ``cancel`` returned True. No file is left behind in any of these cases.
     """
     job = _job(input, output, None, face, encoding, overwrite, max_pixels, progress, cancel)
+    job = _credited(job, provenance, label)
     chosen = _settings(engine, EDITORS, None, options)
     request = build_request(
         emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
@@ -110,6 +117,8 @@ def talk(
     encoding: EncodingSettings | None = None,
     overwrite: bool = False,
     max_pixels: int | None = None,
+    provenance: bool = True,
+    label: str | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Report:
@@ -133,6 +142,8 @@ def talk(
         encoding: as in :func:`edit`.
         overwrite: as in :func:`edit`.
         max_pixels: as in :func:`edit`.
+        provenance: as in :func:`edit`.
+        label: as in :func:`edit`; it says that the clip was made ("AI generated").
         progress: as in :func:`edit`; with ``svd`` it counts calls of the UNet.
         cancel: as in :func:`edit`.
 
@@ -140,6 +151,7 @@ def talk(
         As :func:`edit`.
     """
     job = _job(portrait, output, speech, face, encoding, overwrite, max_pixels, progress, cancel)
+    job = _credited(job, provenance, label)
     chosen = _settings(engine, TALKERS, settings, options)
     if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
@@ -184,6 +196,13 @@ def _job(
         progress=progress,
         cancel=cancel,
     )
+
+
+def _credited(job: Job, provenance: bool, label: str | None) -> Job:
+    """Return a job with what its output says about its making."""
+    if not isinstance(provenance, bool):
+        raise InputError(f"provenance must be True or False; got {shown(provenance)}.")
+    return replace(job, provenance=provenance, label=label)
 
 
 def _path(name: str, value: str | Path) -> Path:
@@ -268,3 +287,17 @@ def feel(voices: Files, *, neutral: str | Path | None = None) -> Iterator[Feelin
 
     plain = None if neutral is None else _path("neutral", neutral)
     return feelings(paths_of(voices, "voices"), plain)
+
+
+def verify(path: str | Path) -> Findings:
+    """Say what a file is: its Content Credential, its metadata, and mien's mark in its faces.
+
+    Args:
+        path: a picture, video or sound, made by mien or not.
+
+    Raises:
+        InputError: for a file that is missing or cannot be decoded.
+    """
+    from mien.provenance.verify import verify as run
+
+    return run(_path("The file", path))

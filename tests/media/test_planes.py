@@ -347,3 +347,23 @@ def test_a_codec_that_the_container_cannot_hold_is_refused(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"\.webm cannot be written"), writer:
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*PLANAR, *PACKED])
+def test_brightness_changes_luma_alone_and_only_in_its_box(name: str) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(60, 190, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    picture = VideoPicture.from_rgb(image, name, ColorSpec.usual(SIZE[1]))
+    box = Box(11, 7, 40, 30)
+    brighter = picture.brightened(box, np.full((box.height, box.width), 20, np.float32))
+    before, after = arrays(picture.to_frame()), arrays(brighter.to_frame())
+    layout = picture.layout
+    levels = 20 * 2 ** (layout.bits - 8)
+    expected = levels if layout.kind == "rgb" or picture.color.full_range else levels * 219 / 255
+    for component, (old, new) in enumerate(zip(before, after, strict=True)):
+        change = new.astype(int) - old
+        if component == 0 or (layout.kind == "rgb" and component < 3):
+            inside = change[box.slices]
+            assert np.abs(inside - expected)[old[box.slices] < 0.85 * 2**layout.bits].max() <= 0.5
+            change[box.slices] = 0
+        assert not change.any()

@@ -20,6 +20,7 @@ from mien.cli.serve import serve
 from mien.cli.studio import studio
 from mien.cli.talk import talk
 from mien.cli.train import features, train
+from mien.cli.verify import verify
 from mien.cli.weights import weights
 from mien.errors import MienError
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(edit)
 app.command()(talk)
 app.command()(feel)
+app.command()(verify)
 app.command()(emotions)
 app.command()(demo)
 app.command()(features)

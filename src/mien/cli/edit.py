@@ -42,6 +42,8 @@ def edit(
     lossless: opt.Lossless = False,
     overwrite: opt.Overwrite = False,
     max_pixels: opt.MaxPixels = None,
+    no_provenance: opt.NoProvenance = False,
+    label: opt.VisibleLabel = None,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -75,6 +77,8 @@ def edit(
             encoding=opt.encoding_settings(codec, quality, preset, lossless),
             overwrite=overwrite,
             max_pixels=max_pixels,
+            provenance=not no_provenance,
+            label=label,
             progress=progress,
         )
     show_report(report, as_json=as_json)

@@ -61,6 +61,14 @@ MaxPixels = Annotated[
     int | None,
     typer.Option("--max-pixels", help="Largest size of inputs in pixels; default 2^27."),
 ]
+NoProvenance = Annotated[
+    bool,
+    typer.Option("--no-provenance", help="Neither mark nor sign the output; the report says so."),
+]
+VisibleLabel = Annotated[
+    str | None,
+    typer.Option("--label", help="Show AI in a corner, in a language: en, de …", metavar="LANG"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 

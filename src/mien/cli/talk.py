@@ -64,6 +64,8 @@ def talk(
     lossless: opt.Lossless = False,
     overwrite: opt.Overwrite = False,
     max_pixels: opt.MaxPixels = None,
+    no_provenance: opt.NoProvenance = False,
+    label: opt.VisibleLabel = None,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -117,6 +119,8 @@ def talk(
             encoding=opt.encoding_settings(codec, quality, preset, lossless),
             overwrite=overwrite,
             max_pixels=max_pixels,
+            provenance=not no_provenance,
+            label=label,
             progress=progress,
         )
     show_report(report, as_json=as_json)

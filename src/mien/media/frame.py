@@ -132,6 +132,10 @@ class Picture(ABC):
         """Return a picture with new RGB in ``box``; pixels that did not change keep their value."""
 
     @abstractmethod
+    def brightened(self, box: Box, change: npt.NDArray[np.float32]) -> Picture:
+        """Return a picture whose ``box`` is brighter by ``change`` ``(h, w)``, levels of 255."""
+
+    @abstractmethod
     def small(self, longest: int) -> RGBImage:
         """Return the unedited picture scaled down to a longer side of at most ``longest``."""
 
@@ -173,6 +177,13 @@ class ArrayPicture(Picture):
         out = self.array.copy()
         out[box.slices] = window
         return replace(self, array=out)
+
+    def brightened(self, box: Box, change: npt.NDArray[np.float32]) -> ArrayPicture:
+        """Return a copy; all three colours change alike."""
+        deep = self.array.dtype == np.uint16
+        added = cv2.merge([change * np.float32(257)] * 3 if deep else [change] * 3)
+        kind = cv2.CV_16U if deep else cv2.CV_8U
+        return self.replaced(box, cv2.add(self.array[box.slices], added, dtype=kind))
 
     def small(self, longest: int) -> RGBImage:
         """Return the picture scaled down by averaging."""

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -28,6 +28,9 @@ IMAGE_SUFFIXES: Final = (*STILL_SUFFIXES, ".gif", ".apng", ".heic", ".heif")
 
 SOUND_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 """Suffixes of sound files."""
+
+Finish = Callable[[Path, Path], None]
+"""Makes the file that is kept (second path) out of one that has been written (first path)."""
 
 _TEMPORARY: Final = re.compile(r"\.mien-[0-9a-f]{16}(\.|$)")
 
@@ -73,38 +76,51 @@ def check_output(
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
     """Yield a temporary path in the same folder, renamed to ``path`` when the block succeeds.
 
-    On any exception, including an interrupt, the temporary file is removed. Those of runs that were
-    killed are removed by the next run into the folder.
+    With ``finish``, what it makes of the temporary file is renamed instead. On any exception,
+    including an interrupt, temporary files are removed. Those of runs that were killed are removed
+    by the next run into the folder.
 
     Raises:
         InputError: when the folder cannot be written to.
         OutputError: when the disk is full or writing fails.
     """
-    try:
-        _remove_abandoned(path.parent)
-        temporary, handle = _create(path.parent, path.suffix)
-    except OSError as error:
-        raise InputError(
-            f"{shown(path.parent)} cannot be written to ({error.strerror})."
-        ) from error
     with ExitStack() as stack:
-        stack.callback(temporary.unlink, missing_ok=True)
-        lock = stack.enter_context(FileIO(handle))
         try:
-            yield temporary
+            _remove_abandoned(path.parent)
+            written, lock = stack.enter_context(_temporary(path))
+            kept, lock = stack.enter_context(_temporary(path)) if finish else (written, lock)
+        except OSError as error:
+            raise InputError(
+                f"{shown(path.parent)} cannot be written to ({error.strerror})."
+            ) from error
+        try:
+            yield written
+            if finish is not None:
+                finish(written, kept)
             mask = os.umask(0)
             os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
+            kept.chmod(0o666 & ~mask)
             if sys.platform == "win32":  # an open file cannot be renamed there
                 lock.close()
-            temporary.replace(path)
+            kept.replace(path)
         except OutputError:
             raise
         except OSError as error:
             raise _explained(error, path) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, FileIO]]:
+    """Yield a temporary file beside ``path`` and its lock; it is removed unless it was renamed."""
+    temporary, handle = _create(path.parent, path.suffix)
+    with FileIO(handle) as lock:
+        try:
+            yield temporary, lock
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _create(folder: Path, suffix: str) -> tuple[Path, int]:

@@ -277,6 +277,29 @@ class VideoPicture(Picture):
         )
         return replace(self, _patches=(*self._patches, _Patch(outer, planes)), _last=None)
 
+    def brightened(self, box: Box, change: npt.NDArray[np.float32]) -> VideoPicture:
+        """Add to luma, or to red, green and blue alike."""
+        layout = self.layout
+        across, down = self._steps(1) if layout.kind == "yuv" else (1, 1)
+        outer = box.aligned(across, down).within(self.box)
+        inner = box.relative_to(outer)
+        limited = layout.kind != "rgb" and not self.color.full_range
+        unit = 2.0 ** (layout.bits - 8) * (219 / 255 if limited else 1.0)
+        delta = cv2.copyMakeBorder(
+            change * np.float32(unit),
+            inner.top,
+            outer.height - inner.bottom,
+            inner.left,
+            outer.width - inner.right,
+            cv2.BORDER_CONSTANT,
+        )
+        bright = range(3 if layout.kind == "rgb" else 1)
+        planes = tuple(
+            self._added(i, outer, delta) if i in bright else self._samples(i, outer)
+            for i in range(1 if layout.kind == "gray" else 3)
+        )
+        return replace(self, _patches=(*self._patches, _Patch(outer, planes)), _last=None)
+
     def small(self, longest: int) -> RGBImage:
         """Scale the decoded frame down with libswscale."""
         from av.video.reformatter import Interpolation

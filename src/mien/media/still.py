@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from mien.media.container import MAX_PIXELS, existing_file, open_container
 from mien.media.frame import ArrayPicture, Picture, RGBImage, RGBWindow, to_8_bits
 from mien.media.heif import BROKEN, Items, read_heic
 from mien.media.kinds import image_kind, png_xmp, with_png_xmp
-from mien.media.output import IMAGE_SUFFIXES, whole_file
+from mien.media.output import IMAGE_SUFFIXES, Finish, whole_file
 from mien.media.planes import Orientation
 from mien.media.size import check_size
 from mien.utils.text import shown
@@ -211,8 +212,25 @@ def opaque(still: Still) -> RGBImage:
     return to_8_bits(_over_white(still) if still.translucent else still.array)
 
 
-def write_still(path: str | Path, image: Picture | RGBWindow) -> tuple[str, ...]:
+def holds_xmp(suffix: str) -> bool:
+    """Return whether a written image of this kind holds an XMP packet."""
+    return "xmp" in _FORMATS[suffix.lower()].metadata
+
+
+def write_still(
+    path: str | Path,
+    image: Picture | RGBWindow,
+    *,
+    add_xmp: Callable[[bytes], bytes] | None = None,
+    finish: Finish | None = None,
+) -> tuple[str, ...]:
     """Write an image completely or not at all; the suffix selects the format.
+
+    Args:
+        path: output.
+        image: what it shows.
+        add_xmp: makes the XMP packet, where the format holds one, out of the picture's own.
+        finish: as in :func:`mien.media.output.whole_file`.
 
     Returns:
         What the format cannot hold, as warnings.
@@ -226,6 +244,9 @@ def write_still(path: str | Path, image: Picture | RGBWindow) -> tuple[str, ...]
     if max(still.width, still.height) > _LARGEST_SIDE.get(suffix, 2**31):
         raise OutputError(f"An image of {still.width}x{still.height} is too large for {suffix}.")
     fitted, warnings = _fitted(still, suffix)
+    if add_xmp is not None and holds_xmp(suffix):
+        xmp = add_xmp(fitted.metadata.xmp)
+        fitted = replace(fitted, metadata=replace(fitted.metadata, xmp=xmp))
     data = _encoded(fitted, suffix)
     if data is None and fitted.metadata.profile:
         fitted = replace(fitted, metadata=replace(fitted.metadata, profile=b""))
@@ -235,7 +256,7 @@ def write_still(path: str | Path, image: Picture | RGBWindow) -> tuple[str, ...]
         )
     if data is None:
         raise OutputError(f"{path} could not be encoded as {suffix}.")
-    with whole_file(path) as temporary:
+    with whole_file(path, finish) as temporary:
         temporary.write_bytes(data)
     return (*still.notes, *warnings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
@@ -15,7 +16,13 @@ from mien.errors import InputError, OutputError
 from mien.media.audio import sound_start
 from mien.media.encode import EncodingSettings, choose_encoding, configure
 from mien.media.frame import Picture, RGBWindow
-from mien.media.output import ANIMATION_SUFFIXES, VIDEO_SUFFIXES, check_output, whole_file
+from mien.media.output import (
+    ANIMATION_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Finish,
+    check_output,
+    whole_file,
+)
 from mien.media.palette import PaletteMapper
 from mien.media.planes import EXACT, VideoPicture, frame_from_rgb, layout_of
 from mien.media.read import VideoInfo
@@ -46,6 +53,8 @@ class VideoWriter:
         streams_from: video whose subtitles, chapters, tags and other streams are kept.
         overwrite: whether an existing file may be replaced.
         settings: codec and quality.
+        add_comment: makes the file's comment, where the container holds one, out of its own.
+        finish: as in :func:`mien.media.output.whole_file`.
 
     Raises:
         InputError: for an output that cannot be written.
@@ -61,8 +70,11 @@ class VideoWriter:
         streams_from: str | Path | None = None,
         overwrite: bool = False,
         settings: EncodingSettings | None = None,
+        add_comment: Callable[[str], str] | None = None,
+        finish: Finish | None = None,
     ) -> None:
         self.path = Path(path)
+        self._add_comment, self._finish = add_comment, finish
         inputs = [like.path] + ([Path(audio_from)] if audio_from else [])
         suffixes = (*VIDEO_SUFFIXES, *ANIMATION_SUFFIXES)
         check_output(self.path, inputs=inputs, overwrite=overwrite, suffixes=suffixes)
@@ -97,7 +109,7 @@ class VideoWriter:
         import av
 
         with ExitStack() as stack:
-            temporary = stack.enter_context(whole_file(self.path))
+            temporary = stack.enter_context(whole_file(self.path, self._finish))
             self._temporary = temporary
             container, options = _container(self._suffix, self._like)
             try:
@@ -109,6 +121,9 @@ class VideoWriter:
             self._stream = self._add_video()
             self._last = -self.encoding.least_step
             self._companions = stack.enter_context(self._add_companions())
+            if self._add_comment is not None and holds_comment(self._suffix):
+                comment = self._container.metadata.get("comment", "")
+                self._container.metadata["comment"] = self._add_comment(comment)
             self._stack = stack.pop_all()
         return self
 
@@ -237,6 +252,11 @@ class VideoWriter:
             sound=sound,
             sound_start=like.start if own or sound is None else sound_start(sound),
         )
+
+
+def holds_comment(suffix: str) -> bool:
+    """Return whether a video or animation of this kind holds a comment."""
+    return suffix.lower() in (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 
 
 def _container(suffix: str, info: VideoInfo) -> tuple[str | None, dict[str, str]]:

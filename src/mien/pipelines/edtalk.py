@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import open_footage
-from mien.pipelines.job import Job, Report
+from mien.pipelines.job import Job, Maker, Report
 from mien.pipelines.models import EDTalkModels
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
@@ -45,9 +45,10 @@ def run_with(job: Job, models: EDTalkModels) -> Report:
     seconds = 0.0 if lips is None else len(lips) / FRAMES_PER_SECOND
     with open_footage(job, Fraction(FRAMES_PER_SECOND)) as footage:
         sources = SourceFrames(models.engine, footage)
-        mover = Mover(models.engine, connect, resolver.at, sources, lips)
+        mover = Mover(models.engine, connect, resolver.at, sources, lips, job.marked)
         moved = prefetch(mover.move(footage.frames(seconds)))
-        written = job.write(moved, footage.info, footage.count(seconds))
+        maker = Maker(models.engine.name, resolver, models.weights)
+        written = job.write(moved, footage.info, maker, footage.count(seconds))
     warnings = footage.warnings
     length, rate = footage.info.duration, footage.info.rate
     if not job.still and length is not None and seconds > float(length + 1 / rate):
@@ -57,10 +58,8 @@ def run_with(job: Job, models: EDTalkModels) -> Report:
         )
     return job.report(
         written,
-        resolver,
-        engine=models.engine.name,
+        maker,
         faces=len(footage.people),
         spans=footage.spans,
-        weights=models.weights(),
         warnings=warnings,
     )

@@ -102,6 +102,7 @@ class Mover:
         sources: the source picture of every person.
         lips: lip coefficients of a voice ``(T, lip)`` at 25 frames per second; None keeps the
             clip's own.
+        marked: puts the mark into the face of a picture that was drawn on.
     """
 
     def __init__(
@@ -111,8 +112,10 @@ class Mover:
         target_at: Callable[[float], SemanticTarget],
         sources: SourceFrames,
         lips: Codes | None = None,
+        marked: Callable[[Picture, Face], Picture] = lambda picture, _: picture,
     ) -> None:
         self._engine, self._connect, self._target_at = engine, connect, target_at
+        self._marked = marked
         self._sources, self._lips = sources, lips
         self._people: dict[int, _Person] = {}
         self._last_read: dict[int, tuple[Picture, _Reading]] = {}
@@ -167,7 +170,8 @@ class Mover:
             side = picture.shape[0]
             own = own if side == own.shape[0] else crop.cut(images[i], side, replicate_edges=True)
             wide = mask if side == len(mask) else face_mask(face.landmarks, crop, side)
-            images[i] = paste(images[i], match_colour(picture, own, wide), crop, mask, weight)
+            pasted = paste(images[i], match_colour(picture, own, wide), crop, mask, weight)
+            images[i] = self._marked(pasted, face) if weight > 0 else pasted
 
     def _read(self, seen: list[tuple[Picture, Face]]) -> list[_Reading]:
         """Read one person in several images; an image that repeats is read once."""

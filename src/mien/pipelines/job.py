@@ -14,17 +14,29 @@ from mien.emotion.references import FaceReference
 from mien.emotion.request import Emotion, Request, RequestDescription, emotions_of
 from mien.emotion.resolver import Resolver
 from mien.errors import CancelledError, FaceNotFoundError, InputError
+from mien.face.follow import Face
 from mien.face.select import FaceChoice
 from mien.media.audio import has_sound
 from mien.media.container import MAX_PIXELS
 from mien.media.encode import EncodingSettings
-from mien.media.frame import Frame
+from mien.media.frame import Frame, Picture
 from mien.media.kinds import image_kind
-from mien.media.output import ANIMATION_SUFFIXES, STILL_SUFFIXES, VIDEO_SUFFIXES, check_output
+from mien.media.output import (
+    ANIMATION_SUFFIXES,
+    STILL_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Finish,
+    check_output,
+)
 from mien.media.read import VideoInfo
 from mien.media.size import check_size
-from mien.media.still import is_still, write_still
-from mien.media.write import VideoWriter
+from mien.media.still import holds_xmp, is_still, write_still
+from mien.media.write import VideoWriter, holds_comment
+from mien.provenance.claim import Claim, Ingredient, ProvenanceRecord, SourceType
+from mien.provenance.credential import can_sign, holds_credential, seal, sidecar_of
+from mien.provenance.keys import SigningKey, signing_key, wants_own_key
+from mien.provenance.label import Label, label_text
+from mien.provenance.mark import marked
 from mien.utils.text import shown
 from mien.weights.store import Weights, weights_used
 
@@ -66,6 +78,7 @@ class Report:
         frames_per_second: frames written by the wall-clock time of the whole job.
         encoding: encoder, pixel format and quality of a video; empty for a still.
         warnings: what the user should know (a damaged input, for instance).
+        provenance: what the output says about its making.
     """
 
     output: Path
@@ -80,6 +93,7 @@ class Report:
     frames_per_second: float
     encoding: str = ""
     warnings: tuple[str, ...] = ()
+    provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""
@@ -96,6 +110,7 @@ class Written:
         rate: frames per second; 0 for a still.
         encoding: encoder, pixel format and quality of a video.
         warnings: properties of the input that the output does not have.
+        provenance: what the output says about its making.
     """
 
     frames: int
@@ -103,6 +118,22 @@ class Written:
     rate: float
     encoding: str = ""
     warnings: tuple[str, ...] = ()
+    provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """What makes the output of a job.
+
+    Attributes:
+        engine: name of the engine.
+        resolver: of the request.
+        weights: returns the nets used, when the work is done.
+    """
+
+    engine: str
+    resolver: Resolver
+    weights: Callable[[], tuple[Weights, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +149,8 @@ class Job:
         overwrite: whether an existing output may be replaced.
         encoding: codec and quality of a video.
         max_pixels: largest width x height of pictures and frames.
+        provenance: whether the output says what it is: mark, credential and metadata.
+        label: language of a visible label; None for no label.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; stops the job when it returns True.
         started: when the work began, on ``perf_counter``.
@@ -131,6 +164,8 @@ class Job:
     overwrite: bool = False
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     max_pixels: int = MAX_PIXELS
+    provenance: bool = True
+    label: str | None = None
     progress: Progress | None = None
     cancel: Cancel | None = None
     started: float = field(default_factory=perf_counter)
@@ -182,6 +217,8 @@ class Job:
                 "Codec, quality, preset and lossless are for videos; the output is a picture."
             )
         check_output(self.output, inputs=inputs, overwrite=self.overwrite, suffixes=suffixes)
+        self._signing_key()
+        self._label(width, height)
 
     def step(self, done: int, total: int | None) -> None:
         """Report progress, unless the job was cancelled.
@@ -194,7 +231,9 @@ class Job:
         if self.progress is not None:
             self.progress(done, total)
 
-    def write(self, frames: Generator[Frame], info: VideoInfo, total: int | None = None) -> Written:
+    def write(
+        self, frames: Generator[Frame], info: VideoInfo, maker: Maker, total: int | None = None
+    ) -> Written:
         """Write a clip with the sound of the speech or of the source, or a picture.
 
         Whatever stops ``frames`` (an error, a cancelled job, an interrupt) leaves no file behind.
@@ -202,19 +241,35 @@ class Job:
         Args:
             frames: all of the clip, in order; closed at the end.
             info: size, rate and colour of the clip.
+            maker: of the frames.
             total: number of frames where it is known.
 
         Raises:
-            OutputError: when writing fails.
+            OutputError: when writing or signing fails.
         """
+        label, key = self._label(info.width, info.height), self._signing_key()
+        finish = None if key is None else self._sealing(maker, key)
+        origin, suffix = self._source_type, self.output.suffix.lower()
+        in_metadata = holds_xmp if self.makes_picture else holds_comment
+        record = ProvenanceRecord(
+            wanted=self.provenance,
+            credential=("embedded" if holds_credential(suffix) else "sidecar") if key else "",
+            signer=key.signer if key else "",
+            metadata=self.provenance and in_metadata(suffix),
+            mark=self.provenance,
+            label="" if label is None else label.text,
+        )
         if self.makes_picture:
             with closing(frames):
                 picture = next(frames).picture
             self.step(0, 1)
-            lost = write_still(self.output, picture)
+            picture = picture if label is None else label.drawn_on(picture)
+            add_xmp = origin.add_to_xmp if self.provenance else None
+            lost = write_still(self.output, picture, add_xmp=add_xmp, finish=finish)
             if self.progress is not None:
                 self.progress(1, 1)
-            return Written(1, 0.0, 0.0, warnings=lost)
+            warnings = (*lost, *self._said(record))
+            return Written(1, 0.0, 0.0, warnings=warnings, provenance=record)
         done, end = 0, Fraction(0)
         sound = self.speech or self.source
         writer = VideoWriter(
@@ -224,23 +279,31 @@ class Job:
             streams_from=None if self.still else self.source,
             overwrite=self.overwrite,
             settings=self.encoding,
+            add_comment=origin.add_to_comment if self.provenance else None,
+            finish=finish,
         )
         with writer, closing(frames):
             for frame in frames:
-                writer.write(frame.picture, frame.time)
+                picture = frame.picture if label is None else label.drawn_on(frame.picture)
+                writer.write(picture, frame.time)
                 done, end = done + 1, frame.time
                 self.step(done, total)
         seconds = float(end + 1 / info.rate)
-        return Written(done, seconds, float(info.rate), str(writer.encoding), writer.warnings)
+        return Written(
+            done,
+            seconds,
+            float(info.rate),
+            str(writer.encoding),
+            (*writer.warnings, *self._said(record)),
+            record,
+        )
 
     def report(
         self,
         written: Written,
-        resolver: Resolver,
+        maker: Maker,
         *,
-        engine: str,
         faces: int,
-        weights: tuple[Weights, ...],
         spans: tuple[tuple[float, float], ...] = (),
         warnings: tuple[str, ...] = (),
     ) -> Report:
@@ -252,12 +315,65 @@ class Job:
             rate=written.rate,
             faces=faces,
             spans_without_face=spans,
-            emotion=resolver.describe(),
-            engine=engine,
-            weights=weights,
+            emotion=maker.resolver.describe(),
+            engine=maker.engine,
+            weights=maker.weights(),
             frames_per_second=written.frames / (perf_counter() - self.started),
             encoding=written.encoding,
-            warnings=(*resolver.warnings, *warnings, *written.warnings),
+            warnings=(*maker.resolver.warnings, *warnings, *written.warnings),
+            provenance=written.provenance,
+        )
+
+    def marked(self, picture: Picture, face: Face) -> Picture:
+        """Return a picture with the mark in an edited face, unless provenance is turned off."""
+        if not self.provenance:
+            return picture
+        return marked(picture, face.landmarks, face.weight)
+
+    @property
+    def _source_type(self) -> SourceType:
+        made = self.speech is not None and self.still
+        return SourceType.CREATED if made else SourceType.EDITED
+
+    def _claim(self, maker: Maker) -> Claim:
+        """Return what is said about the output; complete when the work is done."""
+        edited = self._source_type is SourceType.EDITED
+        ingredients = [Ingredient(self.source, "parentOf" if edited else "inputTo")]
+        if self.speech is not None and not self.own_voice:
+            ingredients.append(Ingredient(self.speech, "inputTo"))
+        return Claim(
+            self.output.name,
+            self._source_type,
+            maker.engine,
+            maker.resolver.describe(),
+            maker.weights(),
+            tuple(ingredients),
+        )
+
+    def _sealing(self, maker: Maker, key: SigningKey) -> Finish:
+        def finish(written: Path, kept: Path) -> None:
+            seal(written, kept, self.output, self._claim(maker), key)
+
+        return finish
+
+    def _signing_key(self) -> SigningKey | None:
+        """Return the key to sign with; None where nothing is signed."""
+        if self.provenance and (can_sign() or wants_own_key()):
+            return signing_key()
+        return None
+
+    def _label(self, width: int, height: int) -> Label | None:
+        if self.label is None:
+            return None
+        text = label_text(self.label, created=self._source_type is SourceType.CREATED)
+        return Label.of(text, width, height)
+
+    def _said(self, record: ProvenanceRecord) -> tuple[str, ...]:
+        if record.credential != "sidecar":
+            return ()
+        return (
+            f"{self.output.suffix[1:].upper()} cannot hold a Content Credential: it is in "
+            f"{sidecar_of(self.output).name}, which belongs to the output.",
         )
 
 

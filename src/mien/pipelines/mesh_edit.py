@@ -16,7 +16,7 @@ from mien.face.follow import Face
 from mien.face.topology import Landmarks
 from mien.media.frame import Frame, Image
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
-from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, Job, Report, assets_behind
+from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, Job, Maker, Report, assets_behind
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import weights_used
@@ -44,22 +44,23 @@ def edit(job: Job) -> Report:
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
     used = (*MESH_ASSETS, *MOUTH_ASSETS) if job.still else MESH_ASSETS
+    names = (*used, *assets_behind(job.request))
+    maker = Maker(engine.name, resolver, lambda: weights_used(names))
     with open_footage(job) as footage:
         own = OwnExpressions(engine, footage)
-        drawn = prefetch(_draw(footage.frames(), resolver, engine, own))
-        written = job.write(drawn, footage.info, footage.count())
+        drawn = prefetch(_draw(job, footage.frames(), resolver, engine, own))
+        written = job.write(drawn, footage.info, maker, footage.count())
     return job.report(
         written,
-        resolver,
-        engine=engine.name,
+        maker,
         faces=len(footage.people),
         spans=footage.spans,
-        weights=weights_used((*used, *assets_behind(job.request))),
         warnings=footage.warnings,
     )
 
 
 def _draw(
+    job: Job,
     frames: Iterator[FrameFaces],
     resolver: MeshResolver,
     engine: MeshEngine,
@@ -71,7 +72,8 @@ def _draw(
         target = resolver.at(float(frame.time))
         for face in faces:
             delta = expression_change(target, own.at(face, float(frame.time)))
-            picture = engine.render(picture, face, delta)
+            drawn = engine.render(picture, face, delta)
+            picture = picture if drawn is picture else job.marked(drawn, face)
         yield Frame(picture, frame.time, frame.index)
 
 

@@ -24,7 +24,7 @@ from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.media.audio import SAMPLE_RATE_HZ
-from mien.media.frame import ArrayPicture, Frame, RGBImage
+from mien.media.frame import ArrayPicture, Frame, Picture, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import opaque, open_still
 from mien.pipelines.footage import people_in
@@ -33,6 +33,7 @@ from mien.pipelines.job import (
     MOUTH_ASSETS,
     SPEECH_ASSETS,
     Job,
+    Maker,
     Report,
     assets_behind,
 )
@@ -119,16 +120,17 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     resolver.check()
     count = max(1, -(-voice.sample_count * settings.rate // SAMPLE_RATE_HZ))
     info = VideoInfo.new(job.source, image, Fraction(settings.rate), count)
-    speakers = _Speakers(image, faces, voice, resolver, settings)
-    written = job.write(prefetch(speakers.frames(count)), info, count)
+    picture: Picture = ArrayPicture(image)
+    for face in faces:  # the mark moves with the pixels it lies on
+        picture = job.marked(picture, face)
+    speakers = _Speakers(picture.image(), faces, voice, resolver, settings)
+    names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
+    maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
+    written = job.write(prefetch(speakers.frames(count)), info, maker, count)
     return job.report(
         written,
-        resolver,
-        engine=MeshEngine.name,
+        maker,
         faces=len(faces),
-        weights=weights_used(
-            (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
-        ),
         warnings=(
             *still.lost_in_clips,
             *chain.from_iterable(pose_warnings(job.source, face) for face in faces),

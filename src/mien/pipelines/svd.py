@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,12 +11,14 @@ import numpy as np
 
 from mien.engines.svd.settings import FRAMES_PER_SECOND, SvdSettings
 from mien.errors import InputError
+from mien.face.follow import FaceFollower
 from mien.face.topology import Landmarks
-from mien.media.frame import ArrayPicture, Frame, RGBImage
+from mien.face.tracker import FaceTracker
+from mien.media.frame import ArrayPicture, Frame, Picture, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import opaque, open_still
 from mien.pipelines.footage import people_in
-from mien.pipelines.job import Job, Report
+from mien.pipelines.job import Job, Maker, Report
 from mien.pipelines.models import SvdModels
 from mien.speech.analysis import VoiceAnalysis
 from mien.weights.store import Store
@@ -64,14 +67,13 @@ def talk_with(job: Job, models: SvdModels) -> Report:
     box = box_of(face.landmarks)
     drawn = models.engine.frames(image, box, voice.samples, wanted, plan, job.step)
     # Not prefetched: an interrupt must reach the sampler, which works for minutes.
-    written = replace(job, progress=None).write(_timed(drawn, rate), info)
+    maker = Maker(models.engine.name, resolver, models.weights)
+    written = replace(job, progress=None).write(_timed(job, drawn, rate), info, maker)
     options = ", ".join(plan.memory_options)
     return job.report(
         written,
-        resolver,
-        engine=models.engine.name,
+        maker,
         faces=1,
-        weights=models.weights(),
         warnings=(*still.lost_in_clips, *((f"To fit the memory: {options}.",) if options else ())),
     )
 
@@ -82,6 +84,13 @@ def box_of(landmarks: Landmarks) -> tuple[float, float, float, float]:
     return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
 
 
-def _timed(pictures: Iterable[RGBImage], rate: Fraction) -> Generator[Frame]:
-    for index, picture in enumerate(pictures):
-        yield Frame(ArrayPicture(picture), index / rate, index)
+def _timed(job: Job, pictures: Iterable[RGBImage], rate: Fraction) -> Generator[Frame]:
+    """Yield frames with the mark in their faces."""
+    with closing(FaceTracker()) as tracker:
+        follower = FaceFollower(tracker)
+        for index, image in enumerate(pictures):
+            picture: Picture = ArrayPicture(image)
+            if job.provenance:
+                for face in follower.update(picture, index / rate):
+                    picture = job.marked(picture, face)
+            yield Frame(picture, index / rate, index)

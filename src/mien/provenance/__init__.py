@@ -1,0 +1,1 @@
+"""What outputs say about themselves: marks, Content Credentials, metadata, labels; reading them."""
