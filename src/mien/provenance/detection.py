@@ -18,7 +18,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from mien.face.follow import FaceFollower
 from mien.face.pose import head_pose
