@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mien.utils.version import __version__
+
 if TYPE_CHECKING:
     from mien.api import edit, feel, talk, verify
     from mien.emotion.request import Emotion, Timeline
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from mien.provenance.claim import ProvenanceRecord
     from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "mien.api": ("edit", "feel", "talk", "verify"),

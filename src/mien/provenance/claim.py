@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from mien import __version__
+from mien.utils.version import __version__
 from mien.weights.store import Weights
 
 _TERMS: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"

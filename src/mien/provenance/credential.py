@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mien import __version__
 from mien.errors import OutputError
 from mien.media.kinds import image_kind
 from mien.media.output import whole_file
 from mien.provenance.claim import Claim, SourceType
 from mien.provenance.keys import SigningKey
 from mien.utils.text import shown
+from mien.utils.version import __version__
 
 if TYPE_CHECKING:
     from c2pa import Builder, Context

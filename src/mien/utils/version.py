@@ -1,0 +1,3 @@
+"""The version of mien."""
+
+__version__ = "0.1.0"
