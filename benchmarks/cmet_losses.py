@@ -23,7 +23,7 @@ from mien.cmet.losses import LossWeights
 from mien.datasets.edtalk_features import extract_features, read_features
 from mien.datasets.mead import EMOTIONS
 from mien.datasets.miniature import make_miniature
-from mien.pipelines.models import EDTalkModels
+from mien.pipelines.cmet_models import CmetModels
 from mien.speech.features import features
 from mien.speech.listener import Listener
 from mien.training.connector.edtalk import EDTalkConnectorConfig, EDTalkConnectorTask, MeadSampler
@@ -66,7 +66,7 @@ def prepared(folder: Path) -> Path:
     if not faces.exists():
         train_eigenfaces(films, TRAIN, faces)
     listener = Listener()
-    nets = EDTalkModels(
+    nets = CmetModels(
         open_eigenfaces(faces, folder),
         Store(folder / "cache"),
         speech_encoder=lambda samples: 10 * listener.embed([features(samples)])[0],

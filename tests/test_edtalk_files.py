@@ -33,10 +33,10 @@ from mien.media.frame import ArrayPicture, Frame
 from mien.media.read import VideoReader
 from mien.media.still import read_still
 from mien.pipelines import edtalk
+from mien.pipelines.cmet_models import CmetModels
 from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import FrameFaces
 from mien.pipelines.job import Job
-from mien.pipelines.models import EDTalkModels
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.emotion2vec import embed
 from mien.weights.convert import save
@@ -430,7 +430,7 @@ def save_connector(path: Path, **sizes: int) -> Path:
 def test_missing_libraries_name_the_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mien\[edtalk\]'"):
-        EDTalkModels.open(CPU, store)
+        CmetModels.open(CPU, store)
 
 
 def test_a_restorer_draws_larger_faces(store: Store, demo_face: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("safetensors")
 
 from mien.engines.published_checkpoints import convert_file
 from mien.errors import MienError, WeightsError
-from mien.pipelines.models import load_connector
+from mien.pipelines.cmet_models import load_connector
 from mien.weights.manifest import CONNECTOR, LABELS, PRIORS, entry
 from mien.weights.store import Store
 

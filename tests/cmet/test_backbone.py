@@ -21,8 +21,8 @@ from mien.emotion.request import Emotion
 from mien.engines.backbone import Backbone
 from mien.errors import InputError, WeightsError
 from mien.pipelines import edtalk
+from mien.pipelines.cmet_models import CmetModels
 from mien.pipelines.job import Job
-from mien.pipelines.models import EDTalkModels
 from mien.speech.features import features
 from mien.speech.listener import Listener
 from mien.training.connector.edtalk import EDTalkConnectorConfig, train_edtalk_connector
@@ -52,8 +52,8 @@ def backbone(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Eigenface
     return open_eigenfaces(train_eigenfaces(films, TRAIN, folder / "eigenfaces.pt"), folder)
 
 
-def models(backbone: Backbone, folder: Path, connector: Path | None = None) -> EDTalkModels:
-    return EDTalkModels(backbone, Store(folder), connector_file=connector, speech_encoder=listened)
+def models(backbone: Backbone, folder: Path, connector: Path | None = None) -> CmetModels:
+    return CmetModels(backbone, Store(folder), connector_file=connector, speech_encoder=listened)
 
 
 def listened(samples: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.published_checkpoints import convert_file
 from mien.errors import InputError
-from mien.pipelines.models import EDTalkModels, load_connector
+from mien.pipelines.cmet_models import CmetModels, load_connector
 from mien.training.connector.edtalk import (
     EDTalkConnectorConfig,
     EDTalkConnectorTask,
@@ -231,7 +231,7 @@ def test_features_are_extracted_once(short_clip: Path, make_clip: MakeClip, tmp_
     shutil.copy(short_clip, place / "003.mp4")
     store = tiny_store(tmp_path / "weights")
     store.locate(CONNECTOR).unlink()  # what the features are for
-    nets = EDTalkModels.open(EDTalkSettings("cpu"), store)
+    nets = CmetModels.open(EDTalkSettings("cpu"), store)
     lines: list[str] = []
     out = tmp_path / "features"
     assert extract_features(root, out, nets, log=lines.append) == Extracted(videos=1, silent=1)

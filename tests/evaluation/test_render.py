@@ -70,7 +70,7 @@ def test_edtalk_opens_its_nets_once_and_hears_every_voice_once(
     pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     from mien.engines.edtalk.settings import EDTalkSettings
-    from mien.pipelines.models import EDTalkModels
+    from mien.pipelines.cmet_models import CmetModels
     from mien.speech import emotion2vec
     from mien.weights.store import CACHE_VARIABLE
 
@@ -79,9 +79,9 @@ def test_edtalk_opens_its_nets_once_and_hears_every_voice_once(
     store = tiny_store(tmp_path / "weights", speech=64)
     monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
     opened, heard = [], []
-    open_models, embed = EDTalkModels.open, emotion2vec.embed
+    open_models, embed = CmetModels.open, emotion2vec.embed
 
-    def counted_open(*given: object, **named: object) -> EDTalkModels:
+    def counted_open(*given: object, **named: object) -> CmetModels:
         opened.append(given)
         return open_models(*given, **named)  # type: ignore[arg-type]
 
@@ -89,7 +89,7 @@ def test_edtalk_opens_its_nets_once_and_hears_every_voice_once(
         heard.append(samples)
         return embed(net, samples)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(EDTalkModels, "open", counted_open)
+    monkeypatch.setattr(CmetModels, "open", counted_open)
     monkeypatch.setattr(emotion2vec, "embed", counted_embed)
     _maker.cache_clear()
     out = tmp_path / "out"

@@ -89,7 +89,7 @@ def features(
     """Read a folder of videos into what the published engines' nets are trained on."""
     from mien.datasets.edtalk_features import extract_features
     from mien.engines.edtalk.settings import EDTalkSettings
-    from mien.pipelines.models import EDTalkModels
+    from mien.pipelines.cmet_models import CmetModels
 
     if not videos.is_dir():
         raise InputError(f"There is no folder {videos}.")
@@ -102,7 +102,7 @@ def features(
         return
     if side is not None:
         raise InputError("--side belongs to --engine svd.")
-    models = EDTalkModels.open(EDTalkSettings(device, dtype, compile))
+    models = CmetModels.open(EDTalkSettings(device, dtype, compile))
     with progress_bar("Reading") as progress:
         done = extract_features(videos, output, models, log=_log, progress=progress)
     typer.echo(f"{output}: features of {done.videos} videos")

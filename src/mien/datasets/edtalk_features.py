@@ -30,7 +30,7 @@ from mien.media.read import VideoReader
 from mien.utils.numeric import interpolate_rows
 
 if TYPE_CHECKING:
-    from mien.pipelines.models import EDTalkModels
+    from mien.pipelines.cmet_models import CmetModels
 
 EXPRESSION_SUFFIX: Final = "_ED_exp.npy"
 SPEECH_FOLDER: Final = "emotion2vec+large_features"
@@ -108,7 +108,7 @@ def read_features(folder: Path, people: Sequence[str]) -> list[Recording]:
 def extract_features(
     root: Path,
     output: Path,
-    models: EDTalkModels,
+    models: CmetModels,
     *,
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
@@ -148,7 +148,7 @@ def extract_features(
     return Extracted(done, len(silent))
 
 
-def read_expressions(path: Path, models: EDTalkModels) -> Array:
+def read_expressions(path: Path, models: CmetModels) -> Array:
     """Read the expression coefficients of a clip's largest face, ``float32 (L, D)``, 25 per second.
 
     Gaps without a face are interpolated linearly.

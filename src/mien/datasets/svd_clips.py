@@ -148,7 +148,7 @@ class ClipEncoder:
             WeightsError, MissingExtraError: when something is missing.
         """
         from mien.engines.svd.networks import untrained_networks
-        from mien.pipelines.models import load_emotion2vec
+        from mien.pipelines.cmet_models import load_emotion2vec
 
         nets = untrained_networks(store, prior_size=2)
         for net in (nets.vae, nets.image_encoder, nets.audio_encoder):

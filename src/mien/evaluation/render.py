@@ -28,7 +28,8 @@ from mien.utils.workers import run_tasks
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
-    from mien.pipelines.models import EDTalkModels, SvdModels
+    from mien.pipelines.cmet_models import CmetModels
+    from mien.pipelines.models import SvdModels
 
 INPUTS = "inputs"
 """Folder of the portraits and of the beginnings of voices."""
@@ -202,16 +203,16 @@ class _Maker:
     def __init__(self, engine: Engine) -> None:
         self.warm = False
         self._engine = engine
-        self._edtalk: EDTalkModels | None = None
+        self._edtalk: CmetModels | None = None
         self._svd: SvdModels | None = None
         if engine.name == "edtalk":
             from mien.engines.edtalk.settings import EDTalkSettings
-            from mien.pipelines.models import EDTalkModels
+            from mien.pipelines.cmet_models import CmetModels
 
             chosen = engine.options or EDTalkSettings()
             if not isinstance(chosen, EDTalkSettings):
                 raise InputError("The engine edtalk takes EDTalkSettings.")
-            self._edtalk = EDTalkModels.open(chosen, edits=True)
+            self._edtalk = CmetModels.open(chosen, edits=True)
         elif engine.name == "svd":
             from mien.engines.svd.settings import SvdSettings
             from mien.pipelines.models import SvdModels

@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
+from mien.pipelines.cmet_models import CmetModels
 from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import open_footage
 from mien.pipelines.job import Job, Maker, Report
-from mien.pipelines.models import EDTalkModels
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import Store
@@ -29,10 +29,10 @@ def run(job: Job, settings: EDTalkSettings, store: Store | None = None) -> Repor
         As :func:`mien.api.talk`.
     """
     job.check()
-    return run_with(job, EDTalkModels.open(settings, store, edits=True))
+    return run_with(job, CmetModels.open(settings, store, edits=True))
 
 
-def run_with(job: Job, models: EDTalkModels) -> Report:
+def run_with(job: Job, models: CmetModels) -> Report:
     """Do as :func:`run` with models that are open, whatever their backbone."""
     job.check()
     connect = models.connector()
