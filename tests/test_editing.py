@@ -249,7 +249,7 @@ def test_feel_checks_its_files_at_the_call(demo_face: Path, tmp_path: Path) -> N
     with pytest.raises(mien.InputError, match="no file"):
         mien.feel(tmp_path / "none.wav")
     with pytest.raises(mien.InputError, match="no sound"):
-        mien.feel(demo_face)
+        mien.feel(demo_face, neutral=demo_face)
 
 
 def test_every_public_name_is_there() -> None:

@@ -21,7 +21,8 @@ from mien.face.facs import ACTION_UNITS, EXTENDED, INDEX, NAMED, RECIPES
 from mien.media.still import write_still
 from mien.pipelines.mesh_talk import TalkSettings
 from mien.speech.analysis import PROSODY_SECONDS, VoiceAnalysis
-from mien.speech.listener import AFFECT, VOICE_EMOTIONS
+from mien.speech.listener import VOICE_EMOTIONS
+from mien.utils.affect import AFFECT
 
 from .speech.voices import buzz, count_decodings, write_sound
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         OutputError,
         WeightsError,
     )
+    from mien.face.feeling import FaceFeeling
     from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Report
     from mien.pipelines.mesh_live import Editor
@@ -51,6 +52,7 @@ _MODULES = {
     "mien.pipelines.job": ("Report",),
     "mien.pipelines.mesh_live": ("Editor",),
     "mien.pipelines.mesh_talk": ("TalkSettings",),
+    "mien.face.feeling": ("FaceFeeling",),
     "mien.provenance.claim": ("ProvenanceRecord",),
     "mien.provenance.verify": ("Findings",),
     "mien.speech.feeling": ("Feeling",),
@@ -62,6 +64,7 @@ __all__ = [
     "Editor",
     "Emotion",
     "EncodingSettings",
+    "FaceFeeling",
     "FaceNotFoundError",
     "Feeling",
     "Findings",

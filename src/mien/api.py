@@ -16,6 +16,7 @@ from mien.utils.text import shown
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
+    from mien.face.feeling import FaceFeeling
     from mien.media.encode import EncodingSettings
     from mien.pipelines.job import Cancel, Job, Progress, Report
     from mien.pipelines.mesh_talk import TalkSettings
@@ -270,23 +271,49 @@ def _run(job: Job, settings: Settings) -> Report:
     return mesh_talk.talk(job, settings)
 
 
-def feel(voices: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling]:
-    """Recognise the emotion of voices: probabilities, valence, arousal, intensity, over time.
+def feel(files: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling | FaceFeeling]:
+    """Recognise emotions of voices, or of the faces in pictures and films without sound.
 
     Args:
-        voices: one or several sound or video files; the nets are loaded once for all of them.
+        files: one or several sound or video files or pictures; the nets are loaded once for all.
         neutral: a recording of the same speaker speaking neutrally; makes the result more reliable.
 
     Returns:
-        An iterator over one result per file, in order, each computed when it is asked for.
+        An iterator over one result per file, in order, each computed when it is asked for: a
+        ``Feeling`` of a voice (probabilities, valence, arousal, intensity, over time), or a
+        ``FaceFeeling`` of faces (probabilities, valence, arousal).
 
     Raises:
-        InputError: for a file that is missing or holds no sound; at the call, before any work.
+        InputError: for a file that is missing or holds neither sound nor pictures; at the call,
+            before any work.
+        FaceNotFoundError: when its turn comes, for a picture or silent film without a face.
     """
+    from mien.emotion.references import check_files
+    from mien.face.expression import ExpressionReader
+    from mien.face.feeling import feel_faces
+    from mien.media.audio import has_sound
+    from mien.media.read import VideoReader
+    from mien.media.still import is_still
     from mien.speech.feeling import feelings
 
     plain = None if neutral is None else _path("neutral", neutral)
-    return feelings(paths_of(voices, "voices"), plain)
+    paths = paths_of(files, "files")
+    check_files(paths)
+    seen = {path for path in paths if is_still(path) or not has_sound(path)}
+    if seen and plain is not None:
+        raise InputError(f"A neutral voice belongs to voices; {min(seen)} has no sound.")
+    for path in seen:
+        if not is_still(path):
+            with VideoReader(path):  # there are pictures
+                pass
+    heard = feelings([path for path in paths if path not in seen], plain)
+
+    def results() -> Iterator[Feeling | FaceFeeling]:
+        reader = ExpressionReader() if seen else None
+        for path in paths:
+            yield feel_faces(path, reader) if reader and path in seen else next(heard)
+
+    return results()
 
 
 def verify(path: str | Path) -> Findings:

@@ -123,16 +123,15 @@ def test_feel_lists_several_files_in_one_go(tmp_path: Path) -> None:
     assert sum(single.emotion.values()) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["none.wav", "text.wav", "silent.mp4"])
-def test_feel_checks_its_files_at_the_call(name: str, tmp_path: Path, demo_clip: Path) -> None:
+@pytest.mark.parametrize("name", ["none.wav", "text.wav"])
+def test_feel_checks_its_files_at_the_call(name: str, tmp_path: Path) -> None:
     good = write_sound(tmp_path / "a.wav", buzz(2.0))
     (tmp_path / "text.wav").write_text("no sound " * 40)
-    (tmp_path / "silent.mp4").write_bytes(demo_clip.read_bytes())
     with pytest.raises(InputError, match="no file|is damaged|no sound"):
         mien.feel([good, tmp_path / name])
     with pytest.raises(InputError, match="no file|is damaged|no sound"):
         mien.feel(good, neutral=tmp_path / name)
-    with pytest.raises(InputError, match="voices must be a file or a list of files; got 3"):
+    with pytest.raises(InputError, match="files must be a file or a list of files; got 3"):
         mien.feel(3)  # type: ignore[arg-type]
 
 

@@ -12,12 +12,16 @@ import typer
 from mien.cli.options import Debug
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mien.face.feeling import FaceFeeling
     from mien.speech.feeling import Feeling
 
 
 def feel(
-    voices: Annotated[
-        list[Path], typer.Argument(help="Sound or video files.", metavar="SPEECH...")
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Sound or video files, pictures, silent films.", metavar="FILE..."),
     ],
     neutral: Annotated[
         Path | None,
@@ -35,46 +39,69 @@ def feel(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Recognise the emotion of a voice: probabilities, valence, arousal, intensity, a curve."""
+    """Recognise the emotion of voices, or of the faces in pictures and silent films."""
     from mien.api import feel as run
     from mien.errors import InputError
+    from mien.speech.feeling import Feeling, draw_curve
 
     if plot is not None:
         from mien.media.output import STILL_SUFFIXES, check_output
 
-        if len(voices) != 1:
-            raise InputError(f"--plot draws one file; {len(voices)} were given.")
-        check_output(plot, inputs=voices, overwrite=overwrite, suffixes=STILL_SUFFIXES)
-    for feeling in run(voices, neutral=neutral):
+        if len(files) != 1:
+            raise InputError(f"--plot draws one file; {len(files)} were given.")
+        check_output(plot, inputs=files, overwrite=overwrite, suffixes=STILL_SUFFIXES)
+    for feeling in run(files, neutral=neutral):
         for warning in feeling.warnings:
             typer.echo(f"warning: {feeling.file}: {warning}", err=True)
+        if plot is not None and not isinstance(feeling, Feeling):
+            raise InputError(f"--plot draws the curve of a voice; {feeling.file} has no sound.")
         if as_json:
             json.dump(feeling.to_dict(), sys.stdout)
             typer.echo()
         else:
             _print(feeling)
-        if plot is not None:
+        if plot is not None and isinstance(feeling, Feeling):
             from mien.media.still import write_still
-            from mien.speech.feeling import draw_curve
 
             write_still(plot, draw_curve(feeling))
 
 
-def _print(feeling: Feeling) -> None:
+def _print(feeling: Feeling | FaceFeeling) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from mien.speech.feeling import Feeling
 
     console = Console()
+    length = f"  {feeling.seconds:.1f} s" if feeling.seconds else ""
+    console.print(f"[bold]{feeling.file}[/bold]{length}", highlight=False)
+    if isinstance(feeling, Feeling):
+        _print_emotion(console, feeling.emotion)
+        intensity = f"intensity {feeling.intensity:.2f}  "
+        _print_measures(console, feeling.valence, feeling.arousal, intensity, feeling.confidence)
+        return
+    for number, face in enumerate(feeling.faces, 1):
+        left, top, right, bottom = face.box
+        console.print(f"face {number}: {left},{top} to {right},{bottom}", highlight=False)
+        _print_emotion(console, face.emotion)
+        _print_measures(console, face.valence, face.arousal, "", face.confidence)
+
+
+def _print_emotion(console: Console, emotion: dict[str, float]) -> None:
+    from rich.table import Table
+
     block = "#" if console.options.ascii_only else "█"
-    console.print(f"[bold]{feeling.file}[/bold]  {feeling.seconds:.1f} s", highlight=False)
     table = Table(box=None, pad_edge=False, show_header=False)
-    likeliest = sorted(feeling.emotion.items(), key=lambda item: -item[1])
+    likeliest = sorted(emotion.items(), key=lambda item: -item[1])
     for name, share in likeliest:
         if share >= 0.01:
             table.add_row(name, f"{share:.2f}", block * round(30 * share))
     console.print(table)
+
+
+def _print_measures(
+    console: Console, valence: float, arousal: float, intensity: str, confidence: float
+) -> None:
     console.print(
-        f"valence {feeling.valence:+.2f}  arousal {feeling.arousal:+.2f}  "
-        f"intensity {feeling.intensity:.2f}  confidence {feeling.confidence:.2f}\n",
+        f"valence {valence:+.2f}  arousal {arousal:+.2f}  {intensity}confidence {confidence:.2f}\n",
         highlight=False,
     )

@@ -17,7 +17,7 @@ class NamedEmotion(TypedDict):
 def named_emotions() -> dict[str, NamedEmotion]:
     """Return every emotion that has a name."""
     from mien.face.facs import NAMED
-    from mien.speech.listener import AFFECT
+    from mien.utils.affect import AFFECT
 
     return {
         name: {

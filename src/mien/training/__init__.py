@@ -47,6 +47,11 @@ TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
             "mien.training.appearance:AppearanceConfig",
             "mien.training.appearance:train_appearance",
         ),
+        "expression": Training(
+            "The expression net: a face to emotions. Needs labelled faces.",
+            "mien.training.expression:ExpressionConfig",
+            "mien.training.expression:train_expression",
+        ),
         "sync": Training(
             "The sync net of the evaluation: whether lips and sound belong together. Needs clips "
             "of talking faces with landmarks.",
