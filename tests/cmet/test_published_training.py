@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 pytest.importorskip("safetensors")
 
-from mien.datasets.edtalk_features import Extracted, Recording, extract_features, read_features
+from mien.datasets.edtalk_features import Recording, extract_features, read_features
+from mien.datasets.manifest import Processed
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE
 from mien.engines.edtalk.settings import EDTalkSettings
 from mien.engines.published_checkpoints import convert_file
@@ -234,7 +235,7 @@ def test_features_are_extracted_once(short_clip: Path, make_clip: MakeClip, tmp_
     nets = CmetModels.open(EDTalkSettings("cpu"), store)
     lines: list[str] = []
     out = tmp_path / "features"
-    assert extract_features(root, out, nets, log=lines.append) == Extracted(videos=1, silent=1)
+    assert extract_features(root, out, nets, log=lines.append) == Processed(videos=1, silent=1)
     code = np.load(out / "M005/front/happy/level_1/001_ED_exp.npy")
     assert code.shape == (25, 10)
     assert np.isfinite(code).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import mien as package
+from mien.datasets.manifest import Processed
 from mien.datasets.svd_clips import (
     ARRAYS,
     CLASSES,
@@ -35,6 +37,7 @@ from mien.weights.manifest import ADAPTERS, AUDIO, BANK, EMOTION2VEC, GUIDER, en
 from mien.weights.store import CACHE_VARIABLE, Store
 
 from ..command import mien
+from ..conftest import DEMO
 from ..published import write_emotion2vec
 from ..speech.voices import buzz, write_sound
 from ..svd import PRIOR, tiny_svd_store
@@ -304,10 +307,11 @@ def test_the_commands_lead_from_videos_to_a_talking_clip(
             place.mkdir(parents=True)
             package.talk(demo_face, voice, place / "001.mp4", name)
     (tmp_path / "videos" / "M001" / "broken.mp4").write_bytes(b"nothing")
+    shutil.copy(DEMO / "clip.mp4", tmp_path / "videos" / "silent.mp4")
     logged: list[str] = []
     encoder = ClipEncoder.open(store, 64, torch.device("cpu"))
-    count = cache_clips(tmp_path / "videos", tmp_path / "cache", encoder, log=logged.append)
-    assert count == 4
+    done = cache_clips(tmp_path / "videos", tmp_path / "cache", encoder, log=logged.append)
+    assert done == Processed(videos=4, silent=1)
     assert any("broken.mp4" in line for line in logged)
     one = find_clips(tmp_path / "cache")[0]
     parts = load_arrays(one.path, *ARRAYS)
@@ -320,6 +324,7 @@ def test_the_commands_lead_from_videos_to_a_talking_clip(
         "--device", "cpu", cache=store.folder,
     )  # fmt: skip
     assert "4 cached clips" in again.stdout, again.stderr
+    assert "1 without sound" in again.stderr
     (tmp_path / "one.toml").write_text(
         'features = "cache"\ntest = []\nwidth = 16\nheads = 2\nsteps = 2\nbatch = 4\nframes = 4\n'
     )

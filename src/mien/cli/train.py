@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from mien.cli.console import progress_bar
 from mien.cli.options import Compile, Debug, Device, Dtype
 from mien.errors import InputError, needs_extra
 from mien.training import TRAININGS
+
+if TYPE_CHECKING:
+    from mien.datasets.manifest import Processed
 
 train = typer.Typer(help="Train a net; needs the extra mien\\[train].", no_args_is_help=True)
 
@@ -105,11 +108,7 @@ def features(
     models = CmetModels.open(EDTalkSettings(device, dtype, compile))
     with progress_bar("Reading") as progress:
         done = extract_features(videos, output, models, log=_log, progress=progress)
-    typer.echo(f"{output}: features of {done.videos} videos")
-    if done.silent:
-        typer.echo(f"warning: {done.silent} without sound were left out", err=True)
-    if not done.videos:
-        raise InputError(f"No video in {videos} could be used.")
+    _count(done, f"{output}: features of {done.videos} videos")
 
 
 def _cache_clips(videos: Path, output: Path, side: int, device: str) -> None:
@@ -120,7 +119,13 @@ def _cache_clips(videos: Path, output: Path, side: int, device: str) -> None:
     encoder = ClipEncoder.open(Store(), side, torch_device(device))
     with progress_bar("Reading") as progress:
         done = cache_clips(videos, output, encoder, log=_log, progress=progress)
-    typer.echo(f"{output}: {done} cached clips")
+    _count(done, f"{output}: {done.videos} cached clips")
+
+
+def _count(done: Processed, text: str) -> None:
+    typer.echo(text)
+    if done.silent:
+        typer.echo(f"warning: {done.silent} without sound were left out", err=True)
 
 
 def _log(line: str) -> None:

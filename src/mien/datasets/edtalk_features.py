@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.datasets.manifest import process_videos, speech_of
+from mien.datasets.manifest import Processed, needed_speech, process_videos
 from mien.datasets.mead import find_files
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
@@ -60,14 +60,6 @@ class Recording:
     sentence: int
     expression: Array
     voice: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """How many videos have features now, and how many were left out because they have no sound."""
-
-    videos: int
-    silent: int
 
 
 def read_features(folder: Path, people: Sequence[str]) -> list[Recording]:
@@ -112,7 +104,7 @@ def extract_features(
     *,
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
-) -> Extracted:
+) -> Processed:
     """Write expression coefficients and speech embeddings of every video under ``root``.
 
     Existing files are kept, so that an interrupted run continues. A video without sound, in the
@@ -126,26 +118,20 @@ def extract_features(
         progress: called with (videos done, videos).
 
     Raises:
-        InputError: when there is no video under ``root``.
+        InputError: when there is no video under ``root``, or not one could be used.
     """
-    silent: list[Path] = []
 
-    def extract(path: Path) -> bool:
+    def extract(path: Path) -> None:
         place = output / path.parent.relative_to(root)
         face = place / f"{path.stem}{EXPRESSION_SUFFIX}"
         voice = place / SPEECH_FOLDER / f"{path.stem}.npy"
-        speech = None if voice.exists() else speech_of(path)
-        if speech is None and not voice.exists():
-            silent.append(path)
-            raise InputError(f"{path} has no sound, and there is none beside it.")
+        speech = None if voice.exists() else needed_speech(path)
         if not face.exists():
             _save(face, read_expressions(path, models))
         if speech is not None:
             _save(voice, models.embed(read_speech(speech)))
-        return True
 
-    done = process_videos(root, extract, log=log, progress=progress)
-    return Extracted(done, len(silent))
+    return process_videos(root, extract, log=log, progress=progress)
 
 
 def read_expressions(path: Path, models: CmetModels) -> Array:

@@ -99,39 +99,67 @@ def present(utterances: Iterable[Utterance]) -> tuple[list[Utterance], list[Path
     return good, bad
 
 
+class SilentFilmError(InputError):
+    """A film has no sound, in itself or beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """How many videos have a result, and how many were left out because they have no sound."""
+
+    videos: int
+    silent: int
+
+
 def process_videos(
     root: Path,
-    process: Callable[[Path], bool],
+    process: Callable[[Path], None],
     *,
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
-) -> int:
+) -> Processed:
     """Process every video under ``root`` and count the successes.
 
     Args:
         root: folder of videos.
-        process: called with each path; returns whether there is a result. A video for which it
-            raises a ``MienError`` is logged and skipped.
+        process: called with each path. A video for which it raises a ``MienError`` is logged and
+            skipped.
         log: called with a line per skipped video.
         progress: called with (videos done, videos).
 
     Raises:
-        InputError: when there is no video under ``root``.
+        InputError: when there is no video under ``root``, or not one could be processed.
     """
     videos = sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         raise InputError(f"There is no video under {root}.")
-    done = 0
+    done = silent = 0
     for number, path in enumerate(videos, 1):
         try:
-            done += process(path)
+            process(path)
+            done += 1
         except MienError as error:
+            silent += isinstance(error, SilentFilmError)
             log(f"left out: {error}")
         if progress is not None:
             progress(number, len(videos))
-    return done
+    if not done:
+        raise InputError(f"Not one of the {len(videos)} videos under {root} could be used.")
+    return Processed(done, silent)
 
 
 def speech_of(video: Path) -> Path | None:
     """Return the file with a video's speech: itself or MEAD's sound file beside it; else None."""
     return video if has_sound(video) else sound_beside(video)
+
+
+def needed_speech(video: Path) -> Path:
+    """Return as :func:`speech_of`.
+
+    Raises:
+        SilentFilmError: when there is none.
+    """
+    found = speech_of(video)
+    if found is None:
+        raise SilentFilmError(f"{video} has no sound, and there is none beside it.")
+    return found

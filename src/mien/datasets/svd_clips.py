@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mien.datasets.manifest import process_videos, speech_of
+from mien.datasets.manifest import Processed, needed_speech, process_videos
 from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, read_place
-from mien.errors import InputError, MienError
+from mien.errors import InputError
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.media.frame import RGBImage
 from mien.media.output import whole_file
@@ -161,9 +161,7 @@ class ClipEncoder:
         Raises:
             MienError: when there is no face or no sound in it.
         """
-        speech = speech_of(path)
-        if speech is None:
-            raise MienError(f"There is no sound in {path}.")
+        speech = needed_speech(path)
         frames, landmarks = sampled_frames(path)
         samples = read_speech(speech)[: round(LONGEST_SECONDS * SAMPLE_RATE_HZ)]
         crops, mask = self._crop(frames, landmarks)
@@ -231,7 +229,7 @@ def cache_clips(
     *,
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
-) -> int:
+) -> Processed:
     """Write ``OUTPUT/<same path>/NAME.npz`` for every video under ``root`` and count them.
 
     Existing files are kept, so that an interrupted run continues.
@@ -244,16 +242,15 @@ def cache_clips(
         progress: called with (videos done, videos).
 
     Raises:
-        InputError: when there is no video under ``root``.
+        InputError: when there is no video under ``root``, or not one could be used.
     """
 
-    def cache(path: Path) -> bool:
+    def cache(path: Path) -> None:
         target = output / path.relative_to(root).with_suffix(".npz")
         if not target.exists():
             arrays = encoder.encode(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target) as part, part.open("wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        return True
 
     return process_videos(root, cache, log=log, progress=progress)
