@@ -67,6 +67,9 @@ _EDGE: Final = 1.6
 _SHADOW: Final = 5.0
 """Softness of the teeth's edges, and reach of the shadows of lip and teeth, patch pixels."""
 
+_BRIGHTNESS: Final = np.float32(0.88)
+"""Brightness of bared teeth relative to those of a smile, which lie farther in front."""
+
 _LIP_SHADE: Final = 0.35
 """Darkness of the upper lip's shadow on the teeth."""
 
@@ -177,7 +180,7 @@ def _fitted(example: Exemplar, frame: MouthFrame, skin: Layer) -> Layer:
     start = np.interp(columns, lip[:, 0], lip[:, 1])
     gap = np.maximum(np.interp(columns, below[:, 0], below[:, 1]) - start, 1)
     down = first + (_ROW - top) / height * (last - first)
-    return _sampled(example.lit(skin), columns, start + down * gap)
+    return _BRIGHTNESS * _sampled(example.lit(skin), columns, start + down * gap)
 
 
 def _deepened(behind: Layer, frame: MouthFrame) -> Layer:
