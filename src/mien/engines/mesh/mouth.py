@@ -54,6 +54,9 @@ _STRAY_LIGHT: Final = 1.2
 """Patch pixels around the opening in which the source's teeth may lie on the lips, and how much
 brighter than lips they are."""
 
+_SOFT: Final = 0.8
+"""Softness of the edge of the drawn inside, patch pixels; whole pixels would be jagged."""
+
 _BETWEEN_LIPS: Final = 0.7
 """Brightness, relative to lips, of the line between lips that an edit closes."""
 
@@ -96,7 +99,8 @@ def draw_mouth(
         return
     own = was_open * (1 - ramp(abs(gap - own_gap), _KEPT)) if keep_own else 0.0
     patch = frame.cut(image)
-    color, alpha = patch.astype(np.float32), shown * region(frame.outline)
+    used = cv2.GaussianBlur(region(frame.outline), (0, 0), _SOFT)
+    color, alpha = patch.astype(np.float32), shown * used
     if own < was_open:
         patch, painted, over = _without_strays(patch, frame.outline)
         alpha = np.maximum(alpha, (was_open - own) * over)
@@ -105,7 +109,7 @@ def draw_mouth(
         skin = skin_color(patch, frame.outline)
         example = _example(source, points, pose, own_gap, skin)
         drawn = _in_color(drawn_mouth(patch, frame, example, skin), skin)
-        color += (drawn - color) * (shown * region(frame.outline))[..., None]
+        color += (drawn - color) * (shown * used)[..., None]
     color, alpha = _placed(color, frame, box), _placed(alpha, frame, box)[..., None]
     window = image[box.slices].astype(np.float32)
     if own > 0:
