@@ -57,7 +57,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.complete: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) torch torchmetrics --editable ".[dev,docs,train,edtalk,svd,metrics,serve,provenance]"
+	$(PIP) torch torchmetrics --editable ".[dev,docs,train,edtalk,svd,metrics,serve,provenance,remote]"
 	$(BIN)/python -m pip check
 	touch $(VENV)/.ready $@
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from mien import __version__
+from mien.cli.batch import batch
 from mien.cli.data import data
 from mien.cli.demo import demo
 from mien.cli.doctor import doctor
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command()(edit)
 app.command()(talk)
 app.command()(feel)
+app.command()(batch)
 app.command()(verify)
 app.command()(emotions)
 app.command()(demo)

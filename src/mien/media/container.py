@@ -60,7 +60,7 @@ def existing_file(path: str | Path) -> Path:
             raise InputError(f"{name} cannot be opened ({error.strerror}).") from error
         raise InputError(f"There is no file {name}.") from error
     if stat.S_ISDIR(found.st_mode):
-        raise InputError(f"{name} is a folder; name a file.")
+        raise InputError(f"{name} is a folder; name a file, or use mien batch.")
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{name} is a pipe or a device; save its content to a file first.")
     if found.st_size == 0:

@@ -1,0 +1,1 @@
+"""Many files at once: rows of a manifest, done once each by several workers."""
