@@ -142,9 +142,10 @@ def test_without_nets_of_the_user_and_step_by_step(film: Path, tmp_path: Path) -
     assert "AITV of ours: 2 processes shared the machine" in said
     table_ = json.loads((tmp_path / "out" / "table.json").read_text())
     ours = {figure["metric"]: figure for figure in table_["systems"][1]["figures"]}
-    assert {"E-FID", "LSE-C", "PSNR", "SSIM", "F-LMD", "flicker", "AITV"} <= set(ours)
+    assert {"Acc_emo", "E-FID", "LSE-C", "PSNR", "SSIM", "F-LMD", "flicker", "AITV"} <= set(ours)
     assert ours["E-FID"]["net"] == "mien's action units"
     assert ours["LSE-C"]["net"] == "mien's sync.onnx"
+    assert ours["Acc_emo"]["net"] == "mien's expression.onnx"
     with pytest.raises(InputError, match="no pair of which all of empty"):
         (tmp_path / "empty").mkdir()
         evaluate("score", table, tmp_path / "empty", "-o", tmp_path / "out")

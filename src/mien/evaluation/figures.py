@@ -170,7 +170,7 @@ def sum_up(
     """
     confusion: dict[str, dict[str, int]] = {}
     for film in made:
-        if film.emotion and film.probabilities.size:
+        if film.emotion:
             row = confusion.setdefault(film.emotion, dict.fromkeys(classes, 0))
             row[classes[int(film.probabilities.argmax())]] += 1
     figures = []

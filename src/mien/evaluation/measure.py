@@ -65,7 +65,7 @@ class Measured:
         name, emotion: of the pair.
         values: single numbers by metric.
         features: arrays ``(K, D)`` by slot.
-        probabilities: of the classes of expressions; empty where there is no classifier.
+        probabilities: of the classes of expressions.
     """
 
     name: str
@@ -125,7 +125,7 @@ def measure_film(files: NetFiles, task: FilmTask) -> None:
         read = getattr(readers, name)
         if read is not None:
             features[name] = read(clip)
-    probabilities = np.zeros(0, np.float32) if readers.emotion is None else readers.emotion(clip)
+    probabilities = readers.emotion(clip)
     values |= _synced(readers, clip, task)
     if task.aligned is not None:
         real, identity = _real(files, task.aligned, task.pair.seconds, task.aligned_track)

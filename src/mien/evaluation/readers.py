@@ -17,6 +17,7 @@ from mien.evaluation.clips import CROP_PIXELS, FaceClip
 from mien.evaluation.slots import SLOTS, MetricNet, NetFiles
 from mien.evaluation.sync import SyncNet, mouths_of
 from mien.evaluation.syncnet import lip_sync
+from mien.face.expression import EXPRESSIONS, FACE_PIXELS, ExpressionReader
 from mien.face.facs import read_expression
 from mien.face.pose import head_pose
 from mien.face.topology import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, Landmarks
@@ -71,7 +72,7 @@ class Readers:
     i3d: Callable[[FaceClip], Array] | None
     expression: Callable[[FaceClip], Array]
     identity: Callable[[FaceClip], Array] | None
-    emotion: Callable[[FaceClip], Array] | None
+    emotion: Callable[[FaceClip], Array]
     classes: tuple[str, ...]
     sync: Callable[[FaceClip, Samples], Sync]
     lpips: Callable[[Sequence[RGBImage], Sequence[RGBImage]], Array] | None
@@ -88,6 +89,7 @@ def open_readers(files: NetFiles) -> Readers:
     nets = {name: MetricNet(path, SLOTS[name]) for name, path in files.files}
     named = {name: Named(net.path.name, net.sha256, net.side) for name, net in nets.items()}
     named.setdefault("expression", Named("mien's action units", "", CROP_PIXELS))
+    emotion, classes = _emotion(nets.get("emotion"), files.classes, named)
     inception, i3d, lpips = (nets.get(name) for name in ("inception", "i3d", "lpips"))
     coefficients = nets.get("expression")
     return Readers(
@@ -97,8 +99,8 @@ def open_readers(files: NetFiles) -> Readers:
         if coefficients is None
         else lambda clip: _features(coefficients, clip, _EVERY_EXPRESSION),
         identity=_identity(nets.get("identity"), named),
-        emotion=_emotion(nets.get("emotion")),
-        classes=files.classes,
+        emotion=emotion,
+        classes=classes,
         sync=_sync(nets, named),
         lpips=None
         if lpips is None
@@ -165,10 +167,20 @@ def similarity(points: Array, targets: Array) -> npt.NDArray[np.float64]:
     return np.hstack([turn, (goal - turn @ centre)[:, None]])
 
 
-def _emotion(net: MetricNet | None) -> Callable[[FaceClip], Array] | None:
-    if net is None:
-        return None
-    return lambda clip: _features(net, clip, _EVERY_EXPRESSION).mean(0)
+def _emotion(
+    net: MetricNet | None, classes: tuple[str, ...], named: dict[str, Named]
+) -> tuple[Callable[[FaceClip], Array], tuple[str, ...]]:
+    """Return what reads the mean probabilities of the classes, and their names."""
+    if net is not None:
+        return lambda clip: _features(net, clip, _EVERY_EXPRESSION).mean(0), classes
+    own = ExpressionReader()
+    named["emotion"] = _bundled("expression.onnx", FACE_PIXELS)
+
+    def read(clip: FaceClip) -> Array:
+        images, landmarks = zip(*clip.every(_EVERY_EXPRESSION), strict=True)
+        return np.asarray(own.probabilities(images, landmarks).mean(0))
+
+    return read, EXPRESSIONS
 
 
 def _sync(
