@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mien.errors import InputError
+from mien.media.audio import SAMPLE_RATE_HZ, read_speech
 from mien.media.still import read_still
 
 from ..conftest import DEMO
@@ -99,8 +101,10 @@ def test_a_picture_is_edited(client: TestClient, tmp_path: Path) -> None:
     assert code(client.get(f"/v1/jobs/{job}")) == (404, "no_job")
 
 
-def test_a_voice_is_felt_and_speaks(client: TestClient) -> None:
-    speech = client.post("/v1/uploads", files=form(DEMO / "speech.ogg", "file")).json()
+def test_a_voice_is_felt_and_speaks(client: TestClient, tmp_path: Path) -> None:
+    voice = tmp_path / "voice.wav"
+    soundfile.write(voice, read_speech(DEMO / "speech.ogg", 1.5), SAMPLE_RATE_HZ)
+    speech = client.post("/v1/uploads", files=form(voice, "file")).json()
     assert speech["kind"] == "sound"
     felt = client.post("/v1/feel", json={"input": speech["id"]})
     said = client.post(
