@@ -71,3 +71,18 @@ def test_two_voices_joined_change_once_within_a_second() -> None:
     steady = PitchListener().analyse(buzz(15.0, 110)).curve
     assert {VOICE_EMOTIONS[int(m.emotion.argmax())] for m in steady} == {"sad"}
     assert len(buzz(15.0)) == 15 * RATE
+
+
+class TouchyListener(PitchListener):
+    """Hears the least height as happy."""
+
+    def classify(
+        self, embeddings: np.ndarray, *_: object, **__: object
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return super().classify(embeddings * np.array([0.1, 1], np.float32))
+
+
+def test_no_second_names_another_emotion_than_its_part() -> None:
+    sound = np.concatenate([buzz(6.0, 110), buzz(1.5, 260), buzz(6.0, 110)])
+    curve = TouchyListener().analyse(sound.astype(np.float32)).curve
+    assert {VOICE_EMOTIONS[int(m.emotion.argmax())] for m in curve} == {"sad"}

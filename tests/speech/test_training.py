@@ -17,6 +17,7 @@ from mien.training.listener import ListenerConfig
 from mien.training.listener.data import load_data
 from mien.training.listener.extended import extend, fit
 from mien.training.listener.net import (
+    VOCAL_TRACTS,
     SpeakerAdversary,
     contrast,
     distil,
@@ -113,16 +114,27 @@ def test_a_checkpoint_of_other_settings_is_refused(
 def test_what_is_exported_is_what_was_trained(
     trained: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    from mien.speech.features import features
+    from mien.speech.features import MELS, features, moved_bands
 
     net = load_net(trained[0] / "listener.pt")
     export_listener([net, net], tmp_path)
     listener = Listener(tmp_path)
     rows = features(buzz(1.5))
+    octaves = torch.tensor(VOCAL_TRACTS)
+    at = torch.from_numpy(moved_bands(octaves.numpy()))
+    heard = []
+    for octave, places in zip(octaves, at, strict=True):
+        moved = rows.copy()
+        for row in moved:
+            row[:MELS] = np.interp(places, np.arange(MELS), row[:MELS])
+        moved[:, MELS] += float(octave) * (rows[:, MELS] != 0)
+        heard.append(moved)
     with torch.no_grad():
-        tensor = torch.from_numpy(rows)[None]
-        embedding = net.embedding(tensor, torch.tensor([len(rows)]))
+        tensor = torch.from_numpy(np.stack(heard))
+        each = net.embedding(tensor, torch.tensor([len(rows)] * len(heard)))
+        embedding = torch.nn.functional.normalize(each.mean(0, keepdim=True), dim=1)
         output = net.classify(embedding, embedding)
+    assert np.abs((each[0] - each[2]).numpy()).max() > 1e-3, "a moved voice differs"
     mine = listener.embed([rows])
     assert np.allclose(mine[0, :16] * 2**0.5, embedding[0].numpy(), atol=0.02)
     odds, _ = listener.classify(mine, temperature=1)

@@ -362,11 +362,18 @@ class EmotionStream:
             for part in found:
                 mean = moments[part].mean(0)
                 around = embedding if len(found) == 1 else mean / np.linalg.norm(mean)
-                settled += list(settle(moments[part], around))
+                settled += list(self._settled(moments[part], around))
         left = iter(settled)
         return tuple(
             self._moment(time, None if own is None else next(left)) for time, own in self._seconds
         )
+
+    def _settled(self, moments: Array, around: Embedding) -> Array:
+        """Moments of a part, moved only as far as they say the same emotion as the part."""
+        moved = settle(moments, around)
+        said = self._listener.classify(moved, self._neutral)[0].argmax(1)
+        whole = self._listener.classify(around[None], self._neutral)[0].argmax()
+        return np.where((said == whole)[:, None], moved, around)
 
     def _moment(self, time: float, embedding: Embedding | None) -> VoiceMoment:
         if embedding is None:

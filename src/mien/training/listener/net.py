@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from mien.dicetalk.embedder import reverse
-from mien.speech.features import FEATURES, MELS
+from mien.speech.features import FEATURES, MELS, moved_bands
 from mien.speech.listener import LEARNED_EMOTIONS
 from mien.training.listener import LossWeights
 from mien.training.onnx_export import write_onnx
@@ -23,6 +24,9 @@ _SCALE: Final = 12.0
 
 _STRIDE: Final = 4
 """Rows of the features per step of the layers over time."""
+
+VOCAL_TRACTS: Final = (-0.13, 0.0, 0.13)
+"""Octaves that pitch and formants of a voice are moved by, half as far as in training."""
 
 _SMOOTHING: Final = 0.1
 _TEMPERATURE: Final = 0.1
@@ -261,15 +265,35 @@ def objective(
 
 
 class _Embed(nn.Module):
-    """Concatenates the embeddings of several nets to one of unit length."""
+    """Averages the embeddings of a voice and of shorter and longer vocal tracts.
+
+    Those of several nets are concatenated to one of unit length.
+    """
+
+    moves: Tensor
+    octaves: Tensor
 
     def __init__(self, nets: Sequence[ListenerNet]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
+        octaves = np.array(VOCAL_TRACTS, np.float32)
+        at = torch.from_numpy(moved_bands(octaves))[:, None]
+        bands = torch.arange(MELS, dtype=torch.float32)[:, None]
+        self.register_buffer("moves", (1 - (at - bands).abs()).clamp_min(0))
+        self.register_buffer("octaves", torch.from_numpy(octaves)[:, None, None, None])
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        parts = [net.embedding(rows, lengths) for net in self.nets]  # type: ignore[operator]
-        return torch.cat(parts, 1) / len(parts) ** 0.5
+        bands = torch.matmul(rows[None, ..., :MELS], self.moves[:, None])
+        pitch = rows[None, ..., MELS : MELS + 1]
+        pitch = pitch + self.octaves * (pitch != 0)
+        rest = rows[None, ..., MELS + 1 :].expand(len(VOCAL_TRACTS), -1, -1, -1)
+        heard = torch.cat([bands, pitch, rest], 3).flatten(0, 1)
+        repeated = lengths.repeat(len(VOCAL_TRACTS))
+        parts = [
+            net.embedding(heard, repeated).unflatten(0, (len(VOCAL_TRACTS), -1)).mean(0)  # type: ignore[operator]
+            for net in self.nets
+        ]
+        return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / len(parts) ** 0.5
 
 
 class _Classify(nn.Module):
