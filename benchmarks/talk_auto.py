@@ -23,6 +23,8 @@ from record import table, write_section
 RATE = 25
 EVERY = 4
 SIDE = 320
+SPEAKING_RANGE = 1.2
+"""Level under the loudest row that still is speech, in the features' unit."""
 PORTRAITS = (
     "hallo_4", "c-met_ChatGPT_man_crop", "c-met_ChatGPT_woman2_crop", "liveportrait_s5", "hallo_6",
     "dice-talk_female", "c-met_ChatGPT_woman_crop", "anitalker_aiface1",
@@ -36,8 +38,10 @@ def render(shared: Path, out: Path, portraits: int, clips: int) -> None:
 
     import mien
     from mien.datasets.manifest import read_manifest
+    from mien.media.audio import read_speech
     from mien.media.still import write_still
     from mien.pipelines.mesh_talk import TalkSettings
+    from mien.speech.features import FEATURES_PER_SECOND, features, loudness
 
     listed = read_manifest(shared / "data" / "speech" / "manifest.csv")
     held = [u for u in listed if u.corpus == "ravdess" and u.split == "test"]
@@ -46,6 +50,8 @@ def render(shared: Path, out: Path, portraits: int, clips: int) -> None:
     for k in range(clips):
         same = [u for u in held if u.emotion == BASIC[k % len(BASIC)]]
         voice = same[rng.integers(len(same))]
+        level = loudness(features(read_speech(voice.path)))[:: FEATURES_PER_SECOND * EVERY // RATE]
+        speaking = np.flatnonzero(level > level.max() - SPEAKING_RANGE).tolist()
         for name in PORTRAITS[:portraits]:
             portrait = next((shared / "media" / "portraits").glob(f"{name}.*"))
             case = f"{name}__{voice.path.stem}"
@@ -56,7 +62,7 @@ def render(shared: Path, out: Path, portraits: int, clips: int) -> None:
                 (out / case / emotion).mkdir(parents=True, exist_ok=True)
                 for i, image in enumerate(frames(film)[::EVERY]):
                     write_still(out / case / emotion / f"{i:02d}.png", image)
-            cases.append([case, voice.emotion])
+            cases.append([case, voice.emotion, speaking])
     (out / "cases.json").write_text(json.dumps(cases))
 
 
@@ -78,23 +84,31 @@ def judge(out: Path, model: str) -> None:
             shapes = landmarker.detect(mp.Image.create_from_file(str(path))).face_blendshapes
             return {s.category_name: float(s.score) for s in shapes[0]} if shapes else None
 
-        for case, emotion in json.loads((out / "cases.json").read_text()):
-            rises = []
+        for case, emotion, speaking in json.loads((out / "cases.json").read_text()):
+            rises = {}
             for path in sorted((out / case / "auto").glob("*.png")):
                 after, before = scores(path), scores(out / case / "neutral" / path.name)
                 if after and before:
-                    rises.append([signature(after, e) - signature(before, e) for e in EMOTIONS])
-            first = RATE // EVERY + 1
+                    rises[int(path.stem)] = [
+                        signature(after, e) - signature(before, e) for e in EMOTIONS
+                    ]
+            spoken = [rise for i, rise in rises.items() if i in speaking]
+            first = [rise for i, rise in rises.items() if i * EVERY < RATE]
             hits[emotion].append(
                 tuple(
-                    EMOTIONS[int(np.mean(some, 0).argmax())] == emotion
-                    for some in (rises, rises[:first])
+                    bool(some) and EMOTIONS[int(np.mean(some, 0).argmax())] == emotion
+                    for some in (spoken, first)
                 )
             )
     rows = [[name, len(v), *np.mean(v, 0).tolist()] for name, v in hits.items()]
     every = [hit for v in hits.values() for hit in v]
     rows.append(["all", len(every), *np.mean(every, 0).tolist()])
-    head = ["the voice's label", "clips", "largest over the clip", "largest over the first second"]
+    head = [
+        "the voice's label",
+        "clips",
+        "largest while it speaks",
+        "largest over the first second",
+    ]
     write_section("Talking as the voice feels", table(head, rows))
 
 

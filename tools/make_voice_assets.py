@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mien.speech.listener import Listener
 from mien.training.connector.export import export_connector, load_connector
@@ -21,8 +22,9 @@ from mien.training.connector.mesh import ConnectorConfig
 from mien.training.listener import ListenerConfig
 from mien.training.listener.data import load_data
 from mien.training.listener.extended import extend, fit
-from mien.training.listener.net import export_listener, load_net
+from mien.training.listener.net import ListenerNet, ListenerSpec, export_listener, load_net
 from mien.training.listener.sampling import Excerpts
+from mien.training.trainer import CHECKPOINT
 from mien.training.voice_faces import load_voice_faces
 
 ASSETS = Path(__file__).parent.parent / "src" / "mien" / "assets"
@@ -30,6 +32,17 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 EVERY = 6
 """One in so many recordings of people is an example of what sounds like no extended label."""
+
+
+def net_of(run: Path) -> ListenerNet:
+    """Return the net of a run: the finished one, or the averaged weights of its last checkpoint."""
+    if (run / "listener.pt").exists():
+        return load_net(run / "listener.pt")
+    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
+    sizes = {name: state["config"][name] for name in ("stem", "width", "embedding")}
+    net = ListenerNet(ListenerSpec(**sizes))
+    net.load_state_dict(state["net"] | state["average"])
+    return net.eval()
 
 
 def main() -> None:
@@ -41,7 +54,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=ASSETS, help="folder of the assets")
     arguments = parser.parse_args()
     if arguments.what == "listener":
-        export_listener([load_net(run / "listener.pt") for run in arguments.runs], arguments.to)
+        export_listener([net_of(run) for run in arguments.runs], arguments.to)
     elif arguments.what == "extended":
         config = ListenerConfig.load(CONFIGS / "listener.toml", data=arguments.data)
         speech = load_data(config, arguments.runs[0] / "features")

@@ -44,8 +44,6 @@ def test_the_people_of_the_papers() -> None:
 
 CARDS = Path(str(files("mien"))) / "assets"
 KNOWN = {
-    "listener": "trained before the splits were written down",
-    "connector": "voices of the same people as the listener",
     "articulator": "phones only, no emotion",
     "published_voices": "no other embeddings of emotion2vec+ are at hand",
 }
