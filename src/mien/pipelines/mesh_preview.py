@@ -24,6 +24,7 @@ from mien.media.still import open_still
 from mien.pipelines.footage import nobody, open_footage, selector_for
 from mien.pipelines.job import Job
 from mien.pipelines.mesh_edit import OwnExpressions, expression_change
+from mien.provenance.mark import marked
 from mien.speech.analysis import VoiceAnalysis
 
 _MOST_FACES: Final = 32
@@ -89,7 +90,8 @@ class MeshPreview:
         target = resolver.at(moment.time)
         for one in chosen:
             delta = expression_change(target, self._own_expressions().of(one))
-            picture = self._engine.render(picture, one, delta)
+            drawn = self._engine.render(picture, one, delta)
+            picture = picture if drawn is picture else marked(drawn, one.landmarks)
         return picture.image()
 
     def original(self, seconds: float = 0.0) -> RGBImage:

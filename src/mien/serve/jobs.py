@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from mien.provenance.credential import sidecar_of
 from mien.serve.documents import JobAnswer, problems
 from mien.serve.refusals import RefusedError
 from mien.serve.service import Service
@@ -96,6 +97,20 @@ def add_jobs(app: FastAPI, service: Service, owner: Any) -> None:  # noqa: ANN40
         record, folder = finished(job, who)
         name = str(record.result)
         return FileResponse(folder / name, filename=name)
+
+    @app.get(
+        "/v1/jobs/{job}/credential",
+        tags=["jobs"],
+        response_class=FileResponse,
+        responses={200: {"content": {"application/c2pa": {}}}, **problems(401, 404, 409)},
+    )
+    def credential(job: str, who: str = owner) -> Response:
+        """The Content Credential of a result that cannot hold it (WebM, MKV, MPEG …)."""
+        record, folder = finished(job, who)
+        path = sidecar_of(folder / str(record.result))
+        if not path.is_file():
+            raise RefusedError(404, "no_sidecar", "There is none, or it is in the result itself.")
+        return FileResponse(path, filename=path.name, media_type="application/c2pa")
 
     @app.get("/v1/jobs/{job}/report", tags=["jobs"], responses=problems(401, 404, 409))
     def report(job: str, who: str = owner) -> dict[str, Any]:

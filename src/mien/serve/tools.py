@@ -15,6 +15,7 @@ from mien import __version__
 from mien.emotion.named import NamedEmotion, named_emotions
 from mien.errors import InputError, MienError
 from mien.media.output import check_output, whole_file
+from mien.provenance.credential import sidecar_of
 from mien.serve.intake import Files, Parts
 from mien.serve.requests import EditRequest, FeelRequest, Keyframe, Reference, TalkRequest
 from mien.serve.service import Service
@@ -152,6 +153,9 @@ async def _run(
         if target is not None:
             with whole_file(target) as temporary:
                 await asyncio.to_thread(shutil.copyfile, folder / record.result, temporary)
+            sidecar = sidecar_of(folder / record.result)
+            if sidecar.is_file():
+                shutil.copyfile(sidecar, sidecar_of(target))
             report["output"] = str(target)
         return report
     finally:

@@ -70,6 +70,7 @@ def perform(
     from mien.media.encode import EncodingSettings
     from mien.pipelines.beside import write_beside
     from mien.pipelines.mesh_talk import TalkSettings
+    from mien.provenance.credential import sidecar_of
 
     check_inputs(order, limits)
     arguments: dict[str, Any] = order["arguments"]
@@ -96,8 +97,10 @@ def perform(
         ).to_dict()
         if "beside" in order:
             write_beside(Path(arguments["input"]), made, folder / output, limits["pixels"])
-            made.unlink()
+            for path in (made, sidecar_of(made)):
+                path.unlink(missing_ok=True)
             report["output"] = str(folder / output)
+            report["provenance"] |= {"credential": "", "signer": ""}
     _write_json(folder / REPORT, _without_folders(report, folder))
     return output
 
@@ -119,8 +122,6 @@ def check(order: dict[str, Any], limits: dict[str, Any]) -> None:
     TalkSettings(**order.get("talk", {})).check()
     encoding = EncodingSettings(**order.get("encoding", {}))
     if order["verb"] == "feel":
-        if not found["voices"].sound:
-            raise InputError(f"{arguments['voices']} has no sound in it.")
         return
     FaceChoice.parse(arguments.get("face", "largest"))
     talks = order["verb"] == "talk"

@@ -33,6 +33,7 @@ export class FeelingControls {
   constructor(place, emotions, units, current, changed) {
     Object.assign(this, { emotions, current, changed });
     this.plane = element("div", { id: "plane" });
+    this.words = element("p", { className: "quiet" });
     for (const [side, text] of [["top", "excited"], ["bottom", "calm"], ["left", "unpleasant"], ["right", "pleasant"]]) {
       this.plane.append(element("span", { className: `edge ${side}`, textContent: text }));
     }
@@ -56,7 +57,7 @@ export class FeelingControls {
       this.current().intensity = value;
       this.changed();
     });
-    const plane = element("fieldset", {}, element("legend", { textContent: "Feeling" }), this.plane,
+    const plane = element("fieldset", {}, element("legend", { textContent: "Feeling" }), this.plane, this.words,
       element("label", {}, "Emotion ", this.select), this.valence.label, this.arousal.label, this.intensity.label);
     const like = element("fieldset", {}, element("legend", { textContent: "Like this voice or face" }));
     const row = element("div", { className: "row" });
@@ -149,8 +150,7 @@ export class FeelingControls {
   /** Mixes the emotions nearest to the point. */
   move() {
     const [valence, arousal] = [Number(this.valence.input.value), Number(this.arousal.input.value)];
-    const near = SHOWN.filter((name) => name in this.emotions).map((name) => {
-      const there = this.emotions[name];
+    const near = Object.entries(this.emotions).map(([name, there]) => {
       return [name, 1 / ((there.valence - valence) ** 2 + (there.arousal - arousal) ** 2 + 0.01)];
     }).sort((a, b) => b[1] - a[1]).slice(0, 3);
     const total = near.reduce((sum, [, weight]) => sum + weight, 0);
@@ -175,6 +175,7 @@ export class FeelingControls {
     this.valence.set(where.valence);
     this.arousal.set(where.arousal);
     this.intensity.set(feeling.intensity);
+    this.words.textContent = names.map((name) => `${name} ${feeling.mix[name].toFixed(2)}`).join(", ") || "nothing yet";
     this.select.value = names.length === 1 ? names[0] : "";
     for (const [name, button] of Object.entries(this.buttons)) {
       button.setAttribute("aria-pressed", String((feeling.mix[name] ?? 0) >= 0.1));

@@ -48,42 +48,57 @@ export function startTalk(emotions) {
 }
 
 export function startFeel() {
-  fileSource($("feel-voice"), "Open a voice", ["sound"], ["speech.ogg"], async (found) => {
+  fileSource($("feel-voice"), "Open a voice or face", ["sound", "picture"], ["speech.ogg", "woman.jpg"], async (found) => {
     const job = await runJob("/v1/feel", { input: found.id }, $("feel-job"));
     const reading = await (await ask(job.links.result)).json();
-    const likely = Object.entries(reading.emotion).filter(([, share]) => share >= 0.01).sort((a, b) => b[1] - a[1]);
-    $("feel-bars").replaceChildren(...likely.map(([name, share]) => {
-      const bar = element("div");
-      bar.style.width = `${100 * share}%`;
-      return element("div", { className: "barline" }, element("span", { textContent: name }), element("div", {}, bar),
-        element("span", { textContent: `${Math.round(100 * share)} %` }));
-    }));
-    const signed = (value) => (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(2);
-    $("feel-words").textContent = `Valence ${signed(reading.valence)}, arousal ${signed(reading.arousal)}, intensity ` +
-      `${reading.intensity.toFixed(2)}, ${reading.seconds.toFixed(1)} s. ${reading.warnings.join(" ")}`;
+    const felt = reading.faces ?? [reading];
+    $("feel-bars").replaceChildren(...felt.flatMap((one, index) => [
+      ...(felt.length > 1 ? [element("h3", { textContent: `Face ${index + 1} from the left` })] : []),
+      ...barsOf(one.emotion),
+      element("p", { textContent: wordsOf(one) }),
+    ]));
+    $("feel-words").textContent = reading.warnings.join(" ");
     $("feel-result").hidden = false;
-    drawCurve(reading);
+    const [first] = felt;
+    $("feel-curve").hidden = $("feel-key").hidden = first.curve.length === 0;
+    drawCurve(first.curve, reading.seconds);
   });
 }
 
-function drawCurve(reading) {
+function barsOf(emotion) {
+  const likely = Object.entries(emotion).filter(([, share]) => share >= 0.01).sort((a, b) => b[1] - a[1]);
+  return likely.map(([name, share]) => {
+    const bar = element("div");
+    bar.style.width = `${100 * share}%`;
+    return element("div", { className: "barline" }, element("span", { textContent: name }), element("div", {}, bar),
+      element("span", { textContent: `${Math.round(100 * share)} %` }));
+  });
+}
+
+function wordsOf(felt) {
+  const signed = (value) => (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(2);
+  const intensity = felt.intensity === undefined ? "" : `, intensity ${felt.intensity.toFixed(2)}`;
+  return `Valence ${signed(felt.valence)}, arousal ${signed(felt.arousal)}${intensity}`;
+}
+
+function drawCurve(curve, seconds) {
   const canvas = $("feel-curve");
   const pen = canvas.getContext("2d");
-  const place = (time, value) => [8 + (canvas.width - 16) * Math.min(1, time / reading.seconds), canvas.height / 2 - value * (canvas.height / 2 - 8)];
+  const place = (time, value) => [8 + (canvas.width - 16) * Math.min(1, time / seconds), canvas.height / 2 - value * (canvas.height / 2 - 8)];
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.strokeStyle = "#8884";
   pen.strokeRect(...place(0, 1), canvas.width - 16, canvas.height - 16);
   pen.beginPath();
   pen.moveTo(...place(0, 0));
-  pen.lineTo(...place(reading.seconds, 0));
+  pen.lineTo(...place(seconds, 0));
   pen.stroke();
   pen.lineWidth = 3;
   for (const [name, colour] of [["valence", "#2e7d32"], ["arousal", "#c62828"], ["intensity", "#1565c0"]]) {
     pen.strokeStyle = pen.fillStyle = colour;
     pen.beginPath();
     let before = false;
-    for (const second of reading.curve) {
-      if (second.emotion === null) {
+    for (const second of curve) {
+      if (second.emotion === null || second[name] === undefined) {
         before = false;
         continue;
       }
