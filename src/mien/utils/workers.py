@@ -139,6 +139,17 @@ def _end_with_parent() -> None:
         threading.Thread(target=watch, name="mien-watch", daemon=True).start()
 
 
+class _RayWorker(Generic[Task, Value]):
+    """An actor: a process of a cluster in which a function and what it caches stay loaded."""
+
+    def __init__(self, function: Callable[[Task], Value]) -> None:
+        self._function = function
+
+    def attempt(self, task: Task) -> tuple[Value | None, MienError | None]:
+        """Do a task."""
+        return _attempt(self._function, task)
+
+
 def _on_ray(
     function: Callable[[Task], Value], tasks: Sequence[Task], workers: int, address: str
 ) -> Iterator[Outcome[Task, Value]]:
@@ -156,16 +167,21 @@ def _on_ray(
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"There is no Ray cluster at {address} ({error}).") from error
     try:
-        attempt = ray.remote(max_retries=_ATTEMPTS - 1)(_attempt)
-        kept = ray.put(function)
-        running = {attempt.remote(kept, task): task for task in tasks}
-        while running:
+        retries = _ATTEMPTS - 1
+        kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=retries)(_RayWorker)
+        idle = [kind.remote(function) for _ in range(min(workers, len(tasks)))]
+        waiting, running = deque(tasks), {}
+        while waiting or running:
+            while waiting and idle:
+                worker, task = idle.pop(), waiting.popleft()
+                running[worker.attempt.remote(task)] = worker, task
             for done in ray.wait(list(running))[0]:
-                task = running.pop(done)
+                worker, task = running.pop(done)
                 try:
                     ended: tuple[Value | None, MienError | None] = ray.get(done)
-                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
                     ended = None, _killed(task)
+                idle.append(worker)
                 yield Outcome(task, *ended)
     finally:
         ray.shutdown()
