@@ -38,8 +38,8 @@ _SLOPE: Final = 0.5
 """Magnitudes fall with this power of the frequency."""
 
 _KEY: Final = 2026
-_RMS: Final = 1.38
-"""Root mean square inside the face, grey levels of 255; PSNR 45.3 dB before rounding."""
+_RMS: Final = 1.45
+"""Root mean square inside the face, grey levels of 255."""
 
 _EDGE: Final = 3.0
 """Softness of the outline, canvas samples."""

@@ -103,8 +103,8 @@ def _on_processes(
         try:
             while waiting or running:
                 # No more than one task per worker is handed out: when a pool breaks, only these
-                # can have broken it.
-                while waiting and len(running) < workers:
+                # can have broken it. They are done again alone, so that the guilty one is known.
+                while waiting and len(running) < _most(waiting[0], running.values(), workers):
                     future = pool.submit(_attempt, function, waiting[0][0])
                     running[future] = waiting.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -118,6 +118,12 @@ def _on_processes(
                     yield Outcome(task, None, _killed(task))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _most(following: tuple[Task, int], running: Iterable[tuple[Task, int]], workers: int) -> int:
+    """Return how many tasks may run for the following one to be started as well."""
+    suspected = following[1] > 0 or any(deaths for _, deaths in running)
+    return 1 if suspected else workers
 
 
 def _killed(task: object) -> MienError:
@@ -170,7 +176,8 @@ def _on_ray(
         retries = _ATTEMPTS - 1
         kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=retries)(_RayWorker)
         idle = [kind.remote(function) for _ in range(min(workers, len(tasks)))]
-        waiting, running = deque(tasks), {}
+        waiting = deque(tasks)
+        running: dict[Any, tuple[Any, Task]] = {}
         while waiting or running:
             while waiting and idle:
                 worker, task = idle.pop(), waiting.popleft()
