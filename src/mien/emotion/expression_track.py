@@ -19,12 +19,12 @@ _MOVEMENT_GAIN: Final = 0.08
 """What the gain grows by where the voice is one deviation louder, or its pitch moves one deviation
 more, than usual."""
 
-_PAUSE_GAIN: Final = 0.7
+_PAUSE_GAIN: Final = 0.8
 _LEAST, _MOST = 0.55, 1.3
-_EASE_SECONDS: Final = 0.5
+_EASE_SECONDS: Final = 0.3
 """Time in which the expression comes at the start and goes at the end."""
 
-_START_GAIN: Final = 0.4
+_START_GAIN: Final = 0.8
 """Gain in the first and the last picture."""
 
 _SILENT: Final = -1.65
