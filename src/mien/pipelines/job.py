@@ -250,10 +250,11 @@ class Job:
         label, key = self._label(info.width, info.height), self._signing_key()
         finish = None if key is None else self._sealing(maker, key)
         origin, suffix = self._source_type, self.output.suffix.lower()
+        embedded = holds_credential(suffix, clip=not self.makes_picture)
         in_metadata = holds_xmp if self.makes_picture else holds_comment
         record = ProvenanceRecord(
             wanted=self.provenance,
-            credential=("embedded" if holds_credential(suffix) else "sidecar") if key else "",
+            credential=("embedded" if embedded else "sidecar") if key else "",
             signer=key.signer if key else "",
             metadata=self.provenance and in_metadata(suffix),
             mark=self.provenance,

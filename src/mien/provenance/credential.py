@@ -28,7 +28,6 @@ _EMBEDDED: Final = {
     ".gif": "image/gif",
     ".webp": "image/webp",
     ".png": "image/png",
-    ".apng": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".tif": "image/tiff",
@@ -49,8 +48,9 @@ _BESIDE: Final = {
     ".mpg": "video/mpeg",
     ".mpeg": "video/mpeg",
     ".bmp": "image/bmp",
+    ".apng": "image/apng",
 }
-"""Formats that C2PA cannot write into."""
+"""Formats that C2PA cannot write into; FFmpeg takes an animated PNG with one for a picture."""
 
 _BY_CONTENT: Final = {
     "PNG": "image/png",
@@ -80,9 +80,12 @@ def can_sign() -> bool:
     return all(importlib.util.find_spec(name) for name in ("c2pa", "cryptography"))
 
 
-def holds_credential(suffix: str) -> bool:
-    """Return whether files with this suffix hold a credential; others get a sidecar."""
-    return suffix.lower() in _EMBEDDED
+def holds_credential(suffix: str, *, clip: bool = False) -> bool:
+    """Return whether files with this suffix hold a credential; others get a sidecar.
+
+    ``clip`` says that it is a video or an animation: a PNG file may be either.
+    """
+    return suffix.lower() in _EMBEDDED and not (clip and suffix.lower() == ".png")
 
 
 def sidecar_of(path: Path) -> Path:
@@ -106,9 +109,8 @@ def seal(source: Path, target: Path, output: Path, claim: Claim, key: SigningKey
     """
     import c2pa
 
-    suffix = output.suffix.lower()
-    embedded = holds_credential(suffix)
-    kind = (_EMBEDDED if embedded else _BESIDE)[suffix]
+    kind = _type_of(source)
+    embedded = kind in _EMBEDDED.values()
     try:
         info = c2pa.C2paSignerInfo(
             key.algorithm.encode(), key.certificates, key.key, key.timestamps.encode() or None
@@ -294,6 +296,8 @@ def _add_ingredients(builder: Builder, claim: Claim) -> None:
 def _type_of(path: Path) -> str:
     """Return the type of a file: of pictures by their content, of others by their names."""
     kind, suffix = image_kind(path), path.suffix.lower()
+    if kind is not None and kind.name == "PNG" and kind.animated:
+        return _BESIDE[".apng"]
     if kind is not None and kind.name in _BY_CONTENT:
         return _BY_CONTENT[kind.name]
     return _EMBEDDED.get(suffix) or _BESIDE.get(suffix, _UNKNOWN)
