@@ -316,6 +316,9 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "edtalk/emotion2vec (not here)" in listed.stdout
     assert "licence" in listed.stdout
     path = write_audio2lip(tmp_path / "a.pt")
+    own = mien("weights", "convert", AUDIO2LIP, path, "--own", cache=cache)
+    assert (own.returncode, own.stderr) == (0, "")
+    assert "trained by the user" in mien("weights", "list", cache=cache).stdout
     asked = mien("weights", "convert", AUDIO2LIP, path, cache=cache)
     assert asked.returncode == 2
     assert "--accept-licence" in asked.stderr

@@ -19,6 +19,8 @@ from mien.cli.options import (
     Debug,
     Device,
     Dtype,
+    Preset,
+    Side,
     Steps,
     edtalk_options,
     svd_options,
@@ -109,14 +111,16 @@ def render(
     dtype: Dtype = "auto",
     compile: Compile = False,
     connector: Connector = None,
+    svd_preset: Preset = None,
     steps: Steps = None,
+    side: Side = None,
     debug: Debug = False,
 ) -> None:
     """Make the film of every pair; an interrupted run continues where it stopped."""
     from mien.evaluation.pairs import heard, read_pairs
     from mien.evaluation.render import render as run
 
-    maker = _engine(engine, device, dtype, compile, connector, steps)
+    maker = _engine(engine, device, dtype, compile, connector, svd_preset, steps, side)
     found, silent = heard(read_pairs(table))
     _warn_silent(silent)
     with progress_bar("Rendering") as progress:
@@ -174,7 +178,9 @@ def run(
     dtype: Dtype = "auto",
     compile: Compile = False,
     connector: Connector = None,
+    svd_preset: Preset = None,
     steps: Steps = None,
+    side: Side = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -188,7 +194,7 @@ def run(
     plan = Plan(
         protocol,
         root,
-        _engine(engine, device, dtype, compile, connector, steps),
+        _engine(engine, device, dtype, compile, connector, svd_preset, steps, side),
         output,
         NetFiles.given(net or (), _names(classes)),
         tuple(_systems(compare or ())),
@@ -208,13 +214,15 @@ def _engine(
     dtype: str,
     compile: bool,
     connector: Path | None,
+    preset: str | None,
     steps: int | None,
+    side: int | None,
 ) -> Engine:
     from mien.evaluation.render import Engine
 
     diffusion = svd_options(
-        name, device=device, dtype=dtype, num_inference_steps=steps, allow_slow=name == "svd",
-        compile=compile, connector=connector,
+        name, device=device, dtype=dtype, preset=preset, num_inference_steps=steps,
+        shorter_side=side, allow_slow=name == "svd", compile=compile, connector=connector,
     )  # fmt: skip
     options = edtalk_options(name, device, dtype, compile, None, connector)
     return Engine(name, diffusion or options)

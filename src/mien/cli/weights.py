@@ -35,7 +35,8 @@ def list_them(debug: Debug = False) -> None:
         here = f"here, {size}" if size else "not here"
         typer.echo(f"{item.name} ({here}): {item.about}")
         typer.echo(f"  {item.page}")
-        typer.echo(f"  licence: {item.licence}")
+        licence = records[item.name].licence if size else item.licence
+        typer.echo(f"  licence: {licence}")
     typer.echo(f"kept in {store.folder}")
 
 
@@ -66,6 +67,9 @@ def convert(
     name: Annotated[str, typer.Argument(help="Name of the weights from list.")],
     file: Annotated[Path, typer.Argument(help="The published file or folder.", metavar="FILE")],
     accept: _Accept = False,
+    own: Annotated[
+        bool, typer.Option("--own", help="You trained it: no licence of its authors applies.")
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(help="JSON file with the sizes of a net that differ from the published ones."),
@@ -73,6 +77,8 @@ def convert(
     debug: Debug = False,
 ) -> None:
     """Convert a published file on this machine; nothing in it is executed."""
+    from dataclasses import replace
+
     from mien.engines.published_checkpoints import convert_file
     from mien.weights.manifest import entry
     from mien.weights.store import Store
@@ -80,7 +86,10 @@ def convert(
     store, item = Store(), entry(name)
     if not file.exists():
         raise InputError(f"There is no file {file}.")
-    _agree([item.name], accept)
+    if own:
+        item = replace(item, licence="none: trained by the user")
+    else:
+        _agree([item.name], accept)
     _print(store, convert_file(item, file, store, None if config is None else _sizes(config)))
 
 
