@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -75,6 +75,31 @@ def test_a_smile_that_comes_and_goes_is_taken_away_while_it_lasts() -> None:
     assert removed[95:].max() < 0.15
     assert np.abs(np.diff(removed)).max() < 0.2
     assert np.ptp(removed[80:90]) == 0, "nothing is known while the face is hidden"
+
+
+def test_an_interrupt_while_a_stage_starts_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal can come between the start of a thread and its notice that it runs."""
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(prefetch(items()))
+    assert closed.is_set()
 
 
 def test_intensity_zero_returns_the_input(demo_face: Path, tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ Item = TypeVar("Item")
 
 _POLL_SECONDS: Final = 0.1
 
+_START_SECONDS: Final = 2.0
+"""Time after which a thread that was asked to start has surely begun."""
+
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
     """Yield ``items``, which another thread makes up to ``depth`` in advance.
@@ -30,7 +33,10 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
             return True
         return False
 
+    begun, finished = threading.Event(), threading.Event()
+
     def work() -> None:
+        begun.set()
         try:
             for item in items:
                 if not put((True, item)):
@@ -41,12 +47,15 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
             put((False, error))
         finally:
             close = getattr(items, "close", None)
-            if close is not None:
-                close()
+            try:
+                if close is not None:
+                    close()
+            finally:
+                finished.set()
 
     thread = threading.Thread(target=work, name="mien-stage", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while True:
             more, item = ready.get()
             if more:
@@ -60,4 +69,6 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item]:
                 return
     finally:
         stop.set()
-        thread.join()
+        # A signal may have come while the thread was starting, when it cannot be joined.
+        if begun.wait(_START_SECONDS):
+            finished.wait()
