@@ -34,7 +34,12 @@ def test_signals_end_a_run_cleanly(make_clip: MakeClip, demo_face: Path, tmp_pat
                "--emotion", "sad"]  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # Shells let what they start in the background ignore interrupts, these tests included.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             deadline = time.monotonic() + 60
             while not list(work.iterdir()) and time.monotonic() < deadline:
