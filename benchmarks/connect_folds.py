@@ -1,6 +1,6 @@
 """Cross-validate the linear connector over actors, beside the listener's labels alone.
 
-Five times four of twenty RAVDESS actors are left out. The listener has heard sixteen of them: only the
+Five times four of twenty RAVDESS actors are left out. The listener was trained on sixteen of them: only the
 last fold is new to both.
 
     python benchmarks/connect_folds.py --data DATA --run FOLDER
@@ -135,7 +135,7 @@ def main() -> None:
     good = [sum(np.median(r, 0)[k] <= 2 for r in ranks.values()) for k in range(2)]
     text = (
         "Correlation of predicted and true differences of 17 action units, with 95 % intervals over "
-        "actors. The listener has heard sixteen of the twenty actors in training, so that its labels "
+        "actors. The listener was trained on sixteen of the twenty actors, so that its labels "
         f"are too good in all folds but the last.\n\n{table(head, rows)}\n\nZero-shot: an emotion's "
         "faces are held out; rank of its "
         "real mean face among seven by the prediction from its voices, in the five folds.\n\n"

@@ -26,7 +26,7 @@ GROUPS = (
     ("RAVDESS 17-20", ("ravdess",), "test"),
     ("nEMO EB0, EmoDB 15 and 16", ("nemo", "emodb"), "val"),
 )
-"""Speakers that the listener never heard: name, corpora, split."""
+"""Speakers on whom the listener was not trained: name, corpora, split."""
 
 
 def joined(clips: list[Utterance]) -> tuple[np.ndarray, float]:

@@ -157,8 +157,8 @@ def main() -> None:
     speed = 60 / (process_time() - start)
     text = (
         "Unweighted accuracy on speakers held out from all training, among the labels the corpus "
-        "has, with 95 % intervals over clips. Nothing of MEAD was trained on. The neutral clip is "
-        "heard once; `feel --neutral` hears it at three speeds.\n\n"
+        "has, with 95 % intervals over clips. The listener was not trained on MEAD. The neutral "
+        "clip is analysed once; `feel --neutral` analyses it at three speeds.\n\n"
         f"{table(head, rows)}\n\nSpeed, features and curve included: {speed:.0f} seconds of sound "
         "per second of one core."
     )

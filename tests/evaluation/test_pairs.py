@@ -14,11 +14,11 @@ from mien.evaluation.pairs import (
     crema_pairs,
     dicetalk_hdtf_pairs,
     dicetalk_mead_pairs,
-    heard,
     mead_pairs,
     protocol,
     read_pairs,
     spread,
+    with_sound,
     write_pairs,
 )
 
@@ -108,13 +108,13 @@ def test_silent_recordings_are_left_out(tmp_path: Path, make_clip: MakeClip) -> 
     edit = Pair("edit", silent, "sad", silent, (silent, voice), (silent,))
     mute = Pair("mute", silent, "sad", silent, (silent,))
     talk = Pair("talk", silent, "sad", silent, speech=loud)
-    kept, missing = heard([edit, mute, talk])
+    kept, missing = with_sound([edit, mute, talk])
     assert [pair.name for pair in kept] == ["edit", "talk"]
     assert (kept[0].voices, kept[0].neutral) == ((voice,), ())
     assert missing == [silent]
     assert kept[0].sound is None
     with pytest.raises(InputError, match="None of the 1 recordings .* beside its films"):
-        heard([mute])
+        with_sound([mute])
 
 
 def test_limits_and_names() -> None:

@@ -91,10 +91,10 @@ def pairs(
     debug: Debug = False,
 ) -> None:
     """List which film is edited to which emotion, or which portrait says what."""
-    from mien.evaluation.pairs import heard, write_pairs
     from mien.evaluation.pairs import protocol as chosen
+    from mien.evaluation.pairs import with_sound, write_pairs
 
-    found, silent = heard(chosen(protocol).pairs(root.resolve()))
+    found, silent = with_sound(chosen(protocol).pairs(root.resolve()))
     _warn_silent(silent)
     write_pairs(output, found)
     typer.echo(f"{output}: {len(found)} pairs")
@@ -117,11 +117,11 @@ def render(
     debug: Debug = False,
 ) -> None:
     """Make the film of every pair; an interrupted run continues where it stopped."""
-    from mien.evaluation.pairs import heard, read_pairs
+    from mien.evaluation.pairs import read_pairs, with_sound
     from mien.evaluation.render import render as run
 
     maker = _engine(engine, device, dtype, compile, connector, svd_preset, steps, side)
-    found, silent = heard(read_pairs(table))
+    found, silent = with_sound(read_pairs(table))
     _warn_silent(silent)
     with progress_bar("Rendering") as progress:
         made = run(found, output, maker, workers=workers, ray=ray, progress=progress)

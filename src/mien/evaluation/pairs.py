@@ -67,7 +67,7 @@ class Pair:
 
     @property
     def sound(self) -> Path | None:
-        """The file with the voice that is heard; None where there is none."""
+        """The file with the voice; None where there is none."""
         return self.speech or speech_of(self.source)
 
 
@@ -185,7 +185,7 @@ def dicetalk_hdtf_pairs(root: Path) -> list[Pair]:
     return out
 
 
-def heard(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Path]]:
+def with_sound(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Path]]:
     """Leave out recordings without sound, and pairs that have no voice then.
 
     Returns:

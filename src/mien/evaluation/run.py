@@ -15,7 +15,7 @@ from mien.errors import InputError
 from mien.evaluation.clips import read_clip
 from mien.evaluation.figures import METRICS, REAL, SystemFigures, Table, sum_up
 from mien.evaluation.measure import FilmTask, Measured, measure_films
-from mien.evaluation.pairs import Pair, heard, protocol, spread, write_pairs
+from mien.evaluation.pairs import Pair, protocol, spread, with_sound, write_pairs
 from mien.evaluation.readers import open_readers
 from mien.evaluation.render import Engine, render, spoken, timing_of
 from mien.evaluation.slots import SLOTS, NetFiles
@@ -69,7 +69,7 @@ def run_protocol(plan: Plan, *, progress: Progress | None = None) -> Table:
             cannot make them, or another system whose films are all missing.
     """
     chosen, corpus = protocol(plan.protocol), plan.corpus.resolve()
-    every, silent = heard(chosen.pairs(corpus))
+    every, silent = with_sound(chosen.pairs(corpus))
     notes = []
     if silent:
         notes.append(f"{len(silent)} recordings without sound were left out, such as {silent[0]}.")

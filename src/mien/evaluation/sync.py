@@ -75,5 +75,5 @@ class SyncNet:
         if min(len(mouths), len(rows) // 4) < FEWEST_FRAMES:
             return Sync(float("nan"), float("nan"), 0)
         pictures = mouths[None].astype(np.float32) / 255
-        lips, heard = self._net.run(None, {"mouths": pictures, "rows": rows[None]})
-        return agreement(lips[0], surrounded(heard[0], lips.shape[1]))
+        lips, sounds = self._net.run(None, {"mouths": pictures, "rows": rows[None]})
+        return agreement(lips[0], surrounded(sounds[0], lips.shape[1]))

@@ -69,7 +69,7 @@ class MeshPreview:
         if not self._still:
             self._reader = self._stack.enter_context(VideoReader(source, max_pixels))
         self._own: OwnExpressions | None = None
-        self._ids = count(1)  # whether two frames show the same person is told by their looks
+        self._ids = count(1)  # appearance decides whether two frames show the same person
         self._moments: dict[float, _Moment] = {}
         self._resolvers: dict[Request, MeshResolver] = {}
 

@@ -131,7 +131,7 @@ def add_jobs(app: FastAPI, service: Service, owner: Any) -> None:  # noqa: ANN40
 
 
 def view(service: Service, record: JobRecord) -> dict[str, Any]:
-    """Return what an owner is told about a job."""
+    """Return what the owner of a job sees of it."""
     here = f"/v1/jobs/{record.id}"
     out: dict[str, Any] = {
         "id": record.id,

@@ -127,7 +127,7 @@ class MouthFrame:
 
         The lower lip is lowered, evenly along the mouth.
         """
-        upper, lower = self.outline[:HALF], self.outline[HALF:][::-1]
+        upper, lower = split_lips(self.outline)
         height = float(np.linalg.norm(lower[_MIDDLE] - upper[_MIDDLE]))
         factor = np.float32(max(1.0, gap * PIXELS_PER_EYE_DISTANCE / max(height, 1.0)))
         return replace(
@@ -167,6 +167,11 @@ def _moved(image: _Pixels, matrix: Affine, interpolation: int) -> _Pixels:
         borderMode=cv2.BORDER_REPLICATE,
     )
     return out
+
+
+def split_lips(edge: Layer) -> tuple[Layer, Layer]:
+    """Split an outline ``(82, 2)`` into upper and lower lip, ``(41, 2)`` each, left to right."""
+    return edge[:HALF], edge[HALF:][::-1]
 
 
 def outline(points: Points) -> Points:
@@ -224,7 +229,7 @@ class Exemplar:
     @property
     def teeth(self) -> tuple[float, float] | None:
         """Where upper teeth begin and end, as shares of the opening; None where few show."""
-        upper, lower = self.outline[:HALF], self.outline[HALF:][::-1]
+        upper, lower = split_lips(self.outline)
         middle = slice(HALF // 3, HALF - HALF // 3)
         down = np.linspace(0, 1, _ROWS, dtype=np.float32)[:, None, None]
         at = upper[middle] + (lower - upper)[middle] * down

@@ -25,6 +25,7 @@ from mien.engines.mesh.appearance import (
     conditions,
     donors,
     draw_inside,
+    split_lips,
 )
 from mien.media.frame import RGBImage
 from mien.utils.numeric import ramp
@@ -38,6 +39,9 @@ _WIDE: Final = (0.16, 0.28)
 
 _FITTED: Final = 0.17
 """Height, eye distances, to which the upper teeth of an example are scaled."""
+
+_WHOLE: Final = (0.0, 1.0)
+"""Teeth, as a share of the opening, of a donor in which none were found."""
 
 _CROWN, _LOWER_CROWN = 0.16, 0.13
 """Largest visible height of upper and of lower teeth, eye distances."""
@@ -105,10 +109,12 @@ def _layers(patch: RGBImage, frame: MouthFrame, example: Exemplar, skin: Layer) 
     shown = ramp(height, _UPPER_SEEN)
     if not shown:
         return behind
-    if example.teeth is None:
+    span = example.teeth
+    if span is None:
         example = donors().for_face(frame.yaw, skin)
+        span = example.teeth or _WHOLE
     lower = min(_LOWER_CROWN, gap - height - _SLIT) * ramp(tooth, _LOWER_SEEN)
-    teeth = _fitted(example, frame, skin)
+    teeth = _fitted(example, span, frame, skin)
     return _layered(behind, teeth, frame, height / gap, max(lower, 0) / gap, shown)
 
 
@@ -143,7 +149,7 @@ def _layered(
         lower: the same of the lower teeth.
         shown: opacity of the upper teeth.
     """
-    upper_lip, lower_lip = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    upper_lip, lower_lip = split_lips(frame.outline)
     opening = lower_lip - upper_lip
     across = np.interp(_COLUMN, [upper_lip[0, 0], upper_lip[-1, 0]], [0, 1])
     from_corners = 4 * across * (1 - across)
@@ -168,13 +174,13 @@ def _layered(
     return out.astype(np.float32)
 
 
-def _fitted(example: Exemplar, frame: MouthFrame, skin: Layer) -> Layer:
+def _fitted(example: Exemplar, span: tuple[float, float], frame: MouthFrame, skin: Layer) -> Layer:
     """Return the example's upper teeth below the upper lip of a mouth, column by column."""
-    first, last = example.teeth or (0.0, 1.0)
-    upper, lower = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    first, last = span
+    upper, lower = split_lips(frame.outline)
     top = _height_at(upper)
     height = np.maximum((_height_at(lower) - top) * _FITTED / frame.gap, 1)
-    lip, below = example.outline[:HALF], example.outline[HALF:][::-1]
+    lip, below = split_lips(example.outline)
     across = (_COLUMN - upper[:, 0].min()) / max(float(np.ptp(upper[:, 0])), 1)
     columns = (lip[:, 0].min() + across * np.ptp(lip[:, 0])).astype(np.float32)
     start = np.interp(columns, lip[:, 0], lip[:, 1])
@@ -185,7 +191,7 @@ def _fitted(example: Exemplar, frame: MouthFrame, skin: Layer) -> Layer:
 
 def _deepened(behind: Layer, frame: MouthFrame) -> Layer:
     """Darken the space behind the teeth towards the palate, and take the violet out of it."""
-    upper_lip, lower_lip = frame.outline[:HALF], frame.outline[HALF:][::-1]
+    upper_lip, lower_lip = split_lips(frame.outline)
     top, bottom = _height_at(upper_lip), _height_at(lower_lip)
     down = np.clip((_ROW - top) / np.maximum(bottom - top, 1), 0, 1)
     deep = ramp(frame.gap, _WIDE)

@@ -174,6 +174,8 @@ def draw_wrinkles(
     ]
     faded = [line for line in lines if line[2] < 0]
     lines = [line for line in lines if line[2] > 0]
+    if not (faded or lines):
+        return
     cheeks = np.clip(points[list(_CHEEKS), :2].astype(int), 0, np.array(image.shape[1::-1]) - 1)
     skin = np.median(image[cheeks[:, 1], cheeks[:, 0]], axis=0)
     cheek = float(skin[1])
