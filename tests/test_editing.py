@@ -18,8 +18,9 @@ from mien.face.follow import Face
 from mien.face.topology import canonical_face
 from mien.media.read import VideoReader
 from mien.media.still import read_still
-from mien.pipelines.job import Job, Maker
+from mien.pipelines.job import Job
 from mien.pipelines.mesh_edit import OwnExpressions
+from mien.pipelines.report import Maker
 from mien.utils.prefetch import prefetch
 
 from .media.films import Sound, clicks, film, packets

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     )
     from mien.face.feeling import FaceFeeling
     from mien.media.encode import EncodingSettings
-    from mien.pipelines.job import Report
     from mien.pipelines.mesh_live import Editor
     from mien.pipelines.mesh_talk import TalkSettings
+    from mien.pipelines.report import Report
     from mien.provenance.claim import ProvenanceRecord
     from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
@@ -49,9 +49,9 @@ _MODULES = {
         "OutputError",
         "WeightsError",
     ),
-    "mien.pipelines.job": ("Report",),
     "mien.pipelines.mesh_live": ("Editor",),
     "mien.pipelines.mesh_talk": ("TalkSettings",),
+    "mien.pipelines.report": ("Report",),
     "mien.face.feeling": ("FaceFeeling",),
     "mien.provenance.claim": ("ProvenanceRecord",),
     "mien.provenance.verify": ("Findings",),

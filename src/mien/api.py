@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from mien.engines.svd.settings import SvdSettings
     from mien.face.feeling import FaceFeeling
     from mien.media.encode import EncodingSettings
-    from mien.pipelines.job import Cancel, Job, Progress, Report
+    from mien.pipelines.job import Cancel, Job, Progress
     from mien.pipelines.mesh_talk import TalkSettings
+    from mien.pipelines.report import Report
     from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from mien.pipelines.job import Progress, Report
+    from mien.pipelines.job import Progress
+    from mien.pipelines.report import Report
 
 _SPANS_SHOWN = 5
 

@@ -9,7 +9,8 @@ from mien.engines.edtalk.settings import FRAMES_PER_SECOND
 from mien.pipelines.cmet_models import CmetModels
 from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import open_footage
-from mien.pipelines.job import Job, Maker, Report
+from mien.pipelines.job import Job
+from mien.pipelines.report import Maker, Report
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import Store

@@ -1,18 +1,17 @@
-"""A whole-file job: checks before any work, progress, cancellation, the output and its report."""
+"""A job: checks before any work, progress, cancellation, the output and its report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 from mien.emotion.references import FaceReference
-from mien.emotion.request import Emotion, Request, RequestDescription, emotions_of
-from mien.emotion.resolver import Resolver
+from mien.emotion.request import Emotion, Request, emotions_of
 from mien.errors import CancelledError, FaceNotFoundError, InputError
 from mien.face.follow import Face
 from mien.face.select import FaceChoice
@@ -32,6 +31,7 @@ from mien.media.read import VideoInfo
 from mien.media.size import check_size
 from mien.media.still import holds_xmp, is_still, write_still
 from mien.media.write import VideoWriter, holds_comment
+from mien.pipelines.report import Maker, Report, Written
 from mien.provenance.claim import Claim, Ingredient, ProvenanceRecord, SourceType
 from mien.provenance.credential import can_sign, holds_credential, seal, sidecar_of
 from mien.provenance.keys import SigningKey, signing_key, wants_own_key
@@ -59,81 +59,6 @@ _MOST_PIXELS: Final = 2**30
 
 _LEAST_SIDE: Final = 16
 """Pixels; no face can be found in less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Result of a job.
-
-    Attributes:
-        output: the file written.
-        frames: pictures written; 1 for a still.
-        seconds: length of the clip; 0 for a still.
-        rate: frames per second of the clip; 0 for a still.
-        faces: number of people that were edited.
-        spans_without_face: (start, end) in seconds where nobody was edited.
-        emotion: the request in plain values.
-        engine: name of the engine.
-        weights: nets used.
-        frames_per_second: frames written by the wall-clock time of the whole job.
-        encoding: encoder, pixel format and quality of a video; empty for a still.
-        warnings: what the user should know (a damaged input, for instance).
-        provenance: what the output says about its making.
-    """
-
-    output: Path
-    frames: int
-    seconds: float
-    rate: float
-    faces: int
-    spans_without_face: tuple[tuple[float, float], ...]
-    emotion: RequestDescription
-    engine: str
-    weights: tuple[Weights, ...]
-    frames_per_second: float
-    encoding: str = ""
-    warnings: tuple[str, ...] = ()
-    provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain values, ready for JSON."""
-        return {**asdict(self), "output": str(self.output)}
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a job has written.
-
-    Attributes:
-        frames: number of pictures.
-        seconds: length; 0 for a still.
-        rate: frames per second; 0 for a still.
-        encoding: encoder, pixel format and quality of a video.
-        warnings: properties of the input that the output does not have.
-        provenance: what the output says about its making.
-    """
-
-    frames: int
-    seconds: float
-    rate: float
-    encoding: str = ""
-    warnings: tuple[str, ...] = ()
-    provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
-
-
-@dataclass(frozen=True, slots=True)
-class Maker:
-    """What makes the output of a job.
-
-    Attributes:
-        engine: name of the engine.
-        resolver: of the request.
-        weights: returns the nets used, when the work is done.
-    """
-
-    engine: str
-    resolver: Resolver
-    weights: Callable[[], tuple[Weights, ...]]
 
 
 @dataclass(frozen=True, slots=True)

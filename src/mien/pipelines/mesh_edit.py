@@ -16,7 +16,8 @@ from mien.face.follow import Face
 from mien.face.topology import Landmarks
 from mien.media.frame import Frame, Image
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
-from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, Job, Maker, Report, assets_behind
+from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, Job, assets_behind
+from mien.pipelines.report import Maker, Report
 from mien.speech.analysis import VoiceAnalysis
 from mien.utils.prefetch import prefetch
 from mien.weights.store import weights_used

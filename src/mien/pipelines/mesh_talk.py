@@ -33,11 +33,10 @@ from mien.pipelines.job import (
     MOUTH_ASSETS,
     SPEECH_ASSETS,
     Job,
-    Maker,
-    Report,
     assets_behind,
 )
 from mien.pipelines.mesh_edit import OwnExpressions, expression_change
+from mien.pipelines.report import Maker, Report
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.articulation import code_at
 from mien.speech.features import FEATURES_PER_SECOND

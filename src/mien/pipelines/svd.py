@@ -18,8 +18,9 @@ from mien.media.frame import ArrayPicture, Frame, Picture, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import opaque, open_still
 from mien.pipelines.footage import people_in
-from mien.pipelines.job import Job, Maker, Report
+from mien.pipelines.job import Job
 from mien.pipelines.models import SvdModels
+from mien.pipelines.report import Maker, Report
 from mien.speech.analysis import VoiceAnalysis
 from mien.weights.store import Store
 
