@@ -30,8 +30,10 @@ from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
 from mien.training.emotion_prior.embedder import EmbedderConfig, train_embedder
-from mien.training.svd.data import DiffusionConfig, WindowSampler
-from mien.training.svd.diffusion import LOSSES, initial_nets, train_diffusion
+from mien.training.svd.clips import ClipPool
+from mien.training.svd.conditions import Draw, draw_conditions
+from mien.training.svd.data import DiffusionConfig, Window, WindowSampler
+from mien.training.svd.diffusion import LOSSES, DiffusionTask, initial_nets, train_diffusion
 from mien.training.trainer import Trainer
 from mien.weights.manifest import ADAPTERS, AUDIO, BANK, EMOTION2VEC, GUIDER, entry
 from mien.weights.store import CACHE_VARIABLE, Store
@@ -108,7 +110,7 @@ def priors(clips: Path, tmp_path: Path) -> Path:
 def stage_two(clips: Path, priors: Path, **more: object) -> DiffusionConfig:
     settings = {"frames": 4, "batch": 2, "steps": 20, "measure_every": 10, "measured": 6,
                 "learning_rate": 3e-3, "warm_up": 1, "average": 0.5, "device": "cpu",
-                "discrimination": 0.3, **more}  # fmt: skip
+                "discrimination": 0.3, "test": ("M002",), **more}  # fmt: skip
     return DiffusionConfig(labelled=clips / "mead", priors=priors, **settings)  # type: ignore[arg-type]
 
 
@@ -294,6 +296,132 @@ def test_labelled_and_other_clips_are_drawn_equally(
         WindowSampler(replace(config, embedder=tmp_path / "none"), PRIOR)
     with pytest.raises(InputError, match="MEAD's layout"):
         WindowSampler(replace(labelled, labelled=clips / "hdtf"), PRIOR)
+
+
+def test_people_are_held_out_by_corpus(clips: Path, tmp_path: Path) -> None:
+    """MEAD's test people whatever the layout, HDTF's by rule, and who is named in the settings."""
+    shutil.move(clips / "mead" / "M002", clips / "mead" / "M003")
+    somebody = clips / "hdtf" / "somebody.npz"
+    for name in ("RD_Radio1_000", "RD_Radio9_000", "RD_Radio9_001", "m030_angry_3_001"):
+        shutil.copy(somebody, clips / "hdtf" / f"{name}.npz")
+    somebody.unlink()
+
+    def drawn(pool: ClipPool, *, held_out: bool) -> set[str]:
+        rngs = (np.random.default_rng(i) for i in range(60))
+        return {pool.draw(rng, held_out=held_out).path.relative_to(clips).parts[1] for rng in rngs}
+
+    pool = ClipPool(clips / "mead", clips / "hdtf", ())
+    assert drawn(pool, held_out=False) == {"M000", "M001", "RD_Radio1_000.npz"}
+    assert drawn(pool, held_out=True) == {
+        "M003", "RD_Radio9_000.npz", "RD_Radio9_001.npz", "m030_angry_3_001.npz"
+    }  # fmt: skip
+    pool = ClipPool(clips / "mead", clips / "hdtf", ("M001", "hdtf_RD_Radio1"))
+    assert drawn(pool, held_out=False) == {"M000"}
+    with pytest.raises(InputError, match="to train on"):
+        ClipPool(clips / "mead", None, ("M000", "M001"))
+    alone = ClipPool(clips / "mead" / "M000" / "..", None, ("M003",))
+    assert alone.held_out
+
+
+def test_references_are_other_clips_of_the_person(clips: Path, priors: Path) -> None:
+    def shown(kind: str) -> list[tuple[str, str, bool]]:
+        pool = ClipPool(clips / "mead", None, ())
+        out = []
+        for i in range(80):
+            rng = np.random.default_rng(i)
+            one = pool.draw(rng)
+            other = pool.reference(one, kind, rng)  # type: ignore[arg-type]
+            out.append((one.person, other.person, other.emotion, other is one))
+        assert all(a == b for a, b, _, _ in out), "the same person"
+        return [(emotion, other, same) for _, other, emotion, same in out]
+
+    assert {(emotion, same) for emotion, _, same in shown("neutral")} == {("neutral", False)}
+    assert {same for _, _, same in shown("other")} == {False}
+    assert {emotion for emotion, _, _ in shown("other")} == {"neutral", "happy", "angry"}
+    assert {same for _, _, same in shown("same")} == {True}
+    (clips / "hdtf" / "somebody.npz").replace(clips / "hdtf" / "RD_Radio1_000.npz")
+    pool = ClipPool(clips / "mead", clips / "hdtf", ())
+    alone = next(c for c in find_clips(clips / "hdtf"))
+    assert pool.reference(alone, "neutral", np.random.default_rng(0)).path == alone.path
+    # A clip of its own: frames 0 and 8 can be references; one of them is outside every window.
+    path = find_clips(clips / "mead")[0].path
+    arrays = load_arrays(path, *ARRAYS)
+    np.savez(path, **{**arrays, "latents": arrays["latents"][..., :4]})
+    sampler = WindowSampler(stage_two(clips, priors, reference="other"), PRIOR)
+    with pytest.raises(InputError, match="with the same --side"):
+        for i in range(60):
+            sampler.draw(np.random.default_rng(i))
+
+
+def some_window(clips: Path, priors: Path, **more: object) -> tuple[DiffusionConfig, Window]:
+    config = stage_two(clips, priors, frames=8, **more)
+    return config, WindowSampler(config, PRIOR).draw(np.random.default_rng(0))
+
+
+def test_conditions_are_drawn_as_guidance_asks(clips: Path, priors: Path) -> None:
+    config, window = some_window(clips, priors, padded=0.0)
+    draws = [
+        draw_conditions(config, window, np.random.default_rng(i), retrieval=False)
+        for i in range(2000)
+    ]
+    kinds = [(d.picture, bool(d.voice.all()), bool(d.emotion.all())) for d in draws]
+    shares = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
+    wanted = {(False, False, False): 0.1, (True, False, False): 0.1, (True, True, False): 0.05,
+              (True, True, True): 0.75}  # fmt: skip
+    assert shares.keys() == wanted.keys()
+    assert all(abs(shares[kind] - share) < 0.03 for kind, share in wanted.items()), shares
+    config = replace(config, padded=0.5, without_all=0.0, without_speech=0.0)
+    draws = [
+        draw_conditions(config, window, np.random.default_rng(i), retrieval=False)
+        for i in range(400)
+    ]
+    runs = {tuple(d.voice.int().tolist()) for d in draws}
+    assert all(any(run) and sum(a != b for a, b in zip(run, run[1:], strict=False)) < 2
+               for run in runs)  # fmt: skip
+    assert len(runs) == 1 + 2 * 7, "whole, and 1 to 7 frames of padding at either end"
+    assert abs(sum(bool(d.voice.all()) for d in draws) / 400 - 0.5) < 0.1
+    assert all(torch.equal(d.voice, d.emotion) for d in draws if bool(d.emotion.any()))
+    ended = replace(window, inside=torch.arange(8) < 5)
+    draw = draw_conditions(replace(config, padded=0.0), ended, np.random.default_rng(0),
+                           retrieval=False)  # fmt: skip
+    assert draw.voice.tolist() == [True] * 5 + [False] * 3, "after a clip's end there is no voice"
+    for wrong in ({"without_all": 0.9, "without_speech": 0.2}, {"padded": 1.5}):
+        with pytest.raises(InputError, match="shares of one whole"):
+            replace(config, **wrong)
+
+
+def test_what_is_withheld_has_no_effect(store: Store, clips: Path, priors: Path) -> None:
+    """Neither on the prediction nor through the classifier of emotions."""
+    config, window = some_window(clips, priors, discrimination=1.0)
+    task = DiffusionTask(config, initial_nets(config, store))
+    task.backend = task.make_backend()
+    net = task.build().eval()
+    torch.nn.init.normal_(net.guider.conv_out.weight, std=0.02)
+    everything, nothing = torch.ones(8, dtype=torch.bool), torch.zeros(8, dtype=torch.bool)
+    full = Draw(torch.zeros_like(window.latents), 1.0, True, everything, everything, False)
+
+    def losses(window: Window, **changes: object) -> dict[str, float]:
+        with torch.no_grad():
+            out = net(window, replace(full, **changes))
+        return {name: float(out[name]) for name in ("diffusion", "discrimination")}
+
+    others = {"prior": {"prior": window.prior + 1}, "voice": {"voice": window.voice + 1},
+              "picture": {"reference": window.reference + 1, "clip": window.clip + 1}}  # fmt: skip
+    for name, other in others.items():
+        assert losses(window)["diffusion"] != losses(replace(window, **other))["diffusion"], name
+    for name, changes in (
+        ("prior", {"emotion": nothing}),
+        ("voice", {"voice": nothing, "emotion": nothing}),
+        ("picture", {"picture": False, "voice": nothing, "emotion": nothing}),
+    ):
+        changed = losses(replace(window, **others[name]), **changes)
+        assert changed == losses(window, **changes), name
+        assert changed["discrimination"] == 0, "no emotion, no class"
+    half = torch.arange(8) < 4
+    assert losses(window, emotion=half)["discrimination"] > 0
+    late = window.voice.clone()
+    late[4:] += 1
+    assert losses(replace(window, voice=late), voice=half) == losses(window, voice=half)
 
 
 def test_the_commands_lead_from_videos_to_a_talking_clip(

@@ -15,7 +15,7 @@ from typing import Final
 
 from mien.datasets import mead
 from mien.datasets.manifest import Utterance
-from mien.datasets.splits import RAVDESS_TRAIN_ACTORS, hdtf_split, split_of
+from mien.datasets.splits import RAVDESS_TRAIN_ACTORS, hdtf_split, names_test_person, split_of
 from mien.errors import InputError
 
 CREMAD_EMOTIONS: Final = MappingProxyType(
@@ -171,6 +171,22 @@ def hdtf_label(path: Path) -> Utterance | None:
         sentence=path.stem,
         split=hdtf_split(match[1]),
     )
+
+
+def film_speaker(path: Path, root: Path) -> tuple[str, str]:
+    """Return the name of the person in a film of any corpus, and the split.
+
+    MEAD's folders and the names of the other corpora's files say it. A film with another name is
+    a person of its own, and split by the rule for HDTF.
+    """
+    place = mead.read_place(path, root)
+    if place is not None:
+        speaker = f"mead_{place.speaker}"
+        return speaker, split_of(speaker, "train")
+    label = hdtf_label(path) or cremad_label(path) or ravdess_label(path)
+    speaker = path.stem if label is None else label.speaker
+    split = hdtf_split(speaker) if label is None else label.split
+    return speaker, "test" if names_test_person(str(path.relative_to(root))) else split
 
 
 def _mead(folder: Path) -> Iterator[Utterance]:

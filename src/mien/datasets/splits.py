@@ -7,6 +7,7 @@ the end.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 from mien.datasets import mead
@@ -24,6 +25,11 @@ TEST_SPEAKERS: Final = frozenset(
 (arXiv 2604.07786), and four actors of RAVDESS."""
 
 
+_TEST_PERSON: Final = re.compile(
+    rf"(?<![A-Za-z0-9])(?:{'|'.join(mead.TEST_PEOPLE)})(?![A-Za-z0-9])", re.IGNORECASE
+)
+
+
 def split_of(speaker: str, otherwise: str) -> str:
     """Return the split of a speaker: ``test`` for :data:`TEST_SPEAKERS`, whatever a table says."""
     return "test" if speaker in TEST_SPEAKERS else otherwise
@@ -32,6 +38,12 @@ def split_of(speaker: str, otherwise: str) -> str:
 def hdtf_split(person: str) -> str:
     """Return ``test`` for about every tenth person of HDTF, by the SHA-256 of the name.
 
-    Neither paper names its people of HDTF; this rule gives everybody the same ones.
+    Neither paper names its people of HDTF; this rule gives everybody the same ones. It also splits
+    corpora that mien does not know.
     """
     return "test" if hashlib.sha256(person.encode()).digest()[0] % 10 == 0 else "train"
+
+
+def names_test_person(place: str) -> bool:
+    """Return whether a path names one of MEAD's test people, in whatever layout."""
+    return _TEST_PERSON.search(place) is not None

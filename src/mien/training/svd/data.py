@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mien.datasets.mead import LEVELS, NEUTRAL
-from mien.datasets.svd_clips import ARRAYS, UNKNOWN, CachedClip, find_clips, load_arrays
+from mien.datasets.svd_clips import UNKNOWN, CachedClip, load_arrays
 from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
 from mien.engines.svd.preprocess import audio_windows
 from mien.engines.svd.sampler import SCALING_FACTOR
 from mien.errors import InputError
 from mien.training.config import TrainingConfig
+from mien.training.svd.clips import ClipPool, Reference
 from mien.weights.vectors import read_prior
+
+WITHHELD: Final = ("without_all", "without_speech", "without_emotion")
+"""Settings that are shares of windows by what is withheld in them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +34,22 @@ class DiffusionConfig(TrainingConfig):
         unlabelled: folder of other cached clips (HDTF), drawn as often, or None.
         embedder: ``embedder.safetensors`` of stage 1, which gives unlabelled clips their priors;
             or None.
+        test: people held out beside those of :mod:`mien.datasets.splits`, by the names of their
+            folders or films.
         start: ``stock``: adapters begin as the UNet's own cross attention, the rest untrained;
             ``published``: continue from the authors' weights.
         own_prior: share of labelled clips whose prior comes from the embedder, not the label.
         temporal: whether the UNet's own temporal layers are trained too.
         frames: frames of a window.
+        reference: where the reference picture comes from. ``neutral``: another clip of the person,
+            a neutral one where there is one; ``other``: any other clip; ``same``: the clip itself,
+            as published. A person's only clip is its own reference, outside the window if it can.
         sigma_mean, sigma_spread: of the logarithm of the noise level.
-        drop_speech, drop_image: share of windows without voice and emotion, and without picture.
+        without_all: share of windows without picture, voice and emotion.
+        without_speech: share with the picture alone.
+        without_emotion: share with picture and voice alone.
+        padded: share of the other windows whose beginning or end has neither, like the padding of
+            a clip.
         quantiser, discrimination: weights beside the diffusion loss.
         batch: windows per step and process, one after the other.
         warm_up: steps in which the learning rate rises; then it is constant.
@@ -51,14 +64,18 @@ class DiffusionConfig(TrainingConfig):
     priors: Path
     unlabelled: Path | None = None
     embedder: Path | None = None
+    test: tuple[str, ...] = ()
     start: Literal["stock", "published"] = "stock"
     own_prior: float = 0.5
     temporal: bool = False
     frames: int = 25
+    reference: Reference = "neutral"
     sigma_mean: float = 0.7
     sigma_spread: float = 1.6
-    drop_speech: float = 0.1
-    drop_image: float = 0.1
+    without_all: float = 0.1
+    without_speech: float = 0.1
+    without_emotion: float = 0.05
+    padded: float = 0.2
     quantiser: float = 0.25
     discrimination: float = 0.05
     batch: int = 4
@@ -72,6 +89,15 @@ class DiffusionConfig(TrainingConfig):
     learning_rate: float = 1e-5
     weight_decay: float = 1e-2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = [getattr(self, name) for name in WITHHELD]
+        if min(shares) < 0 or sum(shares) > 1 or not 0 <= self.padded <= 1:
+            raise InputError(
+                f"{', '.join(WITHHELD)} are shares of one whole, and padded is a share; got "
+                f"{', '.join(map(str, shares))} and {self.padded}."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -81,6 +107,7 @@ class Window:
         latents: ``float32 (L, 4, h, w)``, scaled.
         reference: latent of the reference picture, not scaled, ``(1, 4, h, w)``.
         clip: CLIP's token of the reference picture, ``(1, 1, C)``.
+        inside: frames that the clip has, ``bool (L,)``; after its end the last one is held.
         voice: Whisper's states around every frame, ``(L, 10, 5, C)``.
         mask: ``(1, 3, H, W)``, 0..1.
         prior: ``(P,)``.
@@ -90,6 +117,7 @@ class Window:
     latents: Tensor
     reference: Tensor
     clip: Tensor
+    inside: Tensor
     voice: Tensor
     mask: Tensor
     prior: Tensor
@@ -99,48 +127,72 @@ class Window:
 class WindowSampler:
     """Draws windows, half of them from unlabelled clips where there are any.
 
+    Attributes:
+        held_out: whether there is anybody to measure on who is not trained on.
+
     Raises:
         InputError: for data that cannot be used.
     """
 
     def __init__(self, config: DiffusionConfig, prior_size: int) -> None:
         self._config = config
-        self._labelled = [one for one in find_clips(config.labelled) if one.emotion]
-        if not self._labelled:
-            raise InputError(f"{config.labelled} holds no clip in MEAD's layout.")
-        self._unlabelled = find_clips(config.unlabelled) if config.unlabelled else []
+        self._clips = ClipPool(config.labelled, config.unlabelled, config.test)
+        self.held_out = self._clips.held_out
         self._priors = _read_priors(config.priors)
         wrong = {name: len(v) for name, v in self._priors.items() if len(v) != prior_size}
         if wrong:
             raise InputError(f"{config.priors} needs priors of {prior_size} numbers; got {wrong}.")
-        missing = {one.emotion for one in self._labelled} - set(self._priors)
+        missing = self._clips.emotions - set(self._priors)
         if missing:
             raise InputError(f"{config.priors} has no prior of {', '.join(sorted(missing))}.")
         self._embedder = _embedder(config.embedder, prior_size) if config.embedder else None
 
-    def draw(self, rng: np.random.Generator) -> Window:
-        """Draw one window."""
-        unlabelled = bool(self._unlabelled) and rng.random() < 0.5
-        clips = self._unlabelled if unlabelled else self._labelled
-        return self._window(clips[int(rng.integers(len(clips)))], rng)
+    def draw(self, rng: np.random.Generator, *, held_out: bool = False) -> Window:
+        """Draw one window, of a person trained on or held out."""
+        return self._window(self._clips.draw(rng, held_out=held_out), rng)
 
     def _window(self, one: CachedClip, rng: np.random.Generator) -> Window:
-        parts: dict[str, Any] = load_arrays(one.path, *ARRAYS[:5])
+        parts: dict[str, Any] = load_arrays(one.path, "latents", "whisper", "mask")
         latents, length = parts["latents"], self._config.frames
         start = int(rng.integers(max(1, len(latents) - length + 1)))
-        index = np.minimum(np.arange(start, start + length), len(latents) - 1)
-        which = int(rng.integers(len(parts["reference_frames"])))
+        wanted = np.arange(start, start + length)
+        index = np.minimum(wanted, len(latents) - 1)
         voice = audio_windows(torch.from_numpy(parts["whisper"].astype(np.float32)), len(latents))
         mask = torch.from_numpy(parts["mask"].astype(np.float32) / 255)
+        reference, clip = self._reference(one, latents.shape[1:], index, rng)
         return Window(
             latents=_tensor(latents[index]),
-            reference=_tensor(latents[parts["reference_frames"][which]])[None] / SCALING_FACTOR,
-            clip=_tensor(parts["clip_tokens"][which])[None, None],
+            reference=reference,
+            clip=clip,
+            inside=torch.from_numpy(wanted == index),
             voice=voice[index],
             mask=mask[None, None].expand(1, 3, -1, -1),
             prior=torch.from_numpy(self._prior(one, rng)),
             label=one.label,
         )
+
+    def _reference(
+        self, one: CachedClip, shape: tuple[int, ...], window: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw a picture of the person in a clip: its latent and CLIP's token."""
+        kind = self._config.reference
+        shown = self._clips.reference(one, kind, rng)
+        parts: dict[str, Any] = load_arrays(
+            shown.path, "latents", "reference_frames", "clip_tokens"
+        )
+        frames = parts["reference_frames"]
+        if parts["latents"].shape[1:] != shape:
+            raise InputError(
+                f"{one.path} and {shown.path} show one person at different sizes; make both with "
+                "the same --side."
+            )
+        choice = np.arange(len(frames))
+        if shown is one and kind != "same":
+            outside = np.flatnonzero(~np.isin(frames, window))
+            choice = outside if len(outside) else choice
+        which = int(choice[rng.integers(len(choice))])
+        latent = _tensor(parts["latents"][frames[which]])[None] / SCALING_FACTOR
+        return latent, _tensor(parts["clip_tokens"][which])[None, None]
 
     def _prior(self, one: CachedClip, rng: np.random.Generator) -> np.ndarray:
         own = rng.random() < self._config.own_prior

@@ -6,9 +6,8 @@ release theirs. It runs on accelerate: mixed precision, several processes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from mien.engines.svd.attention import Stream
 from mien.engines.svd.networks import SvdNetworks, load_networks, untrained_networks
 from mien.engines.svd.sampler import ADDED_TIME_IDS
 from mien.errors import needs_extra
+from mien.training.svd.conditions import Draw, draw_conditions
 from mien.training.svd.data import DiffusionConfig, Window, WindowSampler, prior_size
 from mien.training.trainer import Backend, Losses, Task, Trainer, move
 from mien.utils.device import training_device
@@ -42,10 +42,13 @@ def train_diffusion(
     """Train and write the averaged weights as published files.
 
     ``nets``, on the CPU, are what the run starts from, and are changed; those of
-    :func:`initial_nets` by default. The scores are the losses on the same windows and noise as at
-    the beginning.
+    :func:`initial_nets` by default. The scores are the losses on windows of people held out, which
+    are the same ones with the same noise at every measure.
     """
-    return trainer.fit(DiffusionTask(config, nets or initial_nets(config)))[1]
+    task = DiffusionTask(config, nets or initial_nets(config))
+    if not task.held_out:
+        trainer.log("Nobody is held out (see the setting test): measured on the clips trained on.")
+    return trainer.fit(task)[1]
 
 
 def initial_nets(config: DiffusionConfig, store: Store | None = None) -> SvdNetworks:
@@ -89,25 +92,6 @@ class AccelerateBackend(Backend):
         self.accelerator.clip_grad_norm_(parameters, norm)
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Random numbers of a window.
-
-    Attributes:
-        noise: like the latents.
-        sigma: level of the noise, > 0.
-        drop_speech: whether voice and emotion are dropped.
-        drop_image: whether the reference picture is dropped.
-        retrieval: whether the bank uses the nearest entry instead of all of them.
-    """
-
-    noise: Tensor
-    sigma: float
-    drop_speech: bool
-    drop_image: bool
-    retrieval: bool
-
-
 LOSSES: Final = ("diffusion", "quantiser", "discrimination")
 
 
@@ -143,17 +127,16 @@ class Trainee(nn.Module):
 
     def forward(self, window: Window, draw: Draw) -> dict[str, Tensor]:
         """Compute the losses, and the ``codes`` of the bank's entries."""
-        frames = len(window.latents)
         emotion = self.emotion(
-            window.prior[None],
+            window.prior.expand(2, -1),
             retrieval=draw.retrieval,
-            dropped=torch.tensor([draw.drop_speech], device=window.prior.device),
+            dropped=torch.tensor([False, True], device=window.prior.device),
         )
         self._condition(window, draw, emotion.tokens)
-        shown = 0.0 if draw.drop_image else 1.0
+        shown = float(draw.picture)
         noisy = window.latents + draw.sigma * draw.noise
         scale = (draw.sigma**2 + 1) ** 0.5
-        picture = shown * window.reference.expand(frames, -1, -1, -1)
+        picture = shown * window.reference.expand(len(noisy), -1, -1, -1)
         time = 0.25 * torch.log(torch.tensor(draw.sigma, device=noisy.device))
         ids = noisy.new_tensor([ADDED_TIME_IDS])
         output = self.unet(
@@ -166,30 +149,36 @@ class Trainee(nn.Module):
             "quantiser": emotion.quantised.loss,
             "discrimination": self._discriminated(window, draw),
         }
-        return {**losses, "codes": emotion.quantised.codes}
+        return {**losses, "codes": emotion.quantised.codes[:1]}
 
     def _condition(self, window: Window, draw: Draw, emotion: Tensor) -> None:
-        frames = len(window.latents)
+        """Give every frame its own tokens or, where they are withheld, those of nothing."""
         states = window.voice.flatten(1)
-        if draw.drop_speech:
-            states = torch.zeros_like(states[:1])
-        audio = self.audio(states)
-        rows = torch.arange(frames, device=states.device).clamp(max=len(audio) - 1)[None]
-        streams = (Stream(audio, rows), Stream(emotion, torch.zeros_like(rows)))
+        audio = self.audio(torch.cat([states, torch.zeros_like(states[:1])]))
+        own = torch.arange(len(states), device=states.device)
+        spoken = torch.where(draw.voice, own, len(states))
+        streams = (Stream(audio, spoken[None]), Stream(emotion, (~draw.emotion).long()[None]))
         self._conditioning.start(streams, window.mask[:, :1], self.guider(window.mask))
 
     def _discriminated(self, window: Window, draw: Draw) -> Tensor:
-        """Cross entropy of the class of the middle feature, less where noise hides everything."""
+        """Cross entropy of the class of the middle feature, less where noise hides everything.
+
+        Frames without an emotion are left out.
+        """
         classifier = self.emotion.classifier
-        if classifier is None or window.label == UNKNOWN:
+        if classifier is None or window.label == UNKNOWN or not bool(draw.emotion.any()):
             return window.latents.new_zeros(())
-        logits = classifier(self._feature[0].float())
+        logits = classifier(self._feature[0].float()[draw.emotion])
         label = torch.full((len(logits),), window.label, device=logits.device)
         return F.cross_entropy(logits, label) / (1 + draw.sigma**2)
 
 
 class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
-    """Trains on windows of clips, one after the other."""
+    """Trains on windows of clips, one after the other.
+
+    Attributes:
+        held_out: whether there is anybody to measure on who is not trained on.
+    """
 
     backend: AccelerateBackend
     measure_first = True
@@ -199,6 +188,7 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         self.average = config.average
         self._nets = nets
         self._sampler = WindowSampler(config, nets.emotion_bank.spec.prior)
+        self.held_out = self._sampler.held_out
         self._used: list[tuple[Tensor, Tensor]] = []
 
     def make_backend(self) -> AccelerateBackend:
@@ -261,7 +251,7 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         sums = dict.fromkeys(LOSSES, 0.0)
         for number in range(self.config.measured):
             rng = np.random.default_rng([self.config.seed, _MEASURE, number])
-            window = self._draw(rng, retrieval=number % 2 == 0)
+            window = self._draw(rng, retrieval=number % 2 == 0, held_out=True)
             losses = net(*move(window, self.device))
             for name in LOSSES:
                 sums[name] += float(losses[name]) / self.config.measured
@@ -278,10 +268,8 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
             name = f"svd/{file}"
             save(tensors, folder / f"{file}.safetensors", configs[name], {"name": name})
 
-    def _draw(self, rng: np.random.Generator, *, retrieval: bool) -> tuple[Window, Draw]:
-        config = self.config
-        window = self._sampler.draw(rng)
-        noise = rng.normal(size=tuple(window.latents.shape)).astype(np.float32)
-        sigma = math.exp(config.sigma_mean + config.sigma_spread * float(rng.normal()))
-        speech, image = (rng.random() < s for s in (config.drop_speech, config.drop_image))
-        return window, Draw(torch.from_numpy(noise), sigma, speech, image, retrieval)
+    def _draw(
+        self, rng: np.random.Generator, *, retrieval: bool, held_out: bool = False
+    ) -> tuple[Window, Draw]:
+        window = self._sampler.draw(rng, held_out=held_out)
+        return window, draw_conditions(self.config, window, rng, retrieval=retrieval)
