@@ -44,6 +44,10 @@ def edit(
     neutral: Files | None = None,
     intensity: float = 1.0,
     face: str = "largest",
+    start: float = 0.0,
+    end: float | None = None,
+    preview: float | None = None,
+    compare: str | None = None,
     engine: str = "mesh",
     options: EDTalkSettings | None = None,
     encoding: EncodingSettings | None = None,
@@ -61,7 +65,8 @@ def edit(
     Args:
         input: any video that FFmpeg reads, an animation, or a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF
             or HEIC picture.
-        output: file to write, of the same kind.
+        output: file to write, of the same kind; ``.gif`` and ``.webp`` make an animation of a film,
+            and a preview is a picture.
         emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (the emotion
             of the clip's own voice, over time), or an ``Emotion`` or ``Timeline`` object.
         au: action units, ``"12L=0.8,4=0.5"``, added on top.
@@ -73,6 +78,12 @@ def edit(
         intensity: 0 (nothing changes) .. 1.5.
         face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person;
             the choice stays with that person for the whole clip.
+        start: seconds at which the edit begins, with a soft transition; frames before it stay as
+            they are.
+        end: seconds at which it ends, likewise; None: with the film.
+        preview: seconds of one frame, which is written as a picture instead of the film.
+        compare: show the original along: ``"side"`` to the left of the edit, ``"split"`` as the
+            left half of the picture.
         engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
         options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
         encoding: ``EncodingSettings`` (codec, quality, preset, lossless) of a video.
@@ -93,7 +104,7 @@ def edit(
         CancelledError: when ``cancel`` returned True. No file is left behind in any of these cases.
     """
     job = _job(input, output, None, face, encoding, overwrite, max_pixels, progress, cancel)
-    job = _credited(job, provenance, label)
+    job = _credited(_shown(job, start, end, preview, compare), provenance, label)
     chosen = _settings(engine, EDITORS, None, options)
     request = build_request(
         emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
@@ -113,6 +124,8 @@ def talk(
     neutral: Files | None = None,
     intensity: float = 1.0,
     face: str = "largest",
+    preview: float | None = None,
+    compare: str | None = None,
     engine: str = "mesh",
     settings: TalkSettings | None = None,
     options: EDTalkSettings | SvdSettings | None = None,
@@ -129,7 +142,7 @@ def talk(
     Args:
         portrait: a picture, or a video, which keeps its head motion, blinks, length and rate.
         speech: any file with sound; it becomes the output's sound.
-        output: video file to write.
+        output: video or animation to write; a preview is a picture.
         emotion: as in :func:`edit`; by default ``"auto"``, the emotion of the speech itself.
         au: action units, as in :func:`edit`; ``mesh`` only.
         timeline: as in :func:`edit`.
@@ -137,6 +150,8 @@ def talk(
         neutral: as in :func:`edit`; with ``"auto"``, of the speaker of ``speech``.
         intensity: as in :func:`edit`.
         face: as in :func:`edit`.
+        preview: as in :func:`edit`; not with ``svd``.
+        compare: as in :func:`edit`; not with ``svd``.
         engine: ``"mesh"``: a moving portrait, offline; ``"edtalk"``: the published C-MET with its
             authors' weights, for videos too; ``"svd"``: the published DICE-Talk, which needs a GPU.
         settings: ``TalkSettings`` (rate, size, liveliness, seed …) for ``mesh``.
@@ -153,7 +168,7 @@ def talk(
         As :func:`edit`.
     """
     job = _job(portrait, output, speech, face, encoding, overwrite, max_pixels, progress, cancel)
-    job = _credited(job, provenance, label)
+    job = _credited(_shown(job, 0.0, None, preview, compare), provenance, label)
     chosen = _settings(engine, TALKERS, settings, options)
     if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
@@ -205,6 +220,15 @@ def _credited(job: Job, provenance: bool, label: str | None) -> Job:
     if not isinstance(provenance, bool):
         raise InputError(f"provenance must be True or False; got {shown(provenance)}.")
     return replace(job, provenance=provenance, label=label)
+
+
+def _shown(
+    job: Job, start: float, end: float | None, preview: float | None, compare: str | None
+) -> Job:
+    """Return a job for a part of its film, shown along with the original."""
+    from mien.pipelines.part import Part
+
+    return replace(job, part=Part(start, end, preview), compare=compare)
 
 
 def _path(name: str, value: str | Path) -> Path:

@@ -59,10 +59,17 @@ def show_report(report: Report, *, as_json: bool) -> None:
         json.dump(report.to_dict(), sys.stdout)
         typer.echo()
         return
+    if report.preview is not None:
+        typer.echo(f"{report.output}: the frame at {report.preview:g} s")
+        return
     people = "1 face" if report.faces == 1 else f"{report.faces} faces"
     text = f"{report.output}: {people}, {report.frames} frame{'s' if report.frames != 1 else ''}"
     if report.frames > 1:
         text += f", {report.frames_per_second:.0f} frames/s"
+    if report.span is not None:
+        start, end = report.span
+        until = "the end" if end is None else f"{end:g} s"
+        text += f"\nedited from {start:g} s to {until}"
     if report.spans_without_face:
         shown = report.spans_without_face[:_SPANS_SHOWN]
         spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in shown)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def edit(
-    output: opt.Output,
     input: Annotated[
         Path | None, typer.Argument(help="Video or picture to edit.", metavar="IN")
     ] = None,
+    output: opt.OutputOrPreview = None,
     project: Annotated[
         Path | None,
         typer.Option("--project", help="Project of the studio, instead.", metavar="FILE"),
@@ -30,6 +30,10 @@ def edit(
     timeline: opt.TimelineFile = None,
     intensity: opt.Intensity = 1.0,
     face: opt.WhichFace = "largest",
+    start: opt.From = None,
+    end: opt.To = None,
+    preview: opt.Preview = None,
+    compare: opt.Compare = None,
     engine: Annotated[str, typer.Option("--engine", help="Renderer: mesh or edtalk.")] = "mesh",
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
@@ -64,7 +68,7 @@ def edit(
     with progress_bar("Editing") as progress:
         report = run(
             input,
-            output,
+            opt.output_or_preview(output, input, preview),
             request,
             au=au,
             timeline=timeline,
@@ -72,6 +76,10 @@ def edit(
             neutral=neutral,
             intensity=intensity,
             face=face,
+            start=start or 0.0,
+            end=end,
+            preview=preview,
+            compare=compare,
             engine=engine,
             options=opt.edtalk_options(engine, device, dtype, compile, restorer, connector),
             encoding=opt.encoding_settings(codec, quality, preset, lossless),

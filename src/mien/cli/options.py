@@ -27,7 +27,57 @@ def _svd(flag: str, help: str, **more: Any) -> Any:  # noqa: ANN401
     return typer.Option(flag, help=help, rich_help_panel="Engine svd", **more)
 
 
+def _seconds(text: str) -> float:
+    """Read ``83.5``, ``1:23.5`` or ``0:01:23.5`` as seconds."""
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or min(numbers) < 0:
+        raise typer.BadParameter(f"{text!r} is no time; write seconds or minutes:seconds.")
+    return sum(number * 60**place for place, number in enumerate(reversed(numbers)))
+
+
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT")]
+OutputOrPreview = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="File to write; a preview without it is a PNG file in the current folder.",
+        metavar="OUT",
+    ),
+]
+Preview = Annotated[
+    float | None,
+    typer.Option(
+        "--preview",
+        help="Make only the frame at this time, as a picture: 83.5 or 1:23.5.",
+        metavar="TIME",
+        parser=_seconds,
+    ),
+]
+From = Annotated[
+    float | None,
+    typer.Option(
+        "--from", help="Leave the film as it is before this time.", metavar="TIME", parser=_seconds
+    ),
+]
+To = Annotated[
+    float | None,
+    typer.Option(
+        "--to", help="Leave the film as it is after this time.", metavar="TIME", parser=_seconds
+    ),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        help="Show the original along: side (beside the result) or split (as the left half).",
+        metavar="HOW",
+    ),
+]
 EmotionSpec = Annotated[
     str | None,
     typer.Option(
@@ -116,6 +166,19 @@ MaxMemory = Annotated[
 ]
 Offload = Annotated[bool, _svd("--offload", "Keep idle nets off the GPU.")]
 Yes = Annotated[bool, _svd("--yes", "Run even if it is estimated to take very long.")]
+
+
+def output_or_preview(output: Path | None, source: Path, preview: float | None) -> Path:
+    """Return the file to write; a preview has a name of its own where none is given.
+
+    Raises:
+        InputError: where there is neither.
+    """
+    if output is not None:
+        return output
+    if preview is None:
+        raise InputError("Name the file to write with -o (--output).")
+    return Path(f"{source.stem}_{preview:g}s.png")
 
 
 def encoding_settings(

@@ -19,7 +19,7 @@ def talk(
     speech: Annotated[
         Path, typer.Argument(help="Sound or video file with the voice.", metavar="SPEECH")
     ],
-    output: opt.Output,
+    output: opt.OutputOrPreview = None,
     emotion: opt.EmotionSpec = None,
     au: opt.Units = None,
     like: opt.Like = None,
@@ -27,6 +27,8 @@ def talk(
     timeline: opt.TimelineFile = None,
     intensity: opt.Intensity = 1.0,
     face: opt.WhichFace = "largest",
+    preview: opt.Preview = None,
+    compare: opt.Compare = None,
     fps: Annotated[int | None, typer.Option("--fps", help="25 (default), 30, 50 or 60.")] = None,
     max_side: Annotated[
         int | None, typer.Option("--max-side", help="Longest side of the output in pixels.")
@@ -98,7 +100,7 @@ def talk(
         report = run(
             portrait,
             speech,
-            output,
+            opt.output_or_preview(output, portrait, preview),
             emotion,
             au=au,
             timeline=timeline,
@@ -106,6 +108,8 @@ def talk(
             neutral=neutral,
             intensity=intensity,
             face=face,
+            preview=preview,
+            compare=compare,
             engine=engine,
             settings=_mesh_settings(
                 rate=fps,

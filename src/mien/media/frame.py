@@ -228,11 +228,13 @@ class Frame:
         picture: what it shows.
         time: presentation time in seconds, exact, counted from the start of the video.
         index: 0 for the first frame of the video.
+        original: of an edited frame, what it showed before.
     """
 
     picture: Picture
     time: Fraction
     index: int
+    original: Picture | None = None
 
     @property
     def image(self) -> RGBImage:

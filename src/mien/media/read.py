@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -36,6 +37,8 @@ from mien.utils.text import shown
 if TYPE_CHECKING:
     import av.container
     import av.video
+
+    _Timed = tuple[av.VideoFrame, Fraction]
 
 _MAX_MISSING: Final = 0.02
 """Fraction of a video that may be missing before it counts as damaged."""
@@ -190,24 +193,29 @@ class VideoReader:
             count = index + 1
         self._check_complete(count, end)
 
-    def first_look(self, count: int, seconds: float) -> Iterator[Picture]:
-        """Yield up to ``count`` pictures, spread evenly over the first ``seconds``.
+    def first_look(self, count: int, seconds: float, begin: float = 0.0) -> Iterator[Picture]:
+        """Yield up to ``count`` pictures, spread evenly over the ``seconds`` from ``begin`` on.
 
         Where they are far apart, frames that no other one is predicted from are not decoded.
         """
         rate = float(self.info.rate)
-        length = min(seconds, float(self.info.duration or seconds))
+        length = min(seconds, max(0.0, float(self.info.duration or begin + seconds) - begin))
         every = max(1, int(length * rate / count))
         self._open()
+        if begin:
+            self._seek(begin)
         sparse = every >= _FAR_APART and self._container is not None
         if sparse:
             self._stream.codec_context.skip_frame = "NONREF"
-        taken = 0
+        taken, first = 0, 0
         for index, raw in enumerate(self._decode()):
             place = self._packets - 1 if sparse else index
-            if place >= every * count:
+            if begin and self._time_of(raw, index) - self.info.start < begin:
+                first = place + 1
+                continue
+            if place - first >= every * count:
                 return
-            if place >= every * taken:
+            if place - first >= every * taken:
                 taken += 1
                 yield self._picture(raw)
 
@@ -219,15 +227,25 @@ class VideoReader:
         Raises:
             InputError: when nothing can be decoded.
         """
+        return next(self.frames_from(seconds))
+
+    def frames_from(self, seconds: float) -> Iterator[Frame]:
+        """Yield the frame that :meth:`frame_at` returns and all after it; indices are estimates.
+
+        Raises:
+            InputError: when nothing can be decoded.
+        """
         self._open()
-        begun = self._seek(seconds)
-        found = self._last_until(seconds)
-        if found is None or (begun and found.time > seconds + 1 / self.info.rate):
+        sought = self._seek(seconds)
+        shown, rest = self._shown_at(seconds)
+        if sought and (shown is None or shown[1] > seconds + 1 / self.info.rate):
             self._open()  # the file's index is wrong, or it has none
-            found = self._last_until(seconds)
-        if found is None:
+            shown, rest = self._shown_at(seconds)
+        if shown is None:
             raise InputError(f"{self.path} is damaged: none of its frames can be decoded.")
-        return found
+        for raw, stamp in itertools.chain((shown,), rest):
+            time = max(Fraction(0), stamp)
+            yield Frame(self._picture(raw), time, round(time * self.info.rate))
 
     def _seek(self, seconds: float) -> bool:
         """Move to the last key frame before a time; return whether that is possible."""
@@ -244,18 +262,21 @@ class VideoReader:
             return False
         return True
 
-    def _last_until(self, seconds: float) -> Frame | None:
-        """Decode on, and return the last frame that begins by a time, or else the first one."""
-        found: tuple[av.VideoFrame, Fraction] | None = None
-        for index, raw in enumerate(self._decode()):
-            time = self._time_of(raw, index) - self.info.start
-            if found is not None and time > seconds:
-                break
-            found = raw, time
-        if found is None:
-            return None
-        time = max(Fraction(0), found[1])
-        return Frame(self._picture(found[0]), time, round(time * self.info.rate))
+    def _shown_at(self, seconds: float) -> tuple[_Timed | None, Iterator[_Timed]]:
+        """Decode on; return the last frame that begins by a time, or else the first, and the rest.
+
+        Times count from the first frame.
+        """
+        timed = (
+            (raw, self._time_of(raw, index) - self.info.start)
+            for index, raw in enumerate(self._decode())
+        )
+        shown: _Timed | None = None
+        for one in timed:
+            if shown is not None and one[1] > seconds:
+                return shown, itertools.chain((one,), timed)
+            shown = one
+        return shown, timed
 
     def _check_complete(self, count: int, end: Fraction) -> None:
         """Set ``damaged`` when clearly less came than the container states.

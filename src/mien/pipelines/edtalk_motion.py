@@ -143,7 +143,7 @@ class Mover:
             ]
             self._move_person(here, [float(frame.time) for frame, _ in window], images)
         for (frame, _), image in zip(window, images, strict=True):
-            yield replace(frame, picture=image)
+            yield replace(frame, picture=image, original=frame.picture)
 
     def _move_person(
         self, here: list[tuple[int, Face]], times: list[float], images: list[Picture]

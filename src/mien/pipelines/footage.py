@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from mien.errors import FaceNotFoundError
-from mien.face.follow import Face, follow
+from mien.face.follow import Face, TrackedFrame, follow
 from mien.face.recognition import Appearance, appearance
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.topology import Landmarks
@@ -19,12 +20,16 @@ from mien.media.frame import ArrayPicture, Frame, Image, Picture
 from mien.media.read import VideoInfo, VideoReader
 from mien.media.still import opaque, open_still, read_still
 from mien.pipelines.job import Job
+from mien.pipelines.part import beyond
 from mien.utils.prefetch import prefetch
 
 Sample = TypeVar("Sample")
 
 FIRST_LOOK_FRAMES: Final = 14
 FIRST_LOOK_SECONDS: Final = 12.0
+
+_LEAD_SECONDS: Final = 0.5
+"""What is followed before a previewed frame, so that its faces are as steady as in the film."""
 
 _MOST_FACES: Final = 32
 _SAME: Final = 0.4
@@ -63,7 +68,9 @@ class FirstLook(Generic[Sample]):
 class Footage:
     """The frames of a job's input, with the chosen faces in them.
 
-    A picture is a clip of one frame. Made by :func:`open_footage`.
+    A picture is a clip of one frame. Frames outside the part that the job edits hold no faces, and
+    at the ends of that part the weights of faces rise and fall. Of a preview, the frames shortly
+    before it come too. Made by :func:`open_footage`.
 
     Attributes:
         info: size, rate and colour of the input.
@@ -90,12 +97,15 @@ class Footage:
             self._reader = stack.enter_context(VideoReader(job.source, job.max_pixels))
             self._tracker = stack.enter_context(closing(FaceTracker()))
             self.info = self._reader.info
+        self._part = job.part.of(job.source, None if job.still else self.info.duration)
 
     def first_look(self, read: Callable[[Picture, Landmarks], Sample]) -> FirstLook[Sample]:
-        """Take samples from the start of a clip; a picture gives none."""
+        """Take samples from the start of the part that is edited; a picture gives none."""
         look = FirstLook(read)
         if self._reader is not None:
-            for image in self._reader.first_look(FIRST_LOOK_FRAMES, FIRST_LOOK_SECONDS):
+            for image in self._reader.first_look(
+                FIRST_LOOK_FRAMES, FIRST_LOOK_SECONDS, self._part.start
+            ):
                 for landmarks in self._tracker(image):
                     look.add(image, landmarks)
             self._tracker.reset()
@@ -106,18 +116,34 @@ class Footage:
 
         Raises:
             FaceNotFoundError: after the last frame, when nobody was seen.
+            InputError: after the last frame, when the part that is edited lies behind it.
         """
         last: FrameFaces | None = None
         for last in self._read():
             yield last
-        step = 1 / self.info.rate
-        while last is not None and float(last.frame.time + step) < until:
-            frame = Frame(last.frame.picture, last.frame.time + step, last.frame.index + 1)
-            last = FrameFaces(frame, last.faces)
+        if last is None:
+            return
+        preview, step = self._part.preview, 1 / self.info.rate
+        end = max(until, float(last.frame.time + step), float(self.info.duration or 0))
+        if preview is not None and preview > end:
+            raise beyond("The preview", preview, self._path, end)
+        if self._reader is not None and self._part.start >= end:
+            raise beyond("The span", self._part.start, self._path, end)
+        if preview is not None:
+            held = int((preview - last.frame.time) / step)
+            if held > 0:
+                last = _later(last, held, step)
+                yield last
+        while preview is None and float(last.frame.time + step) < until:
+            last = _later(last, 1, step)
             yield last
+        if preview is not None and not last.faces:
+            raise nobody(self._path, self._choice, 0, preview)
 
     def count(self, until: float = 0.0) -> int | None:
-        """Return the number of :meth:`frames` as far as the file tells."""
+        """Return the number of :meth:`frames` as far as the file tells; 1 for a preview."""
+        if self._part.preview is not None:
+            return 1
         known = self.info.frames
         return None if known is None else max(known, round(until * self.info.rate))
 
@@ -140,16 +166,38 @@ class Footage:
             yield self._portrait
             return
         selector, step = selector_for(self._choice), 1 / self.info.rate
-        most = 0
+        most, reached = 0, False
         # Closed before the reader is, whatever becomes of this generator.
-        tracked = self._stack.enter_context(closing(prefetch(follow(self._reader, self._tracker))))
+        tracked = self._stack.enter_context(closing(prefetch(self._tracked(self._reader))))
         for item in tracked:
+            if not self._part.covers(item.frame.time):
+                yield FrameFaces(item.frame, ())
+                continue
+            reached = True
             chosen = selector.pick(item.faces, item.cut)
             most = max(most, len(item.faces))
             self._count(item.frame.time, chosen, step)
-            yield FrameFaces(item.frame, chosen)
-        if not self.people:
+            weight = self._part.weight(item.frame.time)
+            faces = (replace(face, weight=weight * face.weight) for face in chosen if weight > 0)
+            yield FrameFaces(item.frame, tuple(faces))
+        if reached and not self.people:
             raise nobody(self._path, self._choice, most)
+
+    def _tracked(self, reader: VideoReader) -> Iterator[TrackedFrame]:
+        """Yield the frames, with the faces in those that are edited."""
+        part, preview = self._part, self._part.preview
+        if preview is not None:
+            wanted = _until(reader.frames_from(max(0.0, preview - _LEAD_SECONDS)), preview)
+            yield from follow(wanted, self._tracker)
+        elif not part.is_span:
+            yield from follow(reader, self._tracker)
+        else:
+            inside = itertools.groupby(reader, lambda frame: part.covers(frame.time))
+            for edited, frames in inside:
+                if edited:
+                    yield from follow(frames, self._tracker)
+                else:
+                    yield from (TrackedFrame(frame, (), cut=False) for frame in frames)
 
     def _count(self, time: Fraction, chosen: tuple[Face, ...], step: Fraction) -> None:
         seen = [face.id for face in chosen if not face.bridged]
@@ -205,8 +253,29 @@ def selector_for(choice: FaceChoice) -> FaceSelector:
     return FaceSelector(choice, reference)
 
 
-def nobody(path: Path, choice: FaceChoice, found: int) -> FaceNotFoundError:
-    """Return the error for an input without a chosen face, where ``found`` others are."""
+def _later(item: FrameFaces, frames: int, step: Fraction) -> FrameFaces:
+    """Return a frame that is shown again ``frames`` frames later."""
+    frame = item.frame
+    again = replace(frame, time=frame.time + frames * step, index=frame.index + frames)
+    return item._replace(frame=again)
+
+
+def _until(frames: Iterator[Frame], seconds: float) -> Iterator[Frame]:
+    """Yield frames up to the one that is shown at a time."""
+    first = next(frames)
+    yield first
+    yield from itertools.takewhile(lambda frame: frame.time <= seconds, frames)
+
+
+def nobody(
+    path: Path, choice: FaceChoice, found: int, time: float | None = None
+) -> FaceNotFoundError:
+    """Return the error for an input without a chosen face, where ``found`` others are.
+
+    ``time``: of a single frame without one, seconds.
+    """
+    if time is not None:
+        return FaceNotFoundError(f"The face to edit is not in the frame of {path} at {time:g} s.")
     if found and choice.kind == "number":
         return FaceNotFoundError(
             f"{path} shows {found} face(s); there is no number {choice.number}."

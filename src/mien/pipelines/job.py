@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from mien.media.read import VideoInfo
 from mien.media.size import check_size
 from mien.media.still import holds_xmp, is_still, write_still
 from mien.media.write import VideoWriter, holds_comment
+from mien.pipelines.compare import Comparison, check_comparison
+from mien.pipelines.part import Part
 from mien.pipelines.report import Maker, Report, Written
 from mien.provenance.claim import Claim, Ingredient, ProvenanceRecord, SourceType
 from mien.provenance.credential import can_sign, holds_credential, seal, sidecar_of
@@ -71,6 +74,8 @@ class Job:
         request: emotion that is asked for.
         choice: which faces change.
         speech: file with the voice that the faces speak; None for an edit.
+        part: of the film that is edited.
+        compare: how the original is shown along, one of ``COMPARISONS``; None: not at all.
         overwrite: whether an existing output may be replaced.
         encoding: codec and quality of a video.
         max_pixels: largest width x height of pictures and frames.
@@ -86,6 +91,8 @@ class Job:
     request: Request = field(default_factory=Emotion)
     choice: FaceChoice = field(default_factory=lambda: FaceChoice("largest"))
     speech: Path | None = None
+    part: Part = field(default_factory=Part)
+    compare: str | None = None
     overwrite: bool = False
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     max_pixels: int = MAX_PIXELS
@@ -108,7 +115,7 @@ class Job:
     @property
     def makes_picture(self) -> bool:
         """Whether the output is a picture rather than a clip."""
-        return self.speech is None and self.still
+        return self.part.preview is not None or (self.speech is None and self.still)
 
     def check(self) -> None:
         """Check input and output before any work.
@@ -129,6 +136,11 @@ class Job:
             )
         if self.choice.picture is not None:
             check_size(self.choice.picture, self.max_pixels)
+        check_comparison(self.compare)
+        if self.speech is None and self.still and self.part != Part():
+            raise InputError(
+                f"{shown(self.source)} is a picture; --preview, --from and --to are for films."
+            )
         inputs = [path for path in (self.source, self.speech, self.choice.picture) if path]
         if self.speech is not None and not has_sound(self.speech):
             raise InputError(f"{shown(self.speech)} has no sound in it.")
@@ -172,6 +184,8 @@ class Job:
         Raises:
             OutputError: when writing or signing fails.
         """
+        comparison = None if self.compare is None else Comparison(self.compare)
+        info = info if comparison is None else comparison.info(info)
         label, key = self._label(info.width, info.height), self._signing_key()
         finish = None if key is None else self._sealing(maker, key)
         origin, suffix = self._source_type, self.output.suffix.lower()
@@ -185,11 +199,16 @@ class Job:
             mark=self.provenance,
             label="" if label is None else label.text,
         )
+
+        def shown_of(frame: Frame) -> Picture:
+            picture = frame.picture if comparison is None else comparison.of(frame)
+            return picture if label is None else label.drawn_on(picture)
+
         if self.makes_picture:
             with closing(frames):
-                picture = next(frames).picture
+                (frame,) = deque(frames, 1)
             self.step(0, 1)
-            picture = picture if label is None else label.drawn_on(picture)
+            picture = shown_of(frame)
             add_xmp = origin.add_to_xmp if self.provenance else None
             lost = write_still(self.output, picture, add_xmp=add_xmp, finish=finish)
             if self.progress is not None:
@@ -210,8 +229,7 @@ class Job:
         )
         with writer, closing(frames):
             for frame in frames:
-                picture = frame.picture if label is None else label.drawn_on(frame.picture)
-                writer.write(picture, frame.time)
+                writer.write(shown_of(frame), frame.time)
                 done, end = done + 1, frame.time
                 self.step(done, total)
         seconds = float(end + 1 / info.rate)
@@ -248,6 +266,9 @@ class Job:
             encoding=written.encoding,
             warnings=(*maker.resolver.warnings, *warnings, *written.warnings),
             provenance=written.provenance,
+            span=(self.part.start, self.part.end) if self.part.is_span else None,
+            preview=self.part.preview,
+            compare=self.compare,
         )
 
     def marked(self, picture: Picture, face: Face) -> Picture:

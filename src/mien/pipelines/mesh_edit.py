@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -75,7 +76,7 @@ def _draw(
             delta = expression_change(target, own.at(face, float(frame.time)))
             drawn = engine.render(picture, face, delta)
             picture = picture if drawn is picture else job.marked(drawn, face)
-        yield Frame(picture, frame.time, frame.index)
+        yield replace(frame, picture=picture, original=frame.picture)
 
 
 class OwnExpressions:

@@ -36,6 +36,7 @@ from mien.pipelines.job import (
     assets_behind,
 )
 from mien.pipelines.mesh_edit import OwnExpressions, expression_change
+from mien.pipelines.part import beyond
 from mien.pipelines.report import Maker, Report
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.articulation import code_at
@@ -118,14 +119,21 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     resolver = MeshResolver(job.request, voice, scale_all=True, speaking=True)
     resolver.check()
     count = max(1, -(-voice.sample_count * settings.rate // SAMPLE_RATE_HZ))
+    wanted = range(count)
+    if job.part.preview is not None:
+        at = int(job.part.preview * settings.rate)
+        if at > count:
+            what, length = "The preview", count / settings.rate
+            raise beyond(what, job.part.preview, job.speech or job.source, length)
+        wanted = range(min(at, count - 1), min(at, count - 1) + 1)
     info = VideoInfo.new(job.source, image, Fraction(settings.rate), count)
     picture: Picture = ArrayPicture(image)
     for face in faces:  # the mark moves with the pixels it lies on
         picture = job.marked(picture, face)
-    speakers = _Speakers(picture.image(), faces, voice, resolver, settings)
+    speakers = _Speakers(image, picture.image(), faces, voice, resolver, settings)
     names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
     maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
-    written = job.write(prefetch(speakers.frames(count)), info, maker, count)
+    written = job.write(prefetch(speakers.frames(wanted)), info, maker, len(wanted))
     return job.report(
         written,
         maker,
@@ -142,13 +150,15 @@ class _Speakers:
 
     def __init__(
         self,
+        original: RGBImage,
         image: RGBImage,
         faces: tuple[Face, ...],
         voice: VoiceAnalysis,
         resolver: MeshResolver,
         settings: TalkSettings,
     ) -> None:
-        self._image, self._resolver, self._rate = image, resolver, settings.rate
+        self._original, self._image = ArrayPicture(original), image
+        self._resolver, self._rate = resolver, settings.rate
         mesh = MeshSettings(portrait=True)
         self._portraits = [Portrait(image, face, mesh) for face in faces]
         own = OwnExpressions(MeshEngine(MeshSettings(still=True)))
@@ -158,14 +168,17 @@ class _Speakers:
         self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
         self._codes, self._stress = voice.articulation.codes, voice.articulation.stress
 
-    def frames(self, count: int) -> Iterator[Frame]:
-        """Yield the clip frame by frame; several are drawn at a time."""
+    def frames(self, wanted: range) -> Iterator[Frame]:
+        """Yield frames of the clip by their numbers; several are drawn at a time."""
         with ThreadPoolExecutor(_WORKERS, "mien-draw") as pool:
             pending: deque[Future[Frame]] = deque()
             try:
-                for i in range(count):
+                for i in range(wanted.stop):
                     time = Fraction(i, self._rate)
-                    pending.append(pool.submit(self._draw, i, time, *self._state_at(float(time))))
+                    state = self._state_at(float(time))
+                    if i not in wanted:
+                        continue
+                    pending.append(pool.submit(self._draw, i, time, *state))
                     if len(pending) > _PENDING:
                         yield pending.popleft().result()
                 while pending:
@@ -193,7 +206,7 @@ class _Speakers:
         for portrait, head, change in zip(self._portraits, heads, changes, strict=True):
             turn = Turn(head.yaw, head.pitch, head.roll, head.rise)
             image = portrait.draw(code, change, turn, head.blink, head.gaze, onto=image)
-        return Frame(ArrayPicture(image), time, index)
+        return Frame(ArrayPicture(image), time, index, self._original)
 
 
 def _resized(image: RGBImage, side: int | None) -> RGBImage:

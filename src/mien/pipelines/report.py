@@ -31,6 +31,10 @@ class Report:
         encoding: encoder, pixel format and quality of a video; empty for a still.
         warnings: what the user should know (a damaged input, for instance).
         provenance: what the output says about its making.
+        span: (start, end) in seconds of the part that was edited, end None for that of the film;
+            None for all of it.
+        preview: seconds of the one frame that was made; None for all of them.
+        compare: how the original is shown along: ``"side"``, ``"split"``; None where it is not.
     """
 
     output: Path
@@ -46,6 +50,9 @@ class Report:
     encoding: str = ""
     warnings: tuple[str, ...] = ()
     provenance: ProvenanceRecord = field(default_factory=ProvenanceRecord)
+    span: tuple[float, float | None] | None = None
+    preview: float | None = None
+    compare: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""

@@ -45,6 +45,11 @@ def _check(job: Job) -> None:
             f"{job.source} is a video; the engine svd animates pictures. To dub a video use "
             "--engine edtalk."
         )
+    if job.part.preview is not None or job.compare is not None:
+        raise InputError(
+            "The engine svd makes whole clips of a size of its own; --preview and --compare are "
+            "for mesh and edtalk."
+        )
     if job.choice.kind == "all":
         raise InputError("The engine svd makes one person speak; choose one with --face.")
 

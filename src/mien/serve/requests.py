@@ -145,8 +145,8 @@ class EditRequest(_Clip):
     def order(self, resolve: Resolve, folder: Path) -> dict[str, Any]:
         """Return the order of a job, see :mod:`mien.serve.work`; arguments as elsewhere here."""
         source = resolve(self.input)
-        beside = {"beside": True} if self.beside else {}
-        return beside | self._order("edit", source, resolve, folder, input=str(source))
+        compare = {"compare": "side"} if self.beside else {}
+        return self._order("edit", source, resolve, folder, input=str(source), **compare)
 
 
 class TalkRequest(_Clip):

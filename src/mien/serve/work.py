@@ -2,7 +2,7 @@
 
 An order is what a job is asked for, as plain values: ``verb``, ``output`` (the name of the result),
 ``arguments`` of the verb, ``talk`` and ``encoding`` with the fields of ``TalkSettings`` and
-``EncodingSettings``, and ``beside`` where an edit is shown next to its original.
+``EncodingSettings``.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def perform(
     """
     from mien import api
     from mien.media.encode import EncodingSettings
-    from mien.pipelines.beside import write_beside
     from mien.pipelines.mesh_talk import TalkSettings
-    from mien.provenance.credential import sidecar_of
 
     check_inputs(order, limits)
     arguments: dict[str, Any] = order["arguments"]
@@ -81,26 +79,19 @@ def perform(
         _write_json(folder / output, report)
     else:
         run = api.talk if order["verb"] == "talk" else api.edit
-        made = folder / (f"edited-{output}" if "beside" in order else output)
         more: dict[str, Any] = (
             {"settings": TalkSettings(**order["talk"])} if "talk" in order else {}
         )
         report = run(
             **arguments,
             **more,
-            output=made,
+            output=folder / output,
             encoding=EncodingSettings(**order.get("encoding", {})),
             overwrite=True,
             max_pixels=limits["pixels"],
             progress=progress,
             cancel=cancel,
         ).to_dict()
-        if "beside" in order:
-            write_beside(Path(arguments["input"]), made, folder / output, limits["pixels"])
-            for path in (made, sidecar_of(made)):
-                path.unlink(missing_ok=True)
-            report["output"] = str(folder / output)
-            report["provenance"] |= {"credential": "", "signer": ""}
     _write_json(folder / REPORT, _without_folders(report, folder))
     return output
 
