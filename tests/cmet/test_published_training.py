@@ -235,7 +235,7 @@ def test_features_are_extracted_once(short_clip: Path, make_clip: MakeClip, tmp_
     nets = CmetModels.open(EDTalkSettings("cpu"), store)
     lines: list[str] = []
     out = tmp_path / "features"
-    assert extract_features(root, out, nets, log=lines.append) == Processed(videos=1, silent=1)
+    assert extract_features(root, out, nets, log=lines.append) == Processed(1, silent=1, failed=1)
     code = np.load(out / "M005/front/happy/level_1/001_ED_exp.npy")
     assert code.shape == (25, 10)
     assert np.isfinite(code).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from mien.datasets.corpora import paper_split, read_corpus
 from mien.datasets.edtalk_features import EXPRESSION_SUFFIX, SPEECH_FOLDER, read_features
 from mien.datasets.manifest import speech_of
 from mien.datasets.mead import EMOTIONS, TEST_PEOPLE, TRAIN_PEOPLE, find_files, sound_beside
+from mien.datasets.shards import ShardWriter, whole
 from mien.datasets.splits import RAVDESS_TEST_ACTORS, RAVDESS_TRAIN_ACTORS, TEST_SPEAKERS
-from mien.datasets.svd_clips import find_clips
+from mien.datasets.svd_clips import ARRAYS, find_clips
 from mien.errors import InputError
 from mien.evaluation.pairs import mead_pairs
 
@@ -149,12 +151,15 @@ def test_features_and_cached_clips_keep_the_folders(tmp_path: Path, form: str) -
         (folder / SPEECH_FOLDER).mkdir(parents=True)
         np.save(folder / f"002{EXPRESSION_SUFFIX}", np.zeros((3, 10)))
         np.save(folder / SPEECH_FOLDER / "002.npy", np.zeros(16))
-        touch(folder, ["002.npz"])
     features = read_features(tmp_path, ["M005"])
     expected = [("M005", "neutral", 1), ("M005", "sad", 3)]
     assert [(one.person, one.emotion, one.level) for one in features] == expected
     assert [one.sentence for one in features] == [2, 2]
-    clips = find_clips(tmp_path)
+    with closing(ShardWriter(tmp_path / "cache")) as writer:
+        for emotion, level in (("neutral", 1), ("sad", 3)):
+            place = Path("M005", form, emotion, f"level_{level}", "002").as_posix()
+            writer.add(place, whole({name: np.zeros(1) for name in ARRAYS}))
+    clips = find_clips(tmp_path / "cache")
     assert [(one.person, one.emotion, one.level) for one in clips] == expected
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,8 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import mien as package
-from mien.datasets.manifest import Processed
-from mien.datasets.svd_clips import (
-    ARRAYS,
-    CLASSES,
-    ClipEncoder,
-    cache_clips,
-    find_clips,
-    load_arrays,
-)
+from mien.datasets.shards import ShardWriter, whole
+from mien.datasets.svd_clips import ARRAYS, CLASSES, CachedClip, find_clips
 from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
@@ -61,28 +55,34 @@ def cached(folder: Path, people: int = 3) -> Path:
     own = rng.normal(size=(people + 1, 6))
     patterns = rng.normal(size=(3, 6))
 
-    def write(path: Path, person: int, emotion: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def write(corpus: str, clip: str, person: int, emotion: int) -> None:
         face = patterns[emotion] + 0.3 * own[person] + 0.1 * rng.normal(size=(9, 6))
         voice = np.repeat(patterns[emotion][None], 12, 0) + 0.2 * rng.normal(size=(12, 6))
         latents = 0.8 * np.sin(np.arange(4 * 64) * (1 + emotion)).reshape(4, 8, 8)
         latents = latents + 0.05 * rng.normal(size=(9, 4, 8, 8))
         mask = np.zeros((64, 64), np.uint8)
         mask[16:48, 16:48] = 255
-        np.savez(
-            path, latents=latents.astype(np.float16), reference_frames=np.array([0, 8]), mask=mask,
-            clip_tokens=rng.normal(size=(2, 64)).astype(np.float16),
-            whisper=rng.normal(size=(36, 5, 64)).astype(np.float16),
-            face=face.astype(np.float32), voice=voice.astype(np.float32),
-        )  # fmt: skip
+        arrays = {
+            "latents": latents.astype(np.float16), "reference_frames": np.array([0, 8]),
+            "mask": mask, "clip_tokens": rng.normal(size=(2, 64)).astype(np.float16),
+            "whisper": rng.normal(size=(36, 5, 64)).astype(np.float16),
+            "face": face.astype(np.float32), "voice": voice.astype(np.float32),
+        }  # fmt: skip
+        with closing(ShardWriter(folder / corpus)) as writer:
+            writer.add(clip, whole(arrays))
 
     for person in range(people):
         for emotion, (name, level) in enumerate(EMOTION_LEVELS):
             for take in range(2):
-                place = folder / "mead" / f"M00{person}" / "video" / "front" / name
-                write(place / f"level_{level}" / f"00{take}.npz", person, emotion)
-    write(folder / "hdtf" / "somebody.npz", people, 1)
+                place = f"M00{person}/video/front/{name}/level_{level}/00{take}"
+                write("mead", place, person, emotion)
+    write("hdtf", "RD_Radio1_000", people, 1)
     return folder
+
+
+def copy_clip(one: CachedClip, folder: Path, name: str, **changed: np.ndarray) -> None:
+    with closing(ShardWriter(folder)) as writer:
+        writer.add(name, whole({name: one.read(name) for name in ARRAYS} | changed))
 
 
 @pytest.fixture
@@ -144,12 +144,6 @@ def test_folders_give_person_emotion_and_level(clips: Path, tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="cached clip"):
         find_clips(tmp_path / "empty")
-    bad = clips / "hdtf" / "bad.npz"
-    np.savez(bad, latents=np.full(3, np.nan, np.float32))
-    with pytest.raises(InputError, match="not finite"):
-        load_arrays(bad, "latents")
-    with pytest.raises(InputError, match="cached clip"):
-        load_arrays(bad, "face")
 
 
 def test_stage_one_keeps_the_emotion_and_resumes_exactly(clips: Path, tmp_path: Path) -> None:
@@ -300,20 +294,19 @@ def test_labelled_and_other_clips_are_drawn_equally(
 
 def test_people_are_held_out_by_corpus(clips: Path, tmp_path: Path) -> None:
     """MEAD's test people whatever the layout, HDTF's by rule, and who is named in the settings."""
-    shutil.move(clips / "mead" / "M002", clips / "mead" / "M003")
-    somebody = clips / "hdtf" / "somebody.npz"
-    for name in ("RD_Radio1_000", "RD_Radio9_000", "RD_Radio9_001", "m030_angry_3_001"):
-        shutil.copy(somebody, clips / "hdtf" / f"{name}.npz")
-    somebody.unlink()
+    for index in (clips / "mead").glob("*.jsonl"):
+        index.write_text(index.read_text().replace("M002/", "M003/"))
+    for name in ("RD_Radio9_000", "RD_Radio9_001", "m030_angry_3_001"):
+        copy_clip(find_clips(clips / "hdtf")[0], clips / "hdtf", name)
 
     def drawn(pool: ClipPool, *, held_out: bool) -> set[str]:
         rngs = (np.random.default_rng(i) for i in range(60))
         return {pool.draw(rng, held_out=held_out).path.relative_to(clips).parts[1] for rng in rngs}
 
     pool = ClipPool(clips / "mead", clips / "hdtf", ())
-    assert drawn(pool, held_out=False) == {"M000", "M001", "RD_Radio1_000.npz"}
+    assert drawn(pool, held_out=False) == {"M000", "M001", "RD_Radio1_000"}
     assert drawn(pool, held_out=True) == {
-        "M003", "RD_Radio9_000.npz", "RD_Radio9_001.npz", "m030_angry_3_001.npz"
+        "M003", "RD_Radio9_000", "RD_Radio9_001", "m030_angry_3_001"
     }  # fmt: skip
     pool = ClipPool(clips / "mead", clips / "hdtf", ("M001", "hdtf_RD_Radio1"))
     assert drawn(pool, held_out=False) == {"M000"}
@@ -339,14 +332,13 @@ def test_references_are_other_clips_of_the_person(clips: Path, priors: Path) -> 
     assert {same for _, _, same in shown("other")} == {False}
     assert {emotion for emotion, _, _ in shown("other")} == {"neutral", "happy", "angry"}
     assert {same for _, _, same in shown("same")} == {True}
-    (clips / "hdtf" / "somebody.npz").replace(clips / "hdtf" / "RD_Radio1_000.npz")
     pool = ClipPool(clips / "mead", clips / "hdtf", ())
     alone = next(c for c in find_clips(clips / "hdtf"))
     assert pool.reference(alone, "neutral", np.random.default_rng(0)).path == alone.path
     # A clip of its own: frames 0 and 8 can be references; one of them is outside every window.
-    path = find_clips(clips / "mead")[0].path
-    arrays = load_arrays(path, *ARRAYS)
-    np.savez(path, **{**arrays, "latents": arrays["latents"][..., :4]})
+    one = find_clips(clips / "mead")[0]
+    place = one.path.with_name("009").relative_to(clips / "mead").as_posix()
+    copy_clip(one, clips / "mead", place, latents=one.read("latents")[..., :4])
     sampler = WindowSampler(stage_two(clips, priors, reference="other"), PRIOR)
     with pytest.raises(InputError, match="with the same --side"):
         for i in range(60):
@@ -436,23 +428,19 @@ def test_the_commands_lead_from_videos_to_a_talking_clip(
             package.talk(demo_face, voice, place / "001.mp4", name)
     (tmp_path / "videos" / "M001" / "broken.mp4").write_bytes(b"nothing")
     shutil.copy(DEMO / "clip.mp4", tmp_path / "videos" / "silent.mp4")
-    logged: list[str] = []
-    encoder = ClipEncoder.open(store, 64, torch.device("cpu"))
-    done = cache_clips(tmp_path / "videos", tmp_path / "cache", encoder, log=logged.append)
-    assert done == Processed(videos=4, silent=1)
-    assert any("broken.mp4" in line for line in logged)
+    features = ("features", tmp_path / "videos", "-o", tmp_path / "cache", "--engine", "svd",
+                "--side", 64, "--device", "cpu")  # fmt: skip
+    for _ in range(2):
+        done = mien(*features, cache=store.folder)
+        assert done.returncode == 1, "two films are of no use"
+        assert "4 cached clips" in done.stdout, done.stderr
+        assert "2 were left out, 1 of them without sound" in done.stderr
+        assert "broken.mp4" in done.stderr
     one = find_clips(tmp_path / "cache")[0]
-    parts = load_arrays(one.path, *ARRAYS)
-    assert parts["latents"].shape == (8, 4, 8, 8), "0.6 s at 12.5 frames a second"
-    assert parts["whisper"].shape[1:] == (5, 64)
-    assert len(parts["face"]) == len(parts["latents"])
-    assert 0 < parts["mask"].mean() < 255
-    again = mien(
-        "features", tmp_path / "videos", "-o", tmp_path / "cache", "--engine", "svd", "--side", 64,
-        "--device", "cpu", cache=store.folder,
-    )  # fmt: skip
-    assert "4 cached clips" in again.stdout, again.stderr
-    assert "1 without sound" in again.stderr
+    assert one.read("latents").shape == (8, 4, 8, 8), "0.6 s at 12.5 frames a second"
+    assert one.read("whisper").shape[1:] == (5, 64)
+    assert len(one.read("face")) == one.frames
+    assert 0 < one.read("mask").mean() < 255
     (tmp_path / "one.toml").write_text(
         'features = "cache"\ntest = []\nwidth = 16\nheads = 2\nsteps = 2\nbatch = 4\nframes = 4\n'
     )

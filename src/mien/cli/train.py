@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.console import progress_bar
+from mien.cli.data import Ray, Workers
 from mien.cli.options import Compile, Debug, Device, Dtype
 from mien.errors import InputError, needs_extra
 from mien.training import TRAININGS
@@ -84,12 +85,22 @@ def features(
     side: Annotated[
         int | None, typer.Option("--side", help="Side of the crops in pixels (svd; default 512).")
     ] = None,
+    views: Annotated[
+        list[str] | None,
+        typer.Option("--view", help="View of MEAD, e.g. front; repeatable.", metavar="VIEW"),
+    ] = None,
+    workers: Workers = 1,
+    ray: Ray = None,
+    gpus: Annotated[float, typer.Option("--gpus", help="GPUs of each worker on Ray.")] = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     debug: Debug = False,
 ) -> None:
-    """Read a folder of videos into what the published engines' nets are trained on."""
+    """Read a folder of videos into what the published engines' nets are trained on.
+
+    Ends with 1 where videos were left out.
+    """
     from mien.datasets.edtalk_features import extract_features
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.pipelines.cmet_models import CmetModels
@@ -99,33 +110,52 @@ def features(
     if engine not in ("edtalk", "svd"):
         raise InputError(f"There is no engine {engine!r} here. Valid: edtalk, svd.")
     if engine == "svd":
-        if dtype != "auto" or compile:
-            raise InputError("--dtype and --compile belong to --engine edtalk.")
-        _cache_clips(videos, output, side or 512, device)
+        if compile:
+            raise InputError("--compile belongs to --engine edtalk.")
+        _cache_clips(videos, output, side or 512, device, dtype, views or (), workers, ray, gpus)
         return
-    if side is not None:
-        raise InputError("--side belongs to --engine svd.")
+    if side is not None or workers != 1 or ray is not None or gpus:
+        raise InputError("--side, --workers, --ray and --gpus belong to --engine svd.")
     models = CmetModels.open(EDTalkSettings(device, dtype, compile))
     with progress_bar("Reading") as progress:
-        done = extract_features(videos, output, models, log=_log, progress=progress)
+        done = extract_features(
+            videos, output, models, views=views or (), log=_log, progress=progress
+        )
     _count(done, f"{output}: features of {done.videos} videos")
 
 
-def _cache_clips(videos: Path, output: Path, side: int, device: str) -> None:
-    from mien.datasets.svd_clips import ClipEncoder, cache_clips
-    from mien.utils.device import torch_device
+def _cache_clips(
+    videos: Path,
+    output: Path,
+    side: int,
+    device: str,
+    dtype: str,
+    views: Sequence[str],
+    workers: int,
+    ray: str | None,
+    gpus: float,
+) -> None:
+    from mien.datasets.svd_encoding import EncoderSettings, cache_clips
     from mien.weights.store import Store
 
-    encoder = ClipEncoder.open(Store(), side, torch_device(device))
+    if gpus and ray is None:
+        raise InputError("--gpus belongs to --ray; without it each worker takes the next GPU.")
+    settings = EncoderSettings(Store().folder, side, device, dtype)
     with progress_bar("Reading") as progress:
-        done = cache_clips(videos, output, encoder, log=_log, progress=progress)
+        done = cache_clips(
+            videos, output, settings, views=views, workers=workers, ray=ray, gpus=gpus, log=_log,
+            progress=progress,
+        )  # fmt: skip
     _count(done, f"{output}: {done.videos} cached clips")
 
 
 def _count(done: Processed, text: str) -> None:
     typer.echo(text)
-    if done.silent:
-        typer.echo(f"warning: {done.silent} without sound were left out", err=True)
+    if done.left_out:
+        typer.echo(
+            f"warning: {done.left_out} were left out, {done.silent} of them without sound", err=True
+        )
+        raise typer.Exit(1)
 
 
 def _log(line: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.datasets.manifest import Processed, needed_speech, process_videos
+from mien.datasets.manifest import Processed, find_videos, needed_speech, process_videos
 from mien.datasets.mead import find_files
 from mien.engines.edtalk.framing import training_crop
 from mien.engines.edtalk.settings import FRAMES_PER_SECOND
@@ -102,6 +102,7 @@ def extract_features(
     output: Path,
     models: CmetModels,
     *,
+    views: Sequence[str] = (),
     log: Callable[[str], None],
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Processed:
@@ -114,6 +115,7 @@ def extract_features(
         root: folder of videos, MEAD's for instance.
         output: folder to write, with the same subfolders.
         models: backbone and speech encoder.
+        views: of MEAD that are read; all by default.
         log: called with a line per video without a face or sound.
         progress: called with (videos done, videos).
 
@@ -131,7 +133,8 @@ def extract_features(
         if speech is not None:
             _save(voice, models.embed(read_speech(speech)))
 
-    return process_videos(root, extract, log=log, progress=progress)
+    videos = find_videos(root, views, log=log)
+    return process_videos(root, videos, extract, log=log, progress=progress)
 
 
 def read_expressions(path: Path, models: CmetModels) -> Array:

@@ -106,11 +106,11 @@ def find_files(
 
 
 def sound_beside(film: Path) -> Path | None:
-    """Return the sound file of a film of the front view; None where there is none."""
-    level, emotion, front = film.parent, film.parents[1:2], film.parents[2:3]
-    if not front or front[0].name != "front":
+    """Return the sound file of a film of any view; None where there is none."""
+    level, emotion, view = film.parent, film.parents[1:2], film.parents[2:3]
+    if not view or view[0].name in (AUDIO, "video") or not _VIEW.fullmatch(view[0].name):
         return None
-    person = front[0].parent
+    person = view[0].parent
     person = person.parent if person.name == "video" else person
     folder = person / AUDIO / emotion[0].name / level.name
     found = (folder / f"{film.stem}{suffix}" for suffix in _SOUND_SUFFIXES)

@@ -109,7 +109,7 @@ def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
         except OutputError:
             raise
         except OSError as error:
-            raise _explained(error, path) from error
+            raise output_error(error, path) from error
 
 
 @contextmanager
@@ -153,7 +153,8 @@ def _remove_abandoned(folder: Path) -> None:
                 path.unlink()
 
 
-def _explained(error: OSError, path: Path) -> OutputError:
+def output_error(error: OSError, path: Path) -> OutputError:
+    """Return a plain error for ``path``, which could not be written."""
     name = shown(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"The disk is full: {name} was not written. Free some space and retry.")

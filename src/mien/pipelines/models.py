@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +23,8 @@ from mien.face.pose import head_pose
 from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.audio import Samples, has_sound, read_speech
-from mien.media.frame import RGBImage
 from mien.media.read import VideoReader
+from mien.media.resample import nearest_frames
 from mien.media.still import is_still
 from mien.pipelines.cmet_models import load_emotion2vec
 from mien.pipelines.job import TRACKER_ASSETS
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float32]
 
-LONGEST_SECONDS: Final = 60.0
-"""Start of a clip that is read as a reference or for training."""
+_LONGEST_SECONDS: Final = 60.0
+"""Start of a clip whose faces are read as a reference."""
 
 _POOLED_FRAMES: Final = 10
 """Frames of emotion2vec (50 per second) in one row of the embedder's voice."""
@@ -146,11 +148,13 @@ def embedder_of(path: Path, store: Store, size: int) -> Embed:
 
 def voice_frames(listener: Emotion2vec, samples: Samples) -> Array:
     """Return what the embedder reads of a voice: emotion2vec's frames, pooled, ``(T, S)``."""
-    from mien.speech.emotion2vec import frames_of
+    from mien.speech.emotion2vec import frames_by_piece
 
-    frames = frames_of(listener, samples)
-    pooled = np.array_split(frames, max(1, len(frames) // _POOLED_FRAMES))
-    return np.stack([part.mean(0) for part in pooled])
+    out = []
+    for frames in frames_by_piece(listener, samples):
+        pooled = np.array_split(frames, max(1, len(frames) // _POOLED_FRAMES))
+        out += [part.mean(0) for part in pooled]
+    return np.stack(out)
 
 
 def face_frames(landmarks: Iterable[Landmarks]) -> Array:
@@ -159,34 +163,35 @@ def face_frames(landmarks: Iterable[Landmarks]) -> Array:
     return np.stack(read).astype(np.float32)
 
 
-def sampled_frames(path: Path) -> tuple[list[RGBImage], list[Landmarks]]:
-    """Return the first minute of a clip at 12.5 frames per second, and the face in each.
+def sampled_faces(path: Path, seconds: float = math.inf) -> Iterator[Landmarks]:
+    """Yield the largest face of a clip, as many per second as the svd engine makes frames.
 
     Where no face is found, the last known one stands in.
+
+    Args:
+        path: the clip.
+        seconds: part of it that is read, from its start.
 
     Raises:
         FaceNotFoundError: when no frame shows a face.
     """
     from mien.engines.svd.settings import FRAMES_PER_SECOND
 
-    frames: list[RGBImage] = []
-    found: list[Landmarks | None] = []
+    known: Landmarks | None = None
+    before = 0
     with VideoReader(path) as reader, closing(FaceTracker(max_faces=1)) as tracker:
-        for frame in reader:
-            faces = tracker(frame.picture)
-            if frame.time > LONGEST_SECONDS:
+        for frame in nearest_frames(reader, FRAMES_PER_SECOND):
+            if frame.time > seconds:
                 break
-            if float(frame.time) + 1e-3 >= len(frames) / FRAMES_PER_SECOND:
-                frames.append(frame.image)
-                found.append(faces[0] if faces else None)
-    known = next((one for one in found if one is not None), None)
+            faces = tracker(frame.picture)
+            known = faces[0] if faces else known
+            if known is None:
+                before += 1
+                continue
+            yield from repeat(known, 1 + before)
+            before = 0
     if known is None:
         raise FaceNotFoundError(f"No usable face was found in {path}.")
-    filled = []
-    for one in found:
-        known = known if one is None else one
-        filled.append(known)
-    return frames, filled
 
 
 def _face_frames_of(source: Path, *, optional: bool) -> Array | None:
@@ -194,7 +199,7 @@ def _face_frames_of(source: Path, *, optional: bool) -> Array | None:
     if is_still(source):
         return face_frames(face for _, face in faces_of(source))
     try:
-        return face_frames(sampled_frames(source)[1])
+        return face_frames(sampled_faces(source, _LONGEST_SECONDS))
     except (FaceNotFoundError, InputError):
         if optional:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
@@ -237,16 +237,19 @@ def frames_of(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:
         samples: ``float32 (samples,)``, 16 kHz mono; less than a frame is padded with silence,
             more than 30 s is split into equal pieces.
     """
+    return np.concatenate(list(frames_by_piece(net, samples)))
+
+
+def frames_by_piece(net: Emotion2vec, samples: Samples) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the parts of :func:`frames_of`, one per piece."""
     pieces = max(1, -(-len(samples) // _LONGEST))
     size = max(_SHORTEST, -(-len(samples) // pieces))
     weight = net.modality_encoders.AUDIO.extra_tokens
-    out = []
     for start in range(0, max(1, len(samples)), size):
         piece = samples[start : start + size]
         piece = np.pad(piece, (0, max(0, _SHORTEST - len(piece))))
         with torch.no_grad():
-            out.append(net(torch.from_numpy(piece).to(weight)).frames.float().cpu().numpy())
-    return np.concatenate(out)
+            yield net(torch.from_numpy(piece).to(weight)).frames.float().cpu().numpy()
 
 
 def embed(net: Emotion2vec, samples: Samples) -> npt.NDArray[np.float32]:

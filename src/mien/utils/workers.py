@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ Value = TypeVar("Value")
 
 _ATTEMPTS: Final = 3
 """Workers that may die over one task before it counts as failed."""
+
+_number = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ def run_tasks(
     *,
     workers: int = 1,
     ray: str | None = None,
-) -> Iterator[Outcome[Task, Value]]:
+    gpus: float = 0,
+) -> Generator[Outcome[Task, Value]]:
     """Yield the outcome of every task as it ends.
 
     A task whose worker is killed is done again by another one. A ``MienError`` of a task is its
@@ -59,6 +62,7 @@ def run_tasks(
         workers: processes; 1 runs in this process.
         ray: address of a Ray cluster, or ``"local"`` for one on this machine with ``workers``
             processors; None for plain processes.
+        gpus: GPUs of each worker on Ray, which shows it no others; a share lets several use one.
 
     Raises:
         InputError: for a number of workers below 1.
@@ -68,7 +72,7 @@ def run_tasks(
         raise InputError(f"The number of workers must be 1 or more; got {workers}.")
     listed = list(tasks)
     if ray is not None:
-        yield from _on_ray(function, listed, workers, ray)
+        yield from _on_ray(function, listed, workers, ray, gpus)
     elif workers == 1:
         for task in listed:
             yield Outcome(task, *_attempt(function, task))
@@ -95,9 +99,10 @@ def _on_processes(
     function: Callable[[Task], Value], tasks: Sequence[Task], workers: int
 ) -> Iterator[Outcome[Task, Value]]:
     waiting = deque((task, 0) for task in tasks)
+    context = get_context("spawn")
     while waiting:
         pool = ProcessPoolExecutor(
-            min(workers, len(waiting)), get_context("spawn"), initializer=_end_with_parent
+            min(workers, len(waiting)), context, initializer=_begin, initargs=(context.Value("i"),)
         )
         running: dict[Future[Any], tuple[Task, int]] = {}
         try:
@@ -133,6 +138,19 @@ def _killed(task: object) -> MienError:
     )
 
 
+def worker_number() -> int:
+    """Return the number of this process among the workers of its machine, from 0."""
+    return _number
+
+
+def _begin(count: Any) -> None:  # noqa: ANN401 - a number in shared memory
+    """Take the next number and watch the parent."""
+    global _number
+    with count.get_lock():
+        _number, count.value = count.value, count.value + 1
+    _end_with_parent()
+
+
 def _end_with_parent() -> None:
     """End this worker when the process that started it is gone, however it ended."""
     parent = parent_process()
@@ -157,7 +175,11 @@ class _RayWorker(Generic[Task, Value]):
 
 
 def _on_ray(
-    function: Callable[[Task], Value], tasks: Sequence[Task], workers: int, address: str
+    function: Callable[[Task], Value],
+    tasks: Sequence[Task],
+    workers: int,
+    address: str,
+    gpus: float,
 ) -> Iterator[Outcome[Task, Value]]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with needs_extra("ray", "Running on Ray"):
@@ -174,7 +196,9 @@ def _on_ray(
         raise InputError(f"There is no Ray cluster at {address} ({error}).") from error
     try:
         retries = _ATTEMPTS - 1
-        kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=retries)(_RayWorker)
+        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=retries)(
+            _RayWorker
+        )
         idle = [kind.remote(function) for _ in range(min(workers, len(tasks)))]
         waiting = deque(tasks)
         running: dict[Any, tuple[Any, Task]] = {}

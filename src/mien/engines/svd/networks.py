@@ -159,7 +159,7 @@ def load_networks(store: Store, *, interpolate: bool = True) -> SvdNetworks:
     unet, conditioning = _build(UNET, config)
     _fill(unet, tensors, UNET)
     networks = SvdNetworks(
-        unet, conditioning, **{part: _load(store, name) for part, name in parts.items()}
+        unet, conditioning, **{part: load_network(store, name) for part, name in parts.items()}
     )
     _check(networks)
     return networks
@@ -180,15 +180,15 @@ def untrained_networks(store: Store, prior_size: int) -> SvdNetworks:
         if isinstance(adapter, AdapterAttention):
             adapter.to_empty(device="cpu")
             adapter.copy_projections(module)
-    audio_encoder = _load(store, AUDIO_ENCODER)
+    audio_encoder = load_network(store, AUDIO_ENCODER)
     width, context = config["block_out_channels"], config["cross_attention_dim"]
     heads = max(1, context // _BANK_HEAD)
     bank = BankSpec(prior=prior_size, width=context, heads=heads, feature=width[-1])
     return SvdNetworks(
         unet=unet,
         conditioning=conditioning,
-        vae=_load(store, VAE),
-        image_encoder=_load(store, IMAGE_ENCODER),
+        vae=load_network(store, VAE),
+        image_encoder=load_network(store, IMAGE_ENCODER),
         audio_encoder=audio_encoder,
         audio_projection=TokenNet(_states(audio_encoder), context),
         emotion_bank=EmotionBank(bank),
@@ -202,7 +202,8 @@ def _states(audio_encoder: Any) -> int:  # noqa: ANN401
     return STATES_PER_FRAME * (int(whisper.encoder_layers) + 1) * int(whisper.d_model)
 
 
-def _load(store: Store, name: str) -> Any:  # noqa: ANN401
+def load_network(store: Store, name: str) -> Any:  # noqa: ANN401
+    """Load one network but the UNet, by name in the manifest, as :func:`load_networks`."""
     tensors, config = load(store.intact(name))
     return _fill(_build(name, config), tensors, name)
 

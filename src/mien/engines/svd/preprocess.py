@@ -36,7 +36,7 @@ STATES_PER_FRAME: Final = 10
 _STATES_PER_SECOND: Final = 50
 _SAMPLES_PER_STATE: Final = SAMPLE_RATE_HZ // _STATES_PER_SECOND
 _STATE_STRIDE: Final = 4
-_BEFORE, _AFTER = 4, 6
+_BEFORE: Final = 4
 _PIECE: Final = 30 * SAMPLE_RATE_HZ
 _OVERLAP: Final = 2 * SAMPLE_RATE_HZ
 
@@ -158,17 +158,20 @@ def hidden_states(samples: Samples, encode: Encode) -> Tensor:
     Whisper takes 30 s at once. Longer voices are encoded in pieces that overlap by two seconds and
     are joined in the middle of the overlap, so that no state lacks context.
     """
-    steps = 2 * (len(samples) // (2 * _SAMPLES_PER_STATE))
-    return torch.cat(list(_pieces(samples, encode)))[:steps]
+    return torch.cat(list(hidden_states_by_piece(samples, encode)))
 
 
-def _pieces(samples: Samples, encode: Encode) -> Iterator[Tensor]:
+def hidden_states_by_piece(samples: Samples, encode: Encode) -> Iterator[Tensor]:
+    """Yield the parts of :func:`hidden_states`, one per piece."""
+    left = 2 * (len(samples) // (2 * _SAMPLES_PER_STATE))
     half = _OVERLAP // 2 // _SAMPLES_PER_STATE
     for start in range(0, max(1, len(samples) - _OVERLAP), _PIECE - _OVERLAP):
         piece = samples[start : start + _PIECE]
         states = encode(piece)[: -(-len(piece) // _SAMPLES_PER_STATE)]
         last = start + _PIECE >= len(samples)
-        yield states[half if start else 0 : None if last else -half]
+        states = states[half if start else 0 : None if last else -half][:left]
+        left -= len(states)
+        yield states
 
 
 def audio_windows(states: Tensor, frames: int | None = None) -> Tensor:
@@ -178,11 +181,23 @@ def audio_windows(states: Tensor, frames: int | None = None) -> Tensor:
         states: ``(T, 5, C)``.
         frames: N; the number of whole frames by default. The last window repeats beyond them.
     """
-    whole = len(states) // _STATE_STRIDE
-    padded = F.pad(states, (0, 0, 0, 0, _BEFORE, _AFTER))
-    count = whole if frames is None else frames
-    first = _STATE_STRIDE * torch.arange(count).clamp(max=max(0, whole - 1))
-    return padded[first[:, None] + torch.arange(STATES_PER_FRAME)]
+    count = len(states) // _STATE_STRIDE if frames is None else frames
+    return audio_windows_at(torch.arange(count), len(states), lambda a, b: states[a:b])
+
+
+def audio_windows_at(frames: Tensor, total: int, read: Callable[[int, int], Tensor]) -> Tensor:
+    """Return the hidden states around some frames, ``(N, 10, 5, C)``, reading no others.
+
+    Args:
+        frames: their numbers, ``int (N,)``, in rising order.
+        total: number of hidden states of the voice.
+        read: called with a range of them, ``(T, 5, C)``.
+    """
+    first = _STATE_STRIDE * frames.clamp(max=max(0, total // _STATE_STRIDE - 1)) - _BEFORE
+    low, high = (int(first[0]), int(first[-1]) + STATES_PER_FRAME) if len(first) else (0, 0)
+    states = read(max(0, low), min(total, high))
+    padded = F.pad(states, (0, 0, 0, 0, max(0, -low), max(0, high - total)))
+    return padded[(first - low)[:, None] + torch.arange(STATES_PER_FRAME)]
 
 
 def whisper_encoder(net: Any, device: torch.device) -> Encode:  # noqa: ANN401

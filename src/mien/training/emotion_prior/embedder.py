@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from mien.datasets.mead import EMOTIONS, LEVELS, NEUTRAL, TEST_PEOPLE
-from mien.datasets.svd_clips import CLASSES, CachedClip, find_clips, load_arrays
+from mien.datasets.svd_clips import CLASSES, CachedClip, find_clips
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, save_embedder
 from mien.errors import InputError
 from mien.media.output import whole_file
@@ -187,9 +187,8 @@ def embed(net: EmotionEmbedder, row: Row) -> Gaussian:
 
 
 def _read(one: CachedClip, people: Sequence[str]) -> Row:
-    arrays = load_arrays(one.path, "voice", "face")
     person = people.index(one.person) if one.person in people else -1
-    voice, face = (arrays[name].astype(np.float32) for name in ("voice", "face"))
+    voice, face = (one.read(name).astype(np.float32) for name in ("voice", "face"))
     return Row(voice, face, one.label, person)
 
 

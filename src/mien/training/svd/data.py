@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mien.datasets.mead import LEVELS, NEUTRAL
-from mien.datasets.svd_clips import UNKNOWN, CachedClip, load_arrays
+from mien.datasets.svd_clips import UNKNOWN, CachedClip
 from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
-from mien.engines.svd.preprocess import audio_windows
+from mien.engines.svd.preprocess import audio_windows_at
 from mien.engines.svd.sampler import SCALING_FACTOR
 from mien.errors import InputError
 from mien.training.config import TrainingConfig
@@ -152,20 +152,23 @@ class WindowSampler:
         return self._window(self._clips.draw(rng, held_out=held_out), rng)
 
     def _window(self, one: CachedClip, rng: np.random.Generator) -> Window:
-        parts: dict[str, Any] = load_arrays(one.path, "latents", "whisper", "mask")
-        latents, length = parts["latents"], self._config.frames
-        start = int(rng.integers(max(1, len(latents) - length + 1)))
+        length = self._config.frames
+        start = int(rng.integers(max(1, one.frames - length + 1)))
         wanted = np.arange(start, start + length)
-        index = np.minimum(wanted, len(latents) - 1)
-        voice = audio_windows(torch.from_numpy(parts["whisper"].astype(np.float32)), len(latents))
-        mask = torch.from_numpy(parts["mask"].astype(np.float32) / 255)
+        index = np.minimum(wanted, one.frames - 1)
+        latents = one.read("latents", start, start + length)
+        voice = audio_windows_at(
+            torch.from_numpy(index), len(one.arrays["whisper"]),
+            lambda a, b: _tensor(one.read("whisper", a, b)),
+        )  # fmt: skip
+        mask = torch.from_numpy(one.read("mask").astype(np.float32) / 255)
         reference, clip = self._reference(one, latents.shape[1:], index, rng)
         return Window(
-            latents=_tensor(latents[index]),
+            latents=_tensor(latents[index - start]),
             reference=reference,
             clip=clip,
             inside=torch.from_numpy(wanted == index),
-            voice=voice[index],
+            voice=voice,
             mask=mask[None, None].expand(1, 3, -1, -1),
             prior=torch.from_numpy(self._prior(one, rng)),
             label=one.label,
@@ -177,11 +180,8 @@ class WindowSampler:
         """Draw a picture of the person in a clip: its latent and CLIP's token."""
         kind = self._config.reference
         shown = self._clips.reference(one, kind, rng)
-        parts: dict[str, Any] = load_arrays(
-            shown.path, "latents", "reference_frames", "clip_tokens"
-        )
-        frames = parts["reference_frames"]
-        if parts["latents"].shape[1:] != shape:
+        frames = shown.read("reference_frames")
+        if shown.arrays["latents"].shape[1:] != shape:
             raise InputError(
                 f"{one.path} and {shown.path} show one person at different sizes; make both with "
                 "the same --side."
@@ -191,14 +191,14 @@ class WindowSampler:
             outside = np.flatnonzero(~np.isin(frames, window))
             choice = outside if len(outside) else choice
         which = int(choice[rng.integers(len(choice))])
-        latent = _tensor(parts["latents"][frames[which]])[None] / SCALING_FACTOR
-        return latent, _tensor(parts["clip_tokens"][which])[None, None]
+        frame = int(frames[which])
+        latent = _tensor(shown.read("latents", frame, frame + 1)) / SCALING_FACTOR
+        return latent, _tensor(shown.read("clip_tokens", which, which + 1))[None]
 
     def _prior(self, one: CachedClip, rng: np.random.Generator) -> np.ndarray:
         own = rng.random() < self._config.own_prior
         if self._embedder is not None and (own or one.label == UNKNOWN):
-            parts: dict[str, Any] = load_arrays(one.path, "voice", "face")
-            given = (_tensor(parts[name])[None] for name in ("voice", "face"))
+            given = (_tensor(one.read(name))[None] for name in ("voice", "face"))
             with torch.no_grad():
                 gaussian = self._embedder(*given)
                 noise = torch.from_numpy(rng.normal(size=gaussian.mean.shape).astype(np.float32))
