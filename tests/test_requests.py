@@ -136,7 +136,7 @@ def calls(folder: Path) -> Iterator[Callable[[], object]]:
     yield from (edit(**nothing, au=value) for value in WRONG_TYPES)
     yield from (edit(intensity=number) for number in (*WRONG_NUMBERS, *TOO_STRONG))
     yield from (edit(face=face) for face in WRONG_FACES)
-    yield from (edit(output=path) for path in WRONG_OUTPUTS)
+    yield from (edit(output=path) for path in WRONG_OUTPUTS if path is not None)
     yield from (edit(input=path, output="o.mp4") for path in WRONG_INPUTS)
     yield from (edit(engine=value) for value in (*WRONG_TYPES, "", "Mesh", LONG, "svd"))
     yield from (edit(**nothing, timeline=value) for value in WRONG_TYPES)

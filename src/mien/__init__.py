@@ -13,7 +13,8 @@ from mien.utils.version import __version__
 
 if TYPE_CHECKING:
     from mien.api import edit, feel, talk, verify
-    from mien.emotion.request import Emotion, Timeline
+    from mien.emotion.references import FaceReference, OwnVoice, VoiceReference
+    from mien.emotion.request import Emotion, Keyframe, Timeline
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
     from mien.errors import (
@@ -30,13 +31,15 @@ if TYPE_CHECKING:
     from mien.pipelines.mesh_live import Editor
     from mien.pipelines.mesh_talk import TalkSettings
     from mien.pipelines.report import Report
+    from mien.pipelines.result import Result
     from mien.provenance.claim import ProvenanceRecord
     from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
 
 _MODULES = {
     "mien.api": ("edit", "feel", "talk", "verify"),
-    "mien.emotion.request": ("Emotion", "Timeline"),
+    "mien.emotion.references": ("FaceReference", "OwnVoice", "VoiceReference"),
+    "mien.emotion.request": ("Emotion", "Keyframe", "Timeline"),
     "mien.engines.edtalk.settings": ("EDTalkSettings",),
     "mien.engines.svd.settings": ("SvdSettings",),
     "mien.media.encode": ("EncodingSettings",),
@@ -52,6 +55,7 @@ _MODULES = {
     "mien.pipelines.mesh_live": ("Editor",),
     "mien.pipelines.mesh_talk": ("TalkSettings",),
     "mien.pipelines.report": ("Report",),
+    "mien.pipelines.result": ("Result",),
     "mien.face.feeling": ("FaceFeeling",),
     "mien.provenance.claim": ("ProvenanceRecord",),
     "mien.provenance.verify": ("Findings",),
@@ -66,17 +70,22 @@ __all__ = [
     "EncodingSettings",
     "FaceFeeling",
     "FaceNotFoundError",
+    "FaceReference",
     "Feeling",
     "Findings",
     "InputError",
+    "Keyframe",
     "MienError",
     "MissingExtraError",
     "OutputError",
+    "OwnVoice",
     "ProvenanceRecord",
     "Report",
+    "Result",
     "SvdSettings",
     "TalkSettings",
     "Timeline",
+    "VoiceReference",
     "WeightsError",
     "__version__",
     "edit",

@@ -2,40 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
 from mien.emotion.references import Files, paths_of
 from mien.emotion.request import AUTO, Request, build_request
 from mien.errors import InputError
-from mien.utils.text import shown
+from mien.pipelines.start import (
+    EDITORS,
+    TALKERS,
+    credited,
+    job_for_part,
+    job_of,
+    path_of,
+    run,
+    settings_of,
+    watched,
+)
 
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
     from mien.engines.svd.settings import SvdSettings
     from mien.face.feeling import FaceFeeling
+    from mien.media.arrays import FramesInput, ImageInput
     from mien.media.encode import EncodingSettings
-    from mien.pipelines.job import Cancel, Job, Progress
+    from mien.pipelines.job import OnFrame, Progress
     from mien.pipelines.mesh_talk import TalkSettings
     from mien.pipelines.report import Report
+    from mien.pipelines.result import Result
+    from mien.pipelines.start import Stop
     from mien.provenance.verify import Findings
     from mien.speech.feeling import Feeling
 
-    Settings = TalkSettings | EDTalkSettings | SvdSettings
 
-EDITORS = ("mesh", "edtalk")
-"""Engines that edit the emotion of a face."""
+class _Options(TypedDict, total=False):
+    """What :func:`edit` and :func:`talk` share."""
 
-TALKERS = ("mesh", "edtalk", "svd")
-"""Engines that make a face talk."""
+    au: str | None
+    timeline: str | Path | None
+    like: Files | None
+    neutral: Files | None
+    intensity: float
+    face: str
+    preview: float | None
+    compare: str | None
+    engine: str
+    encoding: EncodingSettings | None
+    overwrite: bool
+    max_pixels: int | None
+    provenance: bool
+    label: str | None
+    progress: Progress | None
+    on_frame: OnFrame | None
+    cancel: Stop | None
+
+
+class _EditOptions(_Options, total=False):
+    """Options of :func:`edit`."""
+
+    start: float
+    end: float | None
+    options: EDTalkSettings | None
+    rate: float | None
+
+
+class _TalkOptions(_Options, total=False):
+    """Options of :func:`talk`."""
+
+    settings: TalkSettings | None
+    options: EDTalkSettings | SvdSettings | None
+
+
+@overload
+def edit(
+    input: str | Path | ImageInput | FramesInput,
+    output: str | Path,
+    emotion: Request | str | None = None,
+    **options: Unpack[_EditOptions],
+) -> Report: ...
+
+
+@overload
+def edit(
+    input: str | Path | ImageInput | FramesInput,
+    output: None = None,
+    emotion: Request | str | None = None,
+    **options: Unpack[_EditOptions],
+) -> Result: ...
 
 
 def edit(
-    input: str | Path,
-    output: str | Path,
+    input: str | Path | ImageInput | FramesInput,
+    output: str | Path | None = None,
     emotion: Request | str | None = None,
     *,
     au: str | None = None,
@@ -50,23 +110,31 @@ def edit(
     compare: str | None = None,
     engine: str = "mesh",
     options: EDTalkSettings | None = None,
+    rate: float | None = None,
     encoding: EncodingSettings | None = None,
     overwrite: bool = False,
     max_pixels: int | None = None,
     provenance: bool = True,
     label: str | None = None,
     progress: Progress | None = None,
-    cancel: Cancel | None = None,
-) -> Report:
+    on_frame: OnFrame | None = None,
+    cancel: Stop | None = None,
+) -> Report | Result:
     """Change what a face feels in a video or picture.
 
     The output has the input's size, rate, times, length and sound; only the face region changes.
 
+        mien.edit("clip.mp4", "sad.mp4", "sad")                    # file to file
+        image = mien.edit(image, emotion="happy:0.6").image        # array to array
+        for image in mien.edit(images, emotion="sad", rate=30).frames: ...
+
     Args:
-        input: any video that FFmpeg reads, an animation, or a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF
-            or HEIC picture.
+        input: the path of any video that FFmpeg reads, of an animation, or of a PNG, JPEG, WebP,
+            BMP, TIFF, GIF, AVIF or HEIC picture. Or a picture in memory: RGB ``uint8 (H, W, 3)`` or
+            a PIL image. Or frames in memory: ``uint8 (T, H, W, 3)`` or an iterable of pictures,
+            which may be endless and is read as the work goes on.
         output: file to write, of the same kind; ``.gif`` and ``.webp`` make an animation of a film,
-            and a preview is a picture.
+            and a preview is a picture. None returns the result in memory.
         emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (the emotion
             of the clip's own voice, over time), or an ``Emotion`` or ``Timeline`` object.
         au: action units, ``"12L=0.8,4=0.5"``, added on top.
@@ -86,6 +154,7 @@ def edit(
             left half of the picture.
         engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
         options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
+        rate: frames per second of frames in memory; 25 by default.
         encoding: ``EncodingSettings`` (codec, quality, preset, lossless) of a video.
         overwrite: whether an existing output may be replaced.
         max_pixels: largest width x height of inputs, which are refused before they are decoded;
@@ -94,7 +163,15 @@ def edit(
             metadata, and with the extra ``provenance`` a signed Content Credential.
         label: language of a visible label ("AI edited"): ``"en"``, ``"de"`` …; None for no label.
         progress: called with (frames done, frames in all or None).
-        cancel: called between frames; the work stops when it returns True.
+        on_frame: called with every finished picture, RGB ``uint8 (H, W, 3)``, and its time in
+            seconds.
+        cancel: called between frames; the work stops when it returns True. Or an event
+            (``threading.Event``); the work stops when it is set. An exception in ``progress`` or
+            ``on_frame`` also stops it and is raised here.
+
+    Returns:
+        A ``Report`` of what was written; without an output, a ``Result`` with ``image`` or
+        ``frames``, and ``report``.
 
     Raises:
         InputError: for a request, input or output that cannot be used.
@@ -103,19 +180,40 @@ def edit(
         OutputError: when writing fails on the way.
         CancelledError: when ``cancel`` returned True. No file is left behind in any of these cases.
     """
-    job = _job(input, output, None, face, encoding, overwrite, max_pixels, progress, cancel)
-    job = _credited(_shown(job, start, end, preview, compare), provenance, label)
-    chosen = _settings(engine, EDITORS, None, options)
+    job = job_of(input, output, None, face, encoding, overwrite, max_pixels, rate)
+    job = watched(job, progress, on_frame, cancel)
+    job = credited(job_for_part(job, start, end, preview, compare), provenance, label)
+    chosen = settings_of(engine, EDITORS, None, options)
     request = build_request(
         emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
     )
-    return _run(replace(job, request=request), chosen)
+    return run(replace(job, request=request), chosen)
+
+
+@overload
+def talk(
+    portrait: str | Path | ImageInput,
+    speech: str | Path,
+    output: str | Path,
+    emotion: Request | str | None = None,
+    **options: Unpack[_TalkOptions],
+) -> Report: ...
+
+
+@overload
+def talk(
+    portrait: str | Path | ImageInput,
+    speech: str | Path,
+    output: None = None,
+    emotion: Request | str | None = None,
+    **options: Unpack[_TalkOptions],
+) -> Result: ...
 
 
 def talk(
-    portrait: str | Path,
+    portrait: str | Path | ImageInput,
     speech: str | Path,
-    output: str | Path,
+    output: str | Path | None = None,
     emotion: Request | str | None = None,
     *,
     au: str | None = None,
@@ -135,14 +233,17 @@ def talk(
     provenance: bool = True,
     label: str | None = None,
     progress: Progress | None = None,
-    cancel: Cancel | None = None,
-) -> Report:
+    on_frame: OnFrame | None = None,
+    cancel: Stop | None = None,
+) -> Report | Result:
     """Make the face of a portrait speak, or with ``edtalk`` that of a person in a video (a dub).
 
     Args:
-        portrait: a picture, or a video, which keeps its head motion, blinks, length and rate.
+        portrait: the path of a picture, or of a video, which keeps its head motion, blinks, length
+            and rate; or a picture in memory, RGB ``uint8 (H, W, 3)`` or a PIL image.
         speech: any file with sound; it becomes the output's sound.
-        output: video or animation to write; a preview is a picture.
+        output: video or animation to write; a preview is a picture. None returns the frames in
+            memory.
         emotion: as in :func:`edit`; by default ``"auto"``, the emotion of the speech itself.
         au: action units, as in :func:`edit`; ``mesh`` only.
         timeline: as in :func:`edit`.
@@ -162,138 +263,25 @@ def talk(
         provenance: as in :func:`edit`.
         label: as in :func:`edit`; it says that the clip was made ("AI generated").
         progress: as in :func:`edit`; with ``svd`` it counts calls of the UNet.
+        on_frame: as in :func:`edit`.
         cancel: as in :func:`edit`.
+
+    Returns:
+        As :func:`edit`.
 
     Raises:
         As :func:`edit`.
     """
-    job = _job(portrait, output, speech, face, encoding, overwrite, max_pixels, progress, cancel)
-    job = _credited(_shown(job, 0.0, None, preview, compare), provenance, label)
-    chosen = _settings(engine, TALKERS, settings, options)
+    job = job_of(portrait, output, speech, face, encoding, overwrite, max_pixels, None)
+    job = watched(job, progress, on_frame, cancel)
+    job = credited(job_for_part(job, 0.0, None, preview, compare), provenance, label)
+    chosen = settings_of(engine, TALKERS, settings, options)
     if emotion is None and timeline is None and like is None and au is None:
         emotion = AUTO
     request = build_request(
         emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
     )
-    return _run(replace(job, request=request), chosen)
-
-
-def _job(
-    source: str | Path,
-    output: str | Path,
-    speech: str | Path | None,
-    face: str,
-    encoding: EncodingSettings | None,
-    overwrite: bool,
-    max_pixels: int | None,
-    progress: Progress | None,
-    cancel: Cancel | None,
-) -> Job:
-    """Return the job of a verb; its pipeline checks the files."""
-    from mien.face.select import FaceChoice
-    from mien.media.container import MAX_PIXELS
-    from mien.media.encode import EncodingSettings
-    from mien.pipelines.job import Job
-
-    for name, function in (("progress", progress), ("cancel", cancel)):
-        if function is not None and not callable(function):
-            raise InputError(f"{name} must be a function; got {type(function).__name__}.")
-    if encoding is not None and not isinstance(encoding, EncodingSettings):
-        raise InputError(f"encoding must be EncodingSettings; got {type(encoding).__name__}.")
-    if max_pixels is not None and (isinstance(max_pixels, bool) or not isinstance(max_pixels, int)):
-        raise InputError(f"max_pixels must be a whole number; got {shown(max_pixels)}.")
-    return Job(
-        _path("The input", source),
-        _path("The output", output),
-        choice=FaceChoice.parse(face),
-        speech=None if speech is None else _path("The speech", speech),
-        encoding=encoding or EncodingSettings(),
-        overwrite=overwrite,
-        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
-        progress=progress,
-        cancel=cancel,
-    )
-
-
-def _credited(job: Job, provenance: bool, label: str | None) -> Job:
-    """Return a job with what its output says about its making."""
-    if not isinstance(provenance, bool):
-        raise InputError(f"provenance must be True or False; got {shown(provenance)}.")
-    return replace(job, provenance=provenance, label=label)
-
-
-def _shown(
-    job: Job, start: float, end: float | None, preview: float | None, compare: str | None
-) -> Job:
-    """Return a job for a part of its film, shown along with the original."""
-    from mien.pipelines.part import Part
-
-    return replace(job, part=Part(start, end, preview), compare=compare)
-
-
-def _path(name: str, value: str | Path) -> Path:
-    if not isinstance(value, str | PathLike):
-        raise InputError(
-            f"{name} must be the path of a file (str or Path); got {type(value).__name__}. To edit "
-            "arrays picture by picture, use mien.Editor."
-        )
-    return Path(value)
-
-
-def _settings(
-    engine: str,
-    engines: Sequence[str],
-    settings: TalkSettings | None,
-    options: EDTalkSettings | SvdSettings | None,
-) -> Settings:
-    """Return the settings of an engine: those that were given, or its defaults.
-
-    Raises:
-        InputError: for an unknown engine or settings of another one.
-    """
-    if not isinstance(engine, str) or engine not in engines:
-        raise InputError(f"There is no engine {shown(engine)} here. Valid: {', '.join(engines)}.")
-    if engine == "mesh" and options is not None:
-        raise InputError("Options (device, dtype …) belong to the published engines.")
-    if engine != "mesh" and settings is not None:
-        raise InputError("TalkSettings (rate, side, liveliness …) belong to the engine mesh.")
-    from mien.engines.edtalk.settings import EDTalkSettings
-    from mien.engines.svd.settings import SvdSettings
-    from mien.pipelines.mesh_talk import TalkSettings
-
-    kinds: dict[str, type[Settings]] = {
-        "mesh": TalkSettings,
-        "edtalk": EDTalkSettings,
-        "svd": SvdSettings,
-    }
-    kind = kinds[engine]
-    given = settings if options is None else options
-    given = kind() if given is None else given
-    if not isinstance(given, kind):
-        raise InputError(f"The engine {engine} takes {kind.__name__}; got {type(given).__name__}.")
-    return given
-
-
-def _run(job: Job, settings: Settings) -> Report:
-    """Run a job in the pipeline that its settings belong to."""
-    from mien.engines.edtalk.settings import EDTalkSettings
-    from mien.engines.svd.settings import SvdSettings
-
-    if isinstance(settings, EDTalkSettings):
-        from mien.pipelines import edtalk
-
-        return edtalk.run(job, settings)
-    if isinstance(settings, SvdSettings):
-        from mien.pipelines import svd
-
-        return svd.talk(job, settings)
-    if job.speech is None:
-        from mien.pipelines import mesh_edit
-
-        return mesh_edit.edit(job)
-    from mien.pipelines import mesh_talk
-
-    return mesh_talk.talk(job, settings)
+    return run(replace(job, request=request), chosen)
 
 
 def feel(files: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling | FaceFeeling]:
@@ -321,7 +309,7 @@ def feel(files: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling
     from mien.media.still import is_still
     from mien.speech.feeling import feelings
 
-    plain = None if neutral is None else _path("neutral", neutral)
+    plain = None if neutral is None else path_of("neutral", neutral)
     paths = paths_of(files, "files")
     check_files(paths)
     seen = {path for path in paths if is_still(path) or not has_sound(path)}
@@ -350,6 +338,6 @@ def verify(path: str | Path) -> Findings:
     Raises:
         InputError: for a file that is missing or cannot be decoded.
     """
-    from mien.provenance.verify import verify as run
+    from mien.provenance.verify import verify as look
 
-    return run(_path("The file", path))
+    return look(path_of("The file", path))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _VERBS: Final = ("edit", "talk")
 _OWN: Final = ("verb", "input", "speech", "output")
-_NOT_IN_ROWS: Final = ("progress", "cancel", "settings", "options", "encoding", "portrait")
+_NOT_IN_ROWS: Final = (
+    "progress", "on_frame", "cancel", "rate", "settings", "options", "encoding", "portrait",
+)  # fmt: skip
 _PATHS: Final = ("input", "speech", "output", "timeline", "restorer", "embedder", "connector")
 _LISTS: Final = ("like", "neutral")
 _LIST_SEPARATOR: Final = ";"
@@ -231,8 +233,9 @@ def _kinds(verb: str, engine: str, number: int) -> dict[str, Any]:
     """Return the options of a verb with an engine, and their types."""
     from mien import api
     from mien.media.encode import EncodingSettings
+    from mien.pipelines.start import EDITORS, TALKERS
 
-    engines = api.EDITORS if verb == "edit" else api.TALKERS
+    engines = EDITORS if verb == "edit" else TALKERS
     if engine not in engines:
         raise InputError(
             f"Row {number}: {verb} has no engine {shown(engine)}. Valid: {', '.join(engines)}."

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.api import EDITORS, TALKERS
 from mien.datasets.prepare import write_speech
 from mien.emotion.request import AUTO, build_request
 from mien.errors import InputError, OutputError
@@ -23,6 +22,7 @@ from mien.media.output import whole_file
 from mien.media.read import VideoReader
 from mien.media.still import write_still
 from mien.pipelines.job import Job, Progress
+from mien.pipelines.start import EDITORS, TALKERS
 from mien.utils.workers import run_tasks
 
 if TYPE_CHECKING:

@@ -102,8 +102,8 @@ class VideoInfo:
     exact: bool = False
 
     @classmethod
-    def new(cls, path: Path, image: RGBImage, rate: Fraction, frames: int) -> Self:
-        """Describe a video of ``frames`` frames to be made from the image ``path``."""
+    def new(cls, path: Path, image: RGBImage, rate: Fraction, frames: int | None) -> Self:
+        """Describe a video to be made of pictures like ``image``, of ``frames`` where known."""
         height, width = image.shape[:2]
         return cls(
             path=path,
@@ -112,7 +112,7 @@ class VideoInfo:
             rate=rate,
             time_base=1 / (rate * 512),
             frames=frames,
-            duration=frames / rate,
+            duration=None if frames is None else frames / rate,
             orientation=Orientation(),
             has_audio=False,
             color=ColorSpec.usual(min(width, height)),

@@ -16,9 +16,10 @@ from mien.face.recognition import Appearance, appearance
 from mien.face.select import FaceChoice, FaceSelector
 from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
+from mien.media.arrays import FrameSource
 from mien.media.frame import ArrayPicture, Frame, Image, Picture
 from mien.media.read import VideoInfo, VideoReader
-from mien.media.still import opaque, open_still, read_still
+from mien.media.still import opaque, read_still
 from mien.pipelines.job import Job
 from mien.pipelines.part import beyond
 from mien.utils.prefetch import prefetch
@@ -82,10 +83,10 @@ class Footage:
         self._path, self._choice, self._stack = job.source, job.choice, stack
         self._spans: list[list[Fraction]] = []
         self._empty = False
-        self._reader: VideoReader | None = None
+        self._reader: VideoReader | FrameSource | None = None
         self._lost: tuple[str, ...] = ()
         if job.still:
-            still = open_still(job.source, job.max_pixels)
+            still = job.open_picture()
             picture: ArrayPicture = still
             if not job.makes_picture:
                 picture, self._lost = ArrayPicture(opaque(still)), still.lost_in_clips
@@ -94,7 +95,7 @@ class Footage:
             )
             self.info = VideoInfo.new(job.source, picture.array, rate, 1)
         else:
-            self._reader = stack.enter_context(VideoReader(job.source, job.max_pixels))
+            self._reader = stack.enter_context(closing(job.open_clip()))
             self._tracker = stack.enter_context(closing(FaceTracker()))
             self.info = self._reader.info
         self._part = job.part.of(job.source, None if job.still else self.info.duration)
@@ -183,7 +184,7 @@ class Footage:
         if reached and not self.people:
             raise nobody(self._path, self._choice, most)
 
-    def _tracked(self, reader: VideoReader) -> Iterator[TrackedFrame]:
+    def _tracked(self, reader: VideoReader | FrameSource) -> Iterator[TrackedFrame]:
         """Yield the frames, with the faces in those that are edited."""
         part, preview = self._part, self._part.preview
         if preview is not None:

@@ -16,10 +16,11 @@ from mien.emotion.request import Emotion, Request, emotions_of
 from mien.errors import CancelledError, FaceNotFoundError, InputError
 from mien.face.follow import Face
 from mien.face.select import FaceChoice
+from mien.media.arrays import FrameSource
 from mien.media.audio import has_sound
-from mien.media.container import MAX_PIXELS
+from mien.media.container import MAX_PIXELS, too_large
 from mien.media.encode import EncodingSettings
-from mien.media.frame import Frame, Picture
+from mien.media.frame import Frame, Picture, RGBImage
 from mien.media.kinds import image_kind
 from mien.media.output import (
     ANIMATION_SUFFIXES,
@@ -28,9 +29,9 @@ from mien.media.output import (
     Finish,
     check_output,
 )
-from mien.media.read import VideoInfo
+from mien.media.read import VideoInfo, VideoReader
 from mien.media.size import check_size
-from mien.media.still import holds_xmp, is_still, write_still
+from mien.media.still import Still, holds_xmp, is_still, open_still, write_still
 from mien.media.write import VideoWriter, holds_comment
 from mien.pipelines.compare import Comparison, check_comparison
 from mien.pipelines.part import Part
@@ -49,6 +50,9 @@ Progress = Callable[[int, int | None], None]
 Cancel = Callable[[], bool]
 """Called between frames; the job stops when it returns True."""
 
+OnFrame = Callable[[RGBImage, float], None]
+"""Called with every finished picture, RGB ``uint8 (H, W, 3)``, and its time in seconds."""
+
 TRACKER_ASSETS: Final = tuple(f"tracker_{net}.onnx" for net in ("detector", "face", "mouth", "eye"))
 MESH_ASSETS: Final = (*TRACKER_ASSETS, "canonical_face.npz", "rig.npz", "shading.npz")
 MOUTH_ASSETS: Final = ("appearance.onnx", "appearance.npz")
@@ -66,11 +70,11 @@ _LEAST_SIDE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to make.
+    """One picture or clip to make.
 
     Attributes:
         source: video or picture whose faces change.
-        output: file to write.
+        output: file to write; None hands the pictures to ``on_frame`` alone.
         request: emotion that is asked for.
         choice: which faces change.
         speech: file with the voice that the faces speak; None for an edit.
@@ -83,11 +87,14 @@ class Job:
         label: language of a visible label; None for no label.
         progress: called with (frames done, frames in all or None).
         cancel: called between frames; stops the job when it returns True.
+        on_frame: called with every finished picture and its time.
+        given: picture or frames in memory, instead of the file ``source``, which then only names
+            them in messages.
         started: when the work began, on ``perf_counter``.
     """
 
     source: Path
-    output: Path
+    output: Path | None
     request: Request = field(default_factory=Emotion)
     choice: FaceChoice = field(default_factory=lambda: FaceChoice("largest"))
     speech: Path | None = None
@@ -100,22 +107,47 @@ class Job:
     label: str | None = None
     progress: Progress | None = None
     cancel: Cancel | None = None
+    on_frame: OnFrame | None = None
+    given: RGBImage | FrameSource | None = None
     started: float = field(default_factory=perf_counter)
 
     @property
     def still(self) -> bool:
         """Whether the input is a picture."""
+        if self.given is not None:
+            return not isinstance(self.given, FrameSource)
         return self.source.is_file() and is_still(self.source)
 
     @property
     def own_voice(self) -> bool:
         """Whether the voice is that of the source itself, with its picture."""
-        return self.speech is None or self.speech.samefile(self.source)
+        return self.speech is None or (self.given is None and self.speech.samefile(self.source))
 
     @property
     def makes_picture(self) -> bool:
         """Whether the output is a picture rather than a clip."""
         return self.part.preview is not None or (self.speech is None and self.still)
+
+    def open_picture(self) -> Still:
+        """Return the input, which is a picture.
+
+        Raises:
+            InputError: when it cannot be decoded.
+        """
+        if self.given is None:
+            return open_still(self.source, self.max_pixels)
+        assert not isinstance(self.given, FrameSource)  # noqa: S101 - a picture, as it says
+        return Still(self.given)
+
+    def open_clip(self) -> VideoReader | FrameSource:
+        """Return the input, which is a clip.
+
+        Raises:
+            InputError: when it cannot be decoded.
+        """
+        if isinstance(self.given, FrameSource):
+            return self.given
+        return VideoReader(self.source, self.max_pixels)
 
     def check(self) -> None:
         """Check input and output before any work.
@@ -129,7 +161,7 @@ class Job:
                 f"max_pixels must be a whole number from 1 to {_MOST_PIXELS}; got "
                 f"{shown(self.max_pixels)}."
             )
-        width, height = check_size(self.source, self.max_pixels)
+        width, height = self._checked_size()
         if 0 < min(width, height) < _LEAST_SIDE:
             raise FaceNotFoundError(
                 f"No usable face can be in {shown(self.source)}: it has {width}x{height} pixels."
@@ -141,21 +173,39 @@ class Job:
             raise InputError(
                 f"{shown(self.source)} is a picture; --preview, --from and --to are for films."
             )
-        inputs = [path for path in (self.source, self.speech, self.choice.picture) if path]
         if self.speech is not None and not has_sound(self.speech):
             raise InputError(f"{shown(self.speech)} has no sound in it.")
+        self._check_output()
+        self._signing_key()
+        self._label(width, height)
+
+    def _checked_size(self) -> tuple[int, int]:
+        """Return width and height of the input, which is refused where it is too large."""
+        if self.given is None:
+            return check_size(self.source, self.max_pixels)
+        first = self.given.first if isinstance(self.given, FrameSource) else self.given
+        height, width = first.shape[:2]
+        if width * height > self.max_pixels:
+            raise too_large(self.source, width, height, self.max_pixels)
+        return width, height
+
+    def _check_output(self) -> None:
         suffixes: tuple[str, ...] = STILL_SUFFIXES
         if not self.makes_picture:  # a .png is an animation only where the input is one
-            kind = image_kind(self.source)
+            kind = image_kind(self.source) if self.given is None else None
             animations = ANIMATION_SUFFIXES[: None if kind and kind.animated else -1]
             suffixes = (*VIDEO_SUFFIXES, *animations)
         if self.makes_picture and self.encoding != EncodingSettings():
             raise InputError(
                 "Codec, quality, preset and lossless are for videos; the output is a picture."
             )
+        if self.output is None:
+            if self.encoding != EncodingSettings():
+                raise InputError("encoding is for files; name an output, or leave it out.")
+            return
+        files = (None if self.given is not None else self.source, self.speech, self.choice.picture)
+        inputs = [path for path in files if path is not None]
         check_output(self.output, inputs=inputs, overwrite=self.overwrite, suffixes=suffixes)
-        self._signing_key()
-        self._label(width, height)
 
     def step(self, done: int, total: int | None) -> None:
         """Report progress, unless the job was cancelled.
@@ -164,7 +214,8 @@ class Job:
             CancelledError: when the caller wants the job to stop.
         """
         if self.cancel is not None and self.cancel():
-            raise CancelledError(f"The job was cancelled; {self.output} was not written.")
+            lost = "" if self.output is None else f"; {self.output} was not written"
+            raise CancelledError(f"The job was cancelled{lost}.")
         if self.progress is not None:
             self.progress(done, total)
 
@@ -186,8 +237,19 @@ class Job:
         """
         comparison = None if self.compare is None else Comparison(self.compare)
         info = info if comparison is None else comparison.info(info)
-        label, key = self._label(info.width, info.height), self._signing_key()
-        finish = None if key is None else self._sealing(maker, key)
+        label = self._label(info.width, info.height)
+
+        def shown_of(frame: Frame) -> Picture:
+            picture = frame.picture if comparison is None else comparison.of(frame)
+            picture = picture if label is None else label.drawn_on(picture)
+            if self.on_frame is not None:
+                self.on_frame(picture.image(), float(frame.time))
+            return picture
+
+        if self.output is None:
+            return self._hand_over(frames, info, shown_of, label, total)
+        key = self._signing_key()
+        finish = None if key is None else self._sealing(self.output, maker, key)
         origin, suffix = self._source_type, self.output.suffix.lower()
         embedded = holds_credential(suffix, clip=not self.makes_picture)
         in_metadata = holds_xmp if self.makes_picture else holds_comment
@@ -199,11 +261,6 @@ class Job:
             mark=self.provenance,
             label="" if label is None else label.text,
         )
-
-        def shown_of(frame: Frame) -> Picture:
-            picture = frame.picture if comparison is None else comparison.of(frame)
-            return picture if label is None else label.drawn_on(picture)
-
         if self.makes_picture:
             with closing(frames):
                 (frame,) = deque(frames, 1)
@@ -216,12 +273,12 @@ class Job:
             warnings = (*lost, *self._said(record))
             return Written(1, 0.0, 0.0, warnings=warnings, provenance=record)
         done, end = 0, Fraction(0)
-        sound = self.speech or self.source
+        sound = self.speech or (None if self.given is not None else self.source)
         writer = VideoWriter(
             self.output,
             info,
             audio_from=sound,
-            streams_from=None if self.still else self.source,
+            streams_from=None if self.still or self.given is not None else self.source,
             overwrite=self.overwrite,
             settings=self.encoding,
             add_comment=origin.add_to_comment if self.provenance else None,
@@ -241,6 +298,31 @@ class Job:
             (*writer.warnings, *self._said(record)),
             record,
         )
+
+    def _hand_over(
+        self,
+        frames: Generator[Frame],
+        info: VideoInfo,
+        show: Callable[[Frame], Picture],
+        label: Label | None,
+        total: int | None,
+    ) -> Written:
+        """Show the pictures of a job without an output file; they go to ``on_frame``."""
+        text = "" if label is None else label.text
+        record = ProvenanceRecord(wanted=self.provenance, mark=self.provenance, label=text)
+        done, end = 0, Fraction(0)
+        with closing(frames):
+            if self.makes_picture:
+                (frame,) = deque(frames, 1)
+                show(frame)
+                self.step(1, 1)
+                return Written(1, 0.0, 0.0, provenance=record)
+            for frame in frames:
+                show(frame)
+                done, end = done + 1, frame.time
+                self.step(done, total)
+        seconds = float(end + 1 / info.rate)
+        return Written(done, seconds, float(info.rate), provenance=record)
 
     def report(
         self,
@@ -269,6 +351,7 @@ class Job:
             span=(self.part.start, self.part.end) if self.part.is_span else None,
             preview=self.part.preview,
             compare=self.compare,
+            input=self.source if self.given is None else None,
         )
 
     def marked(self, picture: Picture, face: Face) -> Picture:
@@ -282,14 +365,16 @@ class Job:
         made = self.speech is not None and self.still
         return SourceType.CREATED if made else SourceType.EDITED
 
-    def _claim(self, maker: Maker) -> Claim:
+    def _claim(self, output: Path, maker: Maker) -> Claim:
         """Return what is said about the output; complete when the work is done."""
         edited = self._source_type is SourceType.EDITED
-        ingredients = [Ingredient(self.source, "parentOf" if edited else "inputTo")]
+        ingredients = []
+        if self.given is None:
+            ingredients.append(Ingredient(self.source, "parentOf" if edited else "inputTo"))
         if self.speech is not None and not self.own_voice:
             ingredients.append(Ingredient(self.speech, "inputTo"))
         return Claim(
-            self.output.name,
+            output.name,
             self._source_type,
             maker.engine,
             maker.resolver.describe(),
@@ -297,9 +382,9 @@ class Job:
             tuple(ingredients),
         )
 
-    def _sealing(self, maker: Maker, key: SigningKey) -> Finish:
+    def _sealing(self, output: Path, maker: Maker, key: SigningKey) -> Finish:
         def finish(written: Path, kept: Path) -> None:
-            seal(written, kept, self.output, self._claim(maker), key)
+            seal(written, kept, output, self._claim(output, maker), key)
 
         return finish
 
@@ -316,7 +401,7 @@ class Job:
         return Label.of(text, width, height)
 
     def _said(self, record: ProvenanceRecord) -> tuple[str, ...]:
-        if record.credential != "sidecar":
+        if self.output is None or record.credential != "sidecar":
             return ()
         return (
             f"{self.output.suffix[1:].upper()} cannot hold a Content Credential: it is in "

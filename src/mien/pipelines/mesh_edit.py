@@ -41,7 +41,7 @@ def edit(job: Job) -> Report:
         As :func:`mien.api.edit`.
     """
     job.check()
-    voice = VoiceAnalysis(job.source, with_picture=True)
+    voice = VoiceAnalysis(job.source, with_picture=True) if job.given is None else None
     resolver = MeshResolver(job.request, voice, speaking=not job.still)
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))

@@ -26,7 +26,7 @@ from mien.face.pose import head_pose
 from mien.media.audio import SAMPLE_RATE_HZ
 from mien.media.frame import ArrayPicture, Frame, Picture, RGBImage
 from mien.media.read import VideoInfo
-from mien.media.still import opaque, open_still
+from mien.media.still import opaque
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import (
     MESH_ASSETS,
@@ -112,7 +112,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
             f"{job.source} is a video; the engine mesh animates pictures. To dub a video use "
             "--engine edtalk."
         )
-    still = open_still(job.source, job.max_pixels)
+    still = job.open_picture()
     image = _resized(opaque(still), settings.side)
     faces = people_in(image, job.source, job.choice)
     voice = VoiceAnalysis(job.speech or job.source, "articulation")

@@ -18,7 +18,7 @@ class Report:
     """Result of a job.
 
     Attributes:
-        output: the file written.
+        output: the file written; None where the result stays in memory.
         frames: pictures written; 1 for a still.
         seconds: length of the clip; 0 for a still.
         rate: frames per second of the clip; 0 for a still.
@@ -35,9 +35,10 @@ class Report:
             None for all of it.
         preview: seconds of the one frame that was made; None for all of them.
         compare: how the original is shown along: ``"side"``, ``"split"``; None where it is not.
+        input: the video or picture it was made from; None for one in memory.
     """
 
-    output: Path
+    output: Path | None
     frames: int
     seconds: float
     rate: float
@@ -53,10 +54,18 @@ class Report:
     span: tuple[float, float | None] | None = None
     preview: float | None = None
     compare: str | None = None
+    input: Path | None = None
+
+    def _repr_html_(self) -> str:
+        from mien.pipelines.display import report_html
+
+        return report_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""
-        return {**asdict(self), "output": str(self.output)}
+        plain = asdict(self)
+        del plain["input"]  # the caller knows it; a server's answer must not name its folders
+        return {**plain, "output": None if self.output is None else str(self.output)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.frame import ArrayPicture, Frame, Picture, RGBImage
 from mien.media.read import VideoInfo
-from mien.media.still import opaque, open_still
+from mien.media.still import opaque
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import Job
 from mien.pipelines.models import SvdModels
@@ -61,7 +61,7 @@ def talk_with(job: Job, models: SvdModels) -> Report:
     voice = VoiceAnalysis(job.speech or job.source, "samples")
     resolver = models.resolver(job.request, voice)
     resolver.check()
-    still = open_still(job.source, job.max_pixels)
+    still = job.open_picture()
     image = opaque(still)
     face = people_in(image, job.source, job.choice)[0]
     plan = models.engine.plan(image, voice.samples)

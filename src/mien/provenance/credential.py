@@ -244,7 +244,7 @@ def _manifest(claim: Claim) -> dict[str, Any]:
     if used:
         described["parameters"] = {"ingredientIds": used}
     actions = [{"action": "c2pa.opened", "parameters": {"ingredientIds": parents}}]
-    if claim.source is SourceType.CREATED:
+    if claim.source is SourceType.CREATED or not parents:  # edited in memory: there is no file
         actions = [{"action": "c2pa.created", **described}]
     else:
         actions.append({"action": "c2pa.edited", **described})
