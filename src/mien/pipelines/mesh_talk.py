@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -14,13 +13,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from mien.dicetalk.prior_sampling import PriorSampler
 from mien.emotion.resolve_mesh import MeshResolver
-from mien.engines.mesh import MeshEngine, MeshSettings
-from mien.engines.mesh.idle_motion import HeadState, IdleMotion
-from mien.engines.mesh.portrait import Portrait, Turn
+from mien.engines.mesh import MeshEngine
 from mien.errors import InputError
-from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.pose import head_pose
 from mien.media.audio import SAMPLE_RATE_HZ
@@ -35,9 +30,9 @@ from mien.pipelines.job import (
     Job,
     assets_behind,
 )
-from mien.pipelines.mesh_edit import OwnExpressions, expression_change
 from mien.pipelines.part import beyond
 from mien.pipelines.report import Maker, Report
+from mien.pipelines.speakers import Moment, Speakers
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.articulation import code_at
 from mien.speech.features import FEATURES_PER_SECOND
@@ -49,8 +44,6 @@ from mien.weights.store import weights_used
 RATES: Final = (25, 30, 50, 60)
 """Frames per second a portrait can speak at."""
 
-_WORKERS: Final = 2
-_PENDING: Final = 6
 _LARGE_YAW: Final = 0.6
 """Radians from which a user is warned that the face is turned away."""
 
@@ -113,7 +106,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
             "--engine edtalk."
         )
     still = job.open_picture()
-    image = _resized(opaque(still), settings.side)
+    image = resized(opaque(still), settings.side)
     faces = people_in(image, job.source, job.choice)
     voice = VoiceAnalysis(job.speech or job.source, "articulation")
     resolver = MeshResolver(job.request, voice, scale_all=True, speaking=True)
@@ -130,10 +123,11 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     picture: Picture = ArrayPicture(image)
     for face in faces:  # the mark moves with the pixels it lies on
         picture = job.marked(picture, face)
-    speakers = _Speakers(image, picture.image(), faces, voice, resolver, settings)
+    speakers = Speakers(picture.image(), faces, settings)
+    frames = _frames(speakers, image, voice, resolver, settings.rate, wanted)
     names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
     maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
-    written = job.write(prefetch(speakers.frames(wanted)), info, maker, len(wanted))
+    written = job.write(prefetch(frames), info, maker, len(wanted))
     return job.report(
         written,
         maker,
@@ -145,71 +139,32 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     )
 
 
-class _Speakers:
-    """The people of a picture while they speak."""
+def _frames(
+    speakers: Speakers,
+    original: RGBImage,
+    voice: VoiceAnalysis,
+    resolver: MeshResolver,
+    rate: int,
+    wanted: range,
+) -> Generator[Frame]:
+    """Yield frames of the clip by their numbers."""
+    codes, stress = voice.articulation.codes, voice.articulation.stress
 
-    def __init__(
-        self,
-        original: RGBImage,
-        image: RGBImage,
-        faces: tuple[Face, ...],
-        voice: VoiceAnalysis,
-        resolver: MeshResolver,
-        settings: TalkSettings,
-    ) -> None:
-        self._original, self._image = ArrayPicture(original), image
-        self._resolver, self._rate = resolver, settings.rate
-        mesh = MeshSettings(portrait=True)
-        self._portraits = [Portrait(image, face, mesh) for face in faces]
-        own = OwnExpressions(MeshEngine(MeshSettings(still=True)))
-        self._own = [own.of(face) for face in faces]
-        seeds = [settings.seed * 1000 + i for i, _ in enumerate(faces)]
-        self._idle = [IdleMotion(seed, settings.liveliness) for seed in seeds]
-        self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
-        self._codes, self._stress = voice.articulation.codes, voice.articulation.stress
+    def moments() -> Iterator[Moment]:
+        for i in range(wanted.stop):  # heads and eyes move from frame to frame
+            time = i / rate
+            at = min(int(time * FEATURES_PER_SECOND), len(stress) - 1)
+            loud = float(stress[at]) if at >= 0 else 0.0
+            moment = speakers.at(time, code_at(codes, [time])[0], loud, resolver.at(time))
+            if i in wanted:
+                yield moment
 
-    def frames(self, wanted: range) -> Iterator[Frame]:
-        """Yield frames of the clip by their numbers; several are drawn at a time."""
-        with ThreadPoolExecutor(_WORKERS, "mien-draw") as pool:
-            pending: deque[Future[Frame]] = deque()
-            try:
-                for i in range(wanted.stop):
-                    time = Fraction(i, self._rate)
-                    state = self._state_at(float(time))
-                    if i not in wanted:
-                        continue
-                    pending.append(pool.submit(self._draw, i, time, *state))
-                    if len(pending) > _PENDING:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
-
-    def _state_at(self, time: float) -> tuple[list[HeadState], list[Expression]]:
-        """Return what every head and face does; called in the order of time, in one thread."""
-        at = min(int(time * FEATURES_PER_SECOND), len(self._stress) - 1)
-        stress = float(self._stress[at]) if at >= 0 else 0.0
-        target = self._resolver.at(time)
-        changes = [
-            expression_change(target, own) + variety.change(target.expression, time)
-            for own, variety in zip(self._own, self._varieties, strict=True)
-        ]
-        return [idle.at(time, stress) for idle in self._idle], changes
-
-    def _draw(
-        self, index: int, time: Fraction, heads: list[HeadState], changes: list[Expression]
-    ) -> Frame:
-        code = code_at(self._codes, [float(time)])[0]
-        image = self._image
-        for portrait, head, change in zip(self._portraits, heads, changes, strict=True):
-            turn = Turn(head.yaw, head.pitch, head.roll, head.rise)
-            image = portrait.draw(code, change, turn, head.blink, head.gaze, onto=image)
-        return Frame(ArrayPicture(image), time, index, self._original)
+    with closing(speakers.drawn(moments())) as images:
+        for i, image in zip(wanted, images, strict=True):
+            yield Frame(ArrayPicture(image), Fraction(i, rate), i, ArrayPicture(original))
 
 
-def _resized(image: RGBImage, side: int | None) -> RGBImage:
+def resized(image: RGBImage, side: int | None) -> RGBImage:
     """Return the picture with even sides, the longest at most ``side``."""
     height, width = image.shape[:2]
     scale = 1.0 if side is None else min(1.0, side / max(height, width))
