@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mien.face.feeling import FaceFeeling
     from mien.media.encode import EncodingSettings
     from mien.pipelines.mesh_live import Editor
+    from mien.pipelines.mesh_stream import Talker
     from mien.pipelines.mesh_talk import TalkSettings
     from mien.pipelines.report import Report
     from mien.pipelines.result import Result
@@ -53,6 +54,7 @@ _MODULES = {
         "WeightsError",
     ),
     "mien.pipelines.mesh_live": ("Editor",),
+    "mien.pipelines.mesh_stream": ("Talker",),
     "mien.pipelines.mesh_talk": ("TalkSettings",),
     "mien.pipelines.report": ("Report",),
     "mien.pipelines.result": ("Result",),
@@ -84,6 +86,7 @@ __all__ = [
     "Result",
     "SvdSettings",
     "TalkSettings",
+    "Talker",
     "Timeline",
     "VoiceReference",
     "WeightsError",

@@ -102,9 +102,14 @@ def watched(
 
 def credited(job: Job, provenance: bool, label: str | None) -> Job:
     """Return a job with what its output says about its making."""
-    if not isinstance(provenance, bool):
-        raise InputError(f"provenance must be True or False; got {shown(provenance)}.")
-    return replace(job, provenance=provenance, label=label)
+    return replace(job, provenance=checked_provenance(provenance), label=label)
+
+
+def checked_provenance(value: bool) -> bool:
+    """Return ``value``, whether outputs say what they are, if it is true or false."""
+    if not isinstance(value, bool):
+        raise InputError(f"provenance must be True or False; got {shown(value)}.")
+    return value
 
 
 def job_for_part(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -71,6 +72,28 @@ class Label:
         dark = window * np.float32(1 - _OPACITY)
         mixed = dark + self.shade * (np.float32(peak) - dark)
         return picture.replaced(self.box, np.rint(mixed).astype(window.dtype))
+
+
+class LiveLabel:
+    """A label for pictures whose sizes are not known before.
+
+    Args:
+        language: of the label; None for no label.
+        created: whether the pictures were made rather than edited.
+
+    Raises:
+        InputError: for a language without a text.
+    """
+
+    def __init__(self, language: str | None, *, created: bool) -> None:
+        self._text = None if language is None else label_text(language, created=created)
+        self._laid_out = lru_cache(maxsize=1)(Label.of)
+
+    def drawn_on(self, picture: Picture) -> Picture:
+        """Return a picture with the label, where there is one."""
+        if self._text is None:
+            return picture
+        return self._laid_out(self._text, picture.width, picture.height).drawn_on(picture)
 
 
 def label_text(language: str, *, created: bool) -> str:

@@ -40,17 +40,17 @@ LOOK_AHEAD: Final = 16
 Code = npt.NDArray[np.float32]
 """``float32 (T, 7)``, eye distances."""
 
-_LOUD: Final = 0.9
+LOUD: Final = 0.9
 """Quantile of the level that a voice is brought to."""
 
 _LEVEL: Final = 0.3
 _CHUNK: Final = 1500
 """Rows of features per run of the net: bounds its memory."""
 
-_PAST: Final = 150
+PAST: Final = 150
 """Rows before a chunk that its codes still depend on."""
 
-_SILENT: Final = -1.65
+SILENT: Final = -1.65
 """Level of the loudest row, in the features' unit, below which nobody speaks (some -60 dB)."""
 
 _LEAST_VOICED: Final = 0.03
@@ -60,7 +60,7 @@ _QUIET: Final = (-1.25, -0.85)
 """Level below the voice's own between which speech fades into silence."""
 
 _VOICED: Final = 0.3
-_EASE: Final = 7
+EASE: Final = 7
 """Rows (70 ms) over which the mouth comes to rest in silence."""
 
 _STRESS_SECONDS: Final = (0.15, 1.5)
@@ -112,7 +112,7 @@ def levelled(rows: Features) -> Features:
     """Return features with the voice at the level the articulator was trained at."""
     if not len(rows):
         return rows.astype(np.float32)
-    return _at_level(rows, _gain(loudness(rows.astype(np.float32))))
+    return at_level(rows, _gain(loudness(rows.astype(np.float32))))
 
 
 class Articulator:
@@ -132,25 +132,30 @@ class Articulator:
             return np.zeros((0, len(NAMES)), np.float32)
         level = loudness_of(rows)
         voiced = sum(int((part[:, MELS + 1] > _VOICED).sum()) for part in _parts(rows)) / len(rows)
-        if float(level.max()) < _SILENT or voiced < _LEAST_VOICED:
+        if float(level.max()) < SILENT or voiced < _LEAST_VOICED:
             return np.zeros((count, len(NAMES)), np.float32)
         gain = _gain(level)
         codes = np.concatenate(list(self._chunks(rows, gain)))[:count]
-        level = np.concatenate([loudness(_at_level(part, gain)) for part in _parts(rows)])
-        return (codes * _speaking(level)[: 2 * count : 2, None]).astype(np.float32)
+        level = np.concatenate([loudness(at_level(part, gain)) for part in _parts(rows)])
+        return (codes * speaking(level)[: 2 * count : 2, None]).astype(np.float32)
+
+    def run(self, rows: Features) -> Code:
+        """Return the net's codes ``(R // 2, 7)`` of levelled rows, shifted by ``LOOK_AHEAD``."""
+        codes: Code = self._net.run(None, {"rows": rows[None]})[0][0]
+        return codes
 
     def _chunks(self, rows: Rows, gain: np.floating[Any]) -> Iterator[Code]:
         """Codes of chunks, each computed with the rows before it that the net depends on."""
         end = len(rows) // 2 * 2
-        silence = min(float(_at_level(part, gain)[:, :MELS].min()) for part in _parts(rows))
+        silence = min(float(at_level(part, gain)[:, :MELS].min()) for part in _parts(rows))
         for start in range(0, end, _CHUNK):
-            first = max(0, start - _PAST)
+            first = max(0, start - PAST)
             low, high = first + LOOK_AHEAD, start + _CHUNK + LOOK_AHEAD
-            part = _at_level(rows[low : min(high, end)], gain)
+            part = at_level(rows[low : min(high, end)], gain)
             missing = max(0, min(high, end + LOOK_AHEAD) - max(low, end))
             beyond = np.zeros((missing, FEATURES), np.float32)
             beyond[:, :MELS] = silence
-            codes = self._net.run(None, {"rows": np.concatenate([part, beyond])[None]})[0][0]
+            codes = self.run(np.concatenate([part, beyond]))
             yield codes[(start - first) // 2 :]
 
 
@@ -188,25 +193,35 @@ def _parts(rows: Rows) -> Iterator[Features]:
     return (rows[start : start + 4 * _CHUNK] for start in range(0, len(rows), 4 * _CHUNK))
 
 
-def _gain(level: npt.NDArray[np.float32]) -> np.floating[Any]:
-    """What to subtract from the bands of a voice to bring it to the net's level."""
-    out: np.floating[Any] = np.quantile(level, _LOUD) - _LEVEL
+def gain_at(loud: np.floating[Any]) -> np.floating[Any]:
+    """Return what to subtract from the bands of a voice to bring it to the net's level.
+
+    Args:
+        loud: level that a tenth of the voice exceeds.
+    """
+    out: np.floating[Any] = loud - _LEVEL
     return out
 
 
-def _at_level(rows: Features, gain: np.floating[Any]) -> Features:
+def _gain(level: npt.NDArray[np.float32]) -> np.floating[Any]:
+    out: np.floating[Any] = gain_at(np.quantile(level, LOUD))
+    return out
+
+
+def at_level(rows: Features, gain: np.floating[Any]) -> Features:
+    """Return features with ``gain`` taken from their bands."""
     out = rows.astype(np.float32).copy()
     out[:, :MELS] -= gain
     return out
 
 
-def _speaking(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """1 where somebody speaks, 0 in pauses, soft between, per row of a levelled voice."""
+def speaking(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return 1 where somebody speaks, 0 in pauses, soft between, per row of a levelled voice."""
     share = np.clip((level - _LEVEL - _QUIET[0]) / (_QUIET[1] - _QUIET[0]), 0, 1)
     # The mouth opens before the sound and closes after it.
     wide = np.lib.stride_tricks.sliding_window_view(
-        np.pad(share, (_EASE, LOOK_AHEAD)), _EASE + LOOK_AHEAD + 1
+        np.pad(share, (EASE, LOOK_AHEAD)), EASE + LOOK_AHEAD + 1
     ).max(1)
-    kernel = np.hanning(2 * _EASE + 3)[1:-1]
-    soft = np.convolve(np.pad(wide, _EASE, mode="edge"), kernel / kernel.sum(), mode="valid")
+    kernel = np.hanning(2 * EASE + 3)[1:-1]
+    soft = np.convolve(np.pad(wide, EASE, mode="edge"), kernel / kernel.sum(), mode="valid")
     return soft.astype(np.float32)
