@@ -96,7 +96,7 @@ def test_suggestions_are_valid_names() -> None:
         ({"like": 3}, "like must be a file or a list of files; got 3"),
         ({"like": [3]}, "like must be a file or a list of files"),
         ({"emotion": "auto", "neutral": 3}, "neutral must be a file or a list of files"),
-        ({"timeline": 3}, "timeline must be the path of a JSON file; got 3"),
+        ({"timeline": 3}, "timeline must be the path of a file; got 3"),
         ({"timeline": "t.json", "emotion": "sad"}, "--timeline excludes --emotion"),
         ({"timeline": "t.json", "intensity": float("nan")}, "cannot be opened|from 0 to 1.5"),
         ({}, "No emotion was named"),
@@ -220,3 +220,59 @@ def test_recipes_name_their_source() -> None:
     for name, recipe in RECIPES.items():
         assert recipe.source, name
         assert set(np.flatnonzero(recipe.expression())) <= set(range(len(ACTION_UNITS)))
+
+
+SRT = """1
+00:00:00,500 --> 00:00:02,000
+<i>[Happy: 0.7]</i> You came! [music]
+
+2
+00:00:02,500 --> 01:00:04,000
+[sad, surprised:0.3] And you leave? [door slams]
+
+3
+01:00:00,250 --> 01:00:04,000
+No tag, so it goes on. [auto]
+"""
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".vtt"])
+def test_subtitles_with_tags_are_a_timeline(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"film{suffix}"
+    text = SRT if suffix == ".srt" else "WEBVTT\n\n" + SRT.replace(",500 -", ".500 -")
+    path.write_text(text.replace("\n", "\r\n"), encoding="utf-8-sig")
+    timeline = Timeline.load(path, 0.5)
+    assert timeline.intensity == 0.5
+    assert [(key.at, key.emotion.labels) for key in timeline.keys] == [
+        (0.5, (("happy", 0.7),)),
+        (2.5, (("sad", 1.0), ("surprised", 0.3))),
+        (3600.25, ()),
+    ]
+    assert timeline.keys[2].emotion.references
+
+
+def test_text_files_are_timelines(tmp_path: Path) -> None:
+    path = tmp_path / "emotions.txt"
+    path.write_text("# my film\n0:01.5  happy:0.7\n\n1:00:02 sad # the end\n3.25 angry\n4s fear\n")
+    found = [(key.at, key.emotion.labels[0][0]) for key in Timeline.load(path).keys]
+    assert found == [(1.5, "happy"), (3.25, "angry"), (4, "fear"), (3602, "sad")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.srt", "1\n00:00:00,000 --> 00:00:01,000\n[sadd] no\n", r"Line 3: .*\[sad\]\?"),
+        ("a.vtt", "00:00.000 --> 00:01.000\n[laughing]\n", r"Did you mean \[happy\]"),
+        ("a.srt", "1\n00:00:00,000 --> 00:00:01,000\n[music] la\n", "asks for no emotion"),
+        ("a.srt", "[sad] before any cue", "asks for no emotion"),
+        ("a.srt", "00:00:00,000 --> 00:00:01,000\n[sad:9]", "Entry 1 .* from 0 to 1.5"),
+        ("a.txt", "", "lines such as"),
+        ("a.txt", "0:01 happy\nsad 0:02", "Line 2 of .* not a time and an emotion"),
+        ("a.txt", "0:01 sadd", "Did you mean sad"),
+        ("a.txt", "\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_wrong_subtitles_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=words):
+        Timeline.load(tmp_path / name)

@@ -98,7 +98,12 @@ Neutral = Annotated[
     ),
 ]
 TimelineFile = Annotated[
-    Path | None, typer.Option("--timeline", help="JSON: emotions over time.", metavar="FILE")
+    Path | None,
+    typer.Option(
+        "--timeline",
+        help="Emotions over time: JSON, subtitles with tags such as [sad], or text.",
+        metavar="FILE",
+    ),
 ]
 Intensity = Annotated[
     float, typer.Option("--intensity", "-i", help="0 (no change) to 1.5; 1 is natural.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NotRequired, Self, TypedDict
 
+from mien.emotion.captions import SUBTITLES, TEXT, entries_of
 from mien.emotion.references import (
     Files,
     OwnVoice,
@@ -232,23 +233,33 @@ class Timeline:
 
     @classmethod
     def load(cls, path: str | Path, intensity: float = 1.0) -> Self:
-        """Read a timeline file (JSON, see ``docs/timeline.md``); paths are relative to it.
+        """Read a timeline (JSON, see ``docs/timeline.md``), subtitles with tags, or a text file.
+
+        Paths in it are relative to it.
 
         Raises:
             InputError: naming the entry and the field that cannot be used.
         """
         if not isinstance(path, str | Path):
-            raise InputError(f"timeline must be the path of a JSON file; got {shown(path)}.")
+            raise InputError(f"timeline must be the path of a file; got {shown(path)}.")
         try:
             path = existing_file(path)
         except InputError as error:
-            raise InputError(f"The timeline, a JSON file, cannot be opened. {error}") from error
+            raise InputError(
+                f"The timeline (JSON, subtitles or text) cannot be opened. {error}"
+            ) from error
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(
                 f"The timeline {shown(path)} is larger than {_MOST_BYTES // 10**6} MB."
             )
         try:
             text = path.read_text(encoding="utf-8-sig")
+        except ValueError as error:
+            raise InputError(f"The timeline {shown(path)} is not UTF-8 text ({error}).") from error
+        if path.suffix.lower() in (*SUBTITLES, TEXT):
+            entries = entries_of(path, text, (*NAMES, AUTO))
+            return cls.from_data(entries, intensity, path.parent)
+        try:
             data = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise InputError(f"The timeline {shown(path)} is not valid JSON ({error}).") from error
