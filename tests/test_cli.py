@@ -194,7 +194,17 @@ def test_demo(mien: Command, tmp_path: Path) -> None:
     result = mien("demo", "-o", tmp_path / "demo")
     assert result.returncode == 0, result.stderr
     made = {p.name for p in (tmp_path / "demo").iterdir()}
-    assert made == {"emotions.png", "clip.mp4", "clip-emotions.mp4", "talk.mp4"}
+    assert made == {
+        "index.html",
+        "faces",
+        "emotions.png",
+        "clip.mp4",
+        "clip-emotions.mp4",
+        "talk.mp4",
+    }
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert "http" not in page  # it opens without a network
+    assert len(list((tmp_path / "demo" / "faces").iterdir())) == 6 * 8
     refused(mien("demo", "-o", tmp_path / "demo"), 2, "--overwrite")
 
 

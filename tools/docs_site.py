@@ -1,8 +1,8 @@
-"""MkDocs hook: pages made from the repository, and the architecture figure.
+"""MkDocs hook: pages made from the repository, and its figures.
 
 README, CHANGELOG, CONTRIBUTING and the model cards stay where they are and become pages; the
 command-line and API references are written from the code. Links between files of the repository
-become links between pages. ``docs/architecture.svg`` is redrawn whenever it is out of date.
+become links between pages. Figures are redrawn whenever they are out of date.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ import inspect
 import pkgutil
 import posixpath
 import re
-import tomllib
-from html import escape
+import sys
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURE = ROOT / "docs" / "architecture.svg"
 CARDS = sorted((ROOT / "src" / "mien" / "assets").glob("*.md"))
 
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "CITATION.cff": "CITATION.cff",
     "LICENSE": "LICENSE.txt",
     "NOTICE": "NOTICE.txt",
@@ -36,10 +34,11 @@ PAGES = {
 
 
 def on_config(config: Any) -> Any:  # noqa: ANN401 - MkDocs' own types
-    """Redraw the architecture figure where the layers or their descriptions have changed."""
-    figure = architecture()
-    if not FIGURE.is_file() or FIGURE.read_text("utf-8") != figure:
-        FIGURE.write_text(figure, "utf-8")
+    """Redraw the figures whose sources have changed."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import figures
+
+    figures.draw(ROOT / "docs")
     return config
 
 
@@ -55,7 +54,9 @@ def on_files(files: Any, config: Any) -> Any:  # noqa: ANN401 - MkDocs' own type
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:  # noqa: ANN401
-    """Turn links to files of the repository into links to pages."""
+    """Turn links to files of the repository into links to pages; list the published weights."""
+    if page.file.src_uri == "data.md":
+        markdown = markdown.replace("<!-- weights -->", published_weights())
     sources = {site: source for source, site in PAGES.items()}
     here = page.file.src_uri
     folder = posixpath.dirname(sources.get(here, f"docs/{here}"))
@@ -108,6 +109,14 @@ def public_api() -> str:
     return "\n".join(lines)
 
 
+def published_weights() -> str:
+    """Return a table of the weights that ``mien weights fetch`` knows."""
+    from mien.weights.manifest import ENTRIES
+
+    rows = [f"| `{e.name}` | [{e.about}]({e.source}) | {e.licence} |" for e in ENTRIES]
+    return "\n".join(["| name | what | licence |", "|---|---|---|", *rows])
+
+
 def papers() -> str:
     """Return the page of the modules that implement the two papers."""
     lines = ["# The papers' classes", ""]
@@ -118,37 +127,3 @@ def papers() -> str:
             f"::: {name}.{module.name}\n" for module in pkgutil.iter_modules(package.__path__)
         ]
     return "\n".join(lines)
-
-
-def architecture() -> str:
-    """Return the figure of the layers (SVG), from import-linter's contract and the docstrings."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    contracts = settings["tool"]["importlinter"]["contracts"]
-    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    width, height, gap = 760, 56, 8
-    parts = []
-    for row, layer in enumerate(layers):
-        packages = [name.strip() for name in layer.split("|")]
-        box = (width - gap * (len(packages) - 1)) / len(packages)
-        for column, name in enumerate(packages):
-            x, y = column * (box + gap), row * (height + gap)
-            summary = (importlib.import_module(name).__doc__ or "").strip().splitlines()[0]
-            text = [
-                f'<tspan x="{x + 12:g}" dy="15">{escape(line)}</tspan>'
-                for line in wrap(summary, int(box / 7))[:2]
-            ]
-            parts.append(
-                f'<rect x="{x:g}" y="{y}" width="{box:g}" height="{height}" rx="6" fill="#e0f2f1" '
-                f'stroke="#00796b"/>\n'
-                f'<text x="{x + 12:g}" y="{y + 18}" fill="#004d40">'
-                f'<tspan font-weight="bold">{name.removeprefix("mien.")}</tspan>{"".join(text)}'
-                "</text>"
-            )
-    total = len(layers) * (height + gap) - gap
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 {width + 2} {total + 2}" '
-        'font-family="sans-serif" font-size="12">\n'
-        "<title>The layers of mien: a package imports only from packages below it</title>\n"
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
