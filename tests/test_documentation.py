@@ -9,6 +9,7 @@ import shutil
 import tomllib
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,12 @@ WHOLE_PAGES = {
     "docs/reproduce_cmet.md": "tests/test_reproduction.py",
     "docs/reproduce_dicetalk.md": "tests/test_reproduction.py",
 }
+
+
+@cache
+def whole_command() -> Command:
+    """The command line, built once."""
+    return get_command(app)
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -158,9 +165,17 @@ def test_what_a_page_says_runs(page: str, folder: Path, tidy: Callable[[], None]
             run(shlex.split(command), folder)
     tidy()
     if page not in FRAGMENTS:
-        frames = [np.ascontiguousarray(read_still(folder / "face.jpg"))]
-        names: dict[str, object] = {"camera": frames, "show": frames.copy().append}
+        image = read_still(folder / "face.jpg")
+        names: dict[str, object] = {
+            "image": image,
+            "images": [image] * 3,
+            "camera": [image],
+            "voice": [read_speech(folder / "voice.wav")],
+            "show": lambda image: None,
+            "preview": lambda image: None,
+        }
         for block in blocks(PAGES[page], "python"):
+            tidy()
             exec(compile(block, page, "exec"), names)  # noqa: S102 - the project's own pages
     tidy()
 
@@ -176,12 +191,13 @@ def test_every_reason_is_needed() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_and_option_exists(page: str) -> None:
     """Also of the commands that do not run here, and of those within a sentence."""
+    command = whole_command()
     lines = commands(page) + re.findall(r"`(mien [^`]+)`", PAGES[page])
     for line in lines:
         words = line.replace("...", " ").split()
         if "mien" in words:
             words = words[words.index("mien") + 1 :]
-            exists(get_command(app), words, line)
+            exists(command, words, line)
 
 
 def exists(command: Command, words: list[str], line: str) -> None:
