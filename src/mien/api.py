@@ -236,11 +236,14 @@ def talk(
     on_frame: OnFrame | None = None,
     cancel: Stop | None = None,
 ) -> Report | Result:
-    """Make the face of a portrait speak, or with ``edtalk`` that of a person in a video (a dub).
+    """Make the face of a portrait speak, or that of a person in a video (a dub).
 
     Args:
-        portrait: the path of a picture, or of a video, which keeps its head motion, blinks, length
-            and rate; or a picture in memory, RGB ``uint8 (H, W, 3)`` or a PIL image.
+        portrait: the path of a picture, or of a video, which keeps its head motion, blinks and
+            rate; or a picture in memory, RGB ``uint8 (H, W, 3)`` or a PIL image. A video that is
+            longer than the speech keeps its length, and mouths rest behind the speech; where the
+            speech is longer, the video's last seconds go back and forth (``edtalk``: its last
+            frame is held).
         speech: any file with sound; it becomes the output's sound.
         output: video or animation to write; a preview is a picture. None returns the frames in
             memory.
@@ -253,9 +256,10 @@ def talk(
         face: as in :func:`edit`.
         preview: as in :func:`edit`; not with ``svd``.
         compare: as in :func:`edit`; not with ``svd``.
-        engine: ``"mesh"``: a moving portrait, offline; ``"edtalk"``: the published C-MET with its
-            authors' weights, for videos too; ``"svd"``: the published DICE-Talk, which needs a GPU.
-        settings: ``TalkSettings`` (rate, size, liveliness, seed …) for ``mesh``.
+        engine: ``"mesh"``: offline; ``"edtalk"``: the published C-MET with its authors' weights;
+            ``"svd"``: the published DICE-Talk, for pictures, which needs a GPU.
+        settings: ``TalkSettings`` (rate, size, liveliness, seed …) for ``mesh``; a video takes
+            ``variety`` and ``seed`` alone.
         options: ``EDTalkSettings`` or ``SvdSettings`` (device, precision …) for those engines.
         encoding: as in :func:`edit`.
         overwrite: as in :func:`edit`.

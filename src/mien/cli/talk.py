@@ -73,6 +73,9 @@ def talk(
 ) -> None:
     """Make a portrait speak, or dub the person in a video.
 
+    A video that is longer than the speech keeps its length, and the mouth rests behind the speech;
+    where the speech is longer, the video's last seconds go back and forth until it is over.
+
     Without a requested emotion, the face shows that of the voice.
     """
     from mien.api import talk as run

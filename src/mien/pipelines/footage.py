@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,10 @@ FIRST_LOOK_SECONDS: Final = 12.0
 
 _LEAD_SECONDS: Final = 0.5
 """What is followed before a previewed frame, so that its faces are as steady as in the film."""
+
+_SWING_SECONDS: Final = 4
+_SWING_PIXELS: Final = 80_000_000
+"""Frames that are shown back and forth: their seconds, and their pixels at most."""
 
 _MOST_FACES: Final = 32
 _SAME: Final = 0.4
@@ -112,31 +117,44 @@ class Footage:
             self._tracker.reset()
         return look
 
-    def frames(self, until: float = 0.0) -> Iterator[FrameFaces]:
+    def frames(self, until: float = 0.0, *, swing: bool = False) -> Iterator[FrameFaces]:
         """Yield all frames in order; the last one is repeated up to ``until`` seconds.
+
+        Args:
+            until: seconds.
+            swing: instead of the last frame alone, repeat the last seconds back and forth.
 
         Raises:
             FaceNotFoundError: after the last frame, when nobody was seen.
             InputError: after the last frame, when the part that is edited lies behind it.
         """
         last: FrameFaces | None = None
+        end_of_film: deque[FrameFaces] = deque()
         for last in self._read():
+            if swing:
+                end_of_film.append(last)
+                if len(end_of_film) > self._swing_frames:
+                    end_of_film.popleft()
             yield last
         if last is None:
             return
         preview, step = self._part.preview, 1 / self.info.rate
-        end = max(until, float(last.frame.time + step), float(self.info.duration or 0))
+        end = max(float(last.frame.time + step), float(self.info.duration or 0))
+        end = end if swing else max(until, end)
         if preview is not None and preview > end:
             raise beyond("The preview", preview, self._path, end)
         if self._reader is not None and self._part.start >= end:
             raise beyond("The span", self._part.start, self._path, end)
-        if preview is not None:
+        if preview is not None and not swing and preview > last.frame.time + step:
             held = int((preview - last.frame.time) / step)
-            if held > 0:
-                last = _later(last, held, step)
-                yield last
+            time, index = last.frame.time + held * step, last.frame.index + held
+            last = last._replace(frame=replace(last.frame, time=time, index=index))
+            yield last
+        repeated = itertools.cycle([*list(end_of_film)[-2::-1], *list(end_of_film)[1:]] or [last])
         while preview is None and float(last.frame.time + step) < until:
-            last = _later(last, 1, step)
+            time, index = last.frame.time + step, last.frame.index + 1
+            again = next(repeated)
+            last = FrameFaces(replace(again.frame, time=time, index=index), again.faces)
             yield last
         if preview is not None and not last.faces:
             raise nobody(self._path, self._choice, 0, preview)
@@ -147,6 +165,14 @@ class Footage:
             return 1
         known = self.info.frames
         return None if known is None else max(known, round(until * self.info.rate))
+
+    @property
+    def _swing_frames(self) -> int:
+        """Return how many frames go back and forth: few enough for the memory, or only one."""
+        info = self.info
+        most = _SWING_PIXELS // (info.width * info.height)
+        wanted = round(_SWING_SECONDS * info.rate)
+        return wanted if most >= wanted else most if most >= info.rate else 1
 
     @property
     def spans(self) -> tuple[tuple[float, float], ...]:
@@ -252,13 +278,6 @@ def selector_for(choice: FaceChoice) -> FaceSelector:
             found = tracker(image)
         reference = appearance(image, found[0]) if found else None
     return FaceSelector(choice, reference)
-
-
-def _later(item: FrameFaces, frames: int, step: Fraction) -> FrameFaces:
-    """Return a frame that is shown again ``frames`` frames later."""
-    frame = item.frame
-    again = replace(frame, time=frame.time + frames * step, index=frame.index + frames)
-    return item._replace(frame=again)
 
 
 def _until(frames: Iterator[Frame], seconds: float) -> Iterator[Frame]:

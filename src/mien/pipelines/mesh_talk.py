@@ -101,10 +101,9 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     job.check()
     settings.check()
     if not job.still:
-        raise InputError(
-            f"{job.source} is a video; the engine mesh animates pictures. To dub a video use "
-            "--engine edtalk."
-        )
+        from mien.pipelines import mesh_dub
+
+        return mesh_dub.dub(job, settings)
     still = job.open_picture()
     image = resized(opaque(still), settings.side)
     faces = people_in(image, job.source, job.choice)

@@ -43,7 +43,7 @@ def _check(job: Job) -> None:
     if not job.still:
         raise InputError(
             f"{job.source} is a video; the engine svd animates pictures. To dub a video use "
-            "--engine edtalk."
+            "--engine mesh or edtalk."
         )
     if job.part.preview is not None or job.compare is not None:
         raise InputError(

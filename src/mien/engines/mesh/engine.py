@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.engines.mesh import lips, rig
+from mien.engines.mesh.appearance import Exemplar
 from mien.engines.mesh.eyes import draw_eyes
 from mien.engines.mesh.folds import unfold
 from mien.engines.mesh.mouth import draw_mouth
@@ -138,6 +139,7 @@ class MeshEngine:
         motion: Points,
         delta: Expression,
         gaze: tuple[float, float] = (0.0, 0.0),
+        example: Exemplar | None = None,
     ) -> Picture:
         """Draw ``face`` with its landmarks moved. Only a window around the face is read.
 
@@ -147,6 +149,8 @@ class MeshEngine:
             motion: displacement ``(478, 3)`` in the head frame, eye distances.
             delta: the action units ``float32 (D,)`` that cause it, for the creases.
             gaze: displacement of the irises to the right and down, eye distances.
+            example: of the inside of the mouth; None: the mouth's own in ``picture``, if it is
+                open, or another person's.
 
         Returns:
             A new picture; ``picture`` itself when there is nothing to draw.
@@ -171,7 +175,8 @@ class MeshEngine:
         pose = replace(pose, translation=pose.translation - corner)
 
         def draw(window: RGBWindow) -> RGBWindow:
-            return self._draw(window, points, moves, (vertices, shifts), pose, delta, glance, face)
+            mesh = vertices, shifts
+            return self._draw(window, points, moves, mesh, pose, delta, glance, face, example)
 
         window = picture.read(box)
         if picture.interlaced:
@@ -192,6 +197,7 @@ class MeshEngine:
         delta: Expression,
         glance: tuple[float, float],
         face: Face,
+        example: Exemplar | None,
     ) -> RGBWindow:
         """Return a window with the face in it moved; all coordinates are those of the window."""
         grid = self.settings.grid * (_STILL_GRID_FACTOR if self.settings.still else 1)
@@ -210,7 +216,7 @@ class MeshEngine:
         draw_eyes(out, source, points[:, :2], moves[:, :2], pose.scale, glance)
         if self.settings.still or self.settings.portrait:
             keep_own = not self.settings.portrait
-            draw_mouth(out, source, pose, points, moves, keep_own=keep_own)
+            draw_mouth(out, source, pose, points, moves, keep_own=keep_own, example=example)
         if self.settings.wrinkles > 0:
             shade_smile(out, new_points, delta, self.settings.wrinkles)
             draw_wrinkles(out, new_points, delta, pose.scale, region, self.settings.wrinkles)

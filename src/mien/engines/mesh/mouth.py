@@ -75,6 +75,7 @@ def draw_mouth(
     moves: Points,
     *,
     keep_own: bool = True,
+    example: Exemplar | None = None,
 ) -> None:
     """Draw what an edit uncovers inside the mouth, in place.
 
@@ -86,6 +87,7 @@ def draw_mouth(
         moves: ``(478, 3)`` pixels.
         keep_own: keep the pixels of a mouth that was open and hardly changes. A speaking mouth
             must not, or its teeth would come and go.
+        example: of the inside; None: the source's own where it is open, or another person's.
     """
     new = points + moves
     own_gap, gap = _gap(points) / pose.scale, _gap(new) / pose.scale
@@ -107,7 +109,7 @@ def draw_mouth(
         color = painted.astype(np.float32)
     if shown:
         skin = skin_color(patch, frame.outline)
-        example = _example(source, points, pose, own_gap, skin)
+        example = example or _example(source, points, pose, own_gap, skin)
         drawn = _in_color(drawn_mouth(patch, frame, example, skin), skin)
         color += (drawn - color) * (shown * used)[..., None]
     color, alpha = _placed(color, frame, box), _placed(alpha, frame, box)[..., None]

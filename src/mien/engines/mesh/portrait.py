@@ -130,10 +130,8 @@ class Portrait:
         head = self._head
         speech = speech_motion(head, code)
         spoken = head + speech
-        felt = lips.articulate(spoken, delta)
+        felt = spoken_units(spoken, delta)
         for side in "LR":
-            lip = INDEX[f"10{side}"]
-            felt[lip] = max(felt[lip], _LIP_RAISE * delta[lip])
             unit = INDEX[f"43{side}"]
             felt[unit] = felt[unit] + blink * (1 - felt[unit])
         motion = speech + lips.keep_articulation(spoken, rig.displacement(spoken, felt))
@@ -142,6 +140,20 @@ class Portrait:
         points = self.face.landmarks + self._pose.rotate(motion)
         limited = Turn(turn.yaw * self.freedom, turn.pitch * self.freedom, turn.roll, turn.rise)
         return turn_head(moved, points, self._pose, limited)
+
+
+def spoken_units(spoken: Points, delta: Expression) -> Expression:
+    """Adapt action units to a mouth that speaks and whose inside is drawn.
+
+    Args:
+        spoken: landmarks ``(478, 3)`` of the speaking face in the head frame.
+        delta: ``float32 (D,)``.
+    """
+    felt = lips.articulate(spoken, delta)
+    for side in "LR":
+        lip = INDEX[f"10{side}"]
+        felt[lip] = max(felt[lip], _LIP_RAISE * delta[lip])
+    return felt
 
 
 @lru_cache(maxsize=1)
