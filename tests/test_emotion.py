@@ -266,7 +266,7 @@ def test_text_files_are_timelines(tmp_path: Path) -> None:
         ("a.srt", "1\n00:00:00,000 --> 00:00:01,000\n[music] la\n", "asks for no emotion"),
         ("a.srt", "[sad] before any cue", "asks for no emotion"),
         ("a.srt", "00:00:00,000 --> 00:00:01,000\n[sad:9]", "Entry 1 .* from 0 to 1.5"),
-        ("a.txt", "", "lines such as"),
+        ("a.txt", "# nothing\n", "lines such as"),
         ("a.txt", "0:01 happy\nsad 0:02", "Line 2 of .* not a time and an emotion"),
         ("a.txt", "0:01 sadd", "Did you mean sad"),
         ("a.txt", "\xff\xfe", "not UTF-8"),

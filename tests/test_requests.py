@@ -239,8 +239,8 @@ def test_mutated_timelines_are_read_or_refused(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "options",
     [
-        ["-e", LONG], ["-e", "\udcff"], ["--au", LONG], ["-i", LONG], ["-i", "nan"],
-        ["-i", "1e400"], ["-e", "sad", "--face", "²"], ["-e", "sad", "--face=--5"],
+        ["-e", LONG], ["-e", "\udcff"], ["--au", LONG], ["-I", LONG], ["-I", "nan"],
+        ["-I", "1e400"], ["-e", "sad", "--face", "²"], ["-e", "sad", "--face=--5"],
         ["-e", "sad", "--face", LONG], ["-e", "sad", "--face", LONG + ".png"],
         ["-e", "sad", "--engine", LONG], ["--timeline", LONG], ["--timeline", "/dev/zero"],
         ["--timeline", "folder.png"], ["--like", LONG], ["--like", "/dev/zero"],

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from mien import __version__
 from mien.cli.batch import batch
+from mien.cli.config import VARIABLE, load_defaults
 from mien.cli.data import data
 from mien.cli.demo import demo
 from mien.cli.doctor import doctor
 from mien.cli.edit import edit
 from mien.cli.emotions import emotions
 from mien.cli.evaluate import evaluate
+from mien.cli.examples import epilog
 from mien.cli.feel import feel
 from mien.cli.process import EndedError, end_on_signals, prepare_streams
 from mien.cli.serve import serve
@@ -32,25 +35,23 @@ app = typer.Typer(
     name="mien",
     help="Change what a face feels in a video; make portraits talk. Offline, on a CPU.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(edit)
-app.command()(talk)
-app.command()(feel)
-app.command()(batch)
-app.command()(verify)
-app.command()(emotions)
-app.command()(demo)
-app.command()(features)
-app.command()(serve)
-app.command()(studio)
-app.command()(doctor)
-app.add_typer(train, name="train")
-app.add_typer(weights, name="weights")
-app.add_typer(evaluate, name="evaluate")
-app.add_typer(data, name="data")
+_MAKE, _LOOK = "Make pictures and films", "Look at files and at the installation"
+_OFFER, _TRAIN = "Work with others", "Train and measure"
+for _panel, _commands in (
+    (_MAKE, (edit, talk, batch, demo)),
+    (_LOOK, (feel, verify, emotions, doctor)),
+    (_OFFER, (studio, serve)),
+):
+    for _command in _commands:
+        app.command(rich_help_panel=_panel, epilog=epilog(_command.__name__))(_command)
+app.add_typer(weights, name="weights", rich_help_panel=_TRAIN)
+app.add_typer(train, name="train", rich_help_panel=_TRAIN)
+app.command(rich_help_panel=_TRAIN)(features)
+app.add_typer(data, name="data", rich_help_panel=_TRAIN)
+app.add_typer(evaluate, name="evaluate", rich_help_panel=_TRAIN)
 
 
 def _show_version(asked: bool) -> None:
@@ -61,12 +62,24 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar=VARIABLE,
+            help="TOML file with defaults: a table per command, such as \\[edit].",
+            metavar="FILE",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Change what a face feels in a video; make portraits talk. Offline, on a CPU."""
+    if config is not None:
+        context.default_map = load_defaults(config, context.command)
 
 
 def main() -> None:

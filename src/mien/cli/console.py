@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mien.errors import InputError
+
 if TYPE_CHECKING:
     from mien.pipelines.job import Progress
     from mien.pipelines.report import Report
@@ -18,9 +20,9 @@ _SPANS_SHOWN = 5
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress | None]:
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
     """Show frames done, frames per second and time left; None if stderr is no terminal."""
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -51,17 +53,35 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
         yield show
 
 
-def show_report(report: Report, *, as_json: bool) -> None:
-    """Print warnings, and the report as one or two lines or as JSON."""
-    for warning in report.warnings:
+def check_loudness(quiet: bool, verbose: bool) -> None:
+    """Refuse ``--quiet`` together with ``--verbose``."""
+    if quiet and verbose:
+        raise InputError("--quiet and --verbose exclude each other.")
+
+
+def show_report(
+    report: Report, *, as_json: bool, quiet: bool = False, verbose: bool = False
+) -> None:
+    """Print warnings, and the report as one or two lines or as JSON.
+
+    Args:
+        report: of a finished job.
+        as_json: print it whole, as JSON.
+        quiet: print neither warnings nor lines.
+        verbose: print more lines: how, with what, and what the output says about itself.
+    """
+    for warning in () if quiet else report.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if as_json:
         json.dump(report.to_dict(), sys.stdout)
         typer.echo()
-        return
+    elif not quiet:
+        typer.echo("\n".join((_summary(report), *(_details(report) if verbose else ()))))
+
+
+def _summary(report: Report) -> str:
     if report.preview is not None:
-        typer.echo(f"{report.output}: the frame at {report.preview:g} s")
-        return
+        return f"{report.output}: the frame at {report.preview:g} s"
     people = "1 face" if report.faces == 1 else f"{report.faces} faces"
     text = f"{report.output}: {people}, {report.frames} frame{'s' if report.frames != 1 else ''}"
     if report.frames > 1:
@@ -75,4 +95,20 @@ def show_report(report: Report, *, as_json: bool) -> None:
         spans = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in shown)
         more = len(report.spans_without_face) - len(shown)
         text += f"\nno face, left unchanged: {spans}" + (f" and {more} more" if more else "")
-    typer.echo(text)
+    return text
+
+
+def _details(report: Report) -> Iterator[str]:
+    yield f"engine: {report.engine}"
+    if report.encoding:
+        yield f"encoding: {report.encoding}; {report.rate:g} frames/s, {report.seconds:.2f} s"
+    marks = report.provenance
+    said = {
+        "mark in faces": marks.mark,
+        "metadata": marks.metadata,
+        f"Content Credential ({marks.credential}, {marks.signer})": marks.credential,
+        f"label {marks.label!r}": marks.label,
+    }
+    yield f"provenance: {', '.join(name for name, true in said.items() if true) or 'none'}"
+    for net in report.weights:
+        yield f"used: {net.name} ({net.sha256[:12]}, {net.licence})"

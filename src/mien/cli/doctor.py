@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,7 +17,7 @@ from mien.errors import MienError
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Check this installation: library versions, nets, and an edit of one picture."""
+    """Check this installation: libraries, nets, what each engine lacks, and one edit."""
     checks: dict[str, Any] = {
         "mien": __version__,
         "python": platform.python_version(),
@@ -33,9 +33,11 @@ def doctor(
             for w in all_bundled_weights()
         ]
         checks["engines"] = {"mesh": _self_test(), **_published()}
+        checks["extras"] = _extras()
     except (MienError, ImportError, OSError) as error:
         checks["engines"] = {"mesh": f"does not work: {error}"}
         problems.append(str(error))
+    checks["advice"] = _torch_advice()
     checks["problems"] = problems
     if as_json:
         json.dump(checks, sys.stdout)
@@ -111,13 +113,61 @@ def _optional(extra: str, libraries: tuple[str, ...], weights: tuple[str, ...]) 
     from mien.weights.store import Store
 
     missing = [name for name in libraries if find_spec(name) is None]
-    if missing:
-        return f"needs {' and '.join(missing)}: pip install 'mien[{extra}]'"
     store = Store()
     absent = [name for name in weights if not store.has(name)]
-    if len(absent) == len(weights):
-        return f"needs weights: mien weights fetch {extra}"
-    return f"lacks {', '.join(absent)}" if absent else "ready"
+    needs = []
+    if missing:
+        needs.append(f"the libraries {', '.join(missing)} (pip install 'mien[{extra}]')")
+    if absent:
+        which = "its weights" if len(absent) == len(weights) else f"the weights {', '.join(absent)}"
+        needs.append(f"{which} (mien weights fetch {extra})")
+    if needs:
+        return f"cannot run: needs {' and '.join(needs)}"
+    return f"ready ({_device()})"
+
+
+def _device() -> str:
+    """Return what PyTorch computes on."""
+    from mien.utils.device import torch_device
+
+    return str(torch_device("auto"))
+
+
+_EXTRAS: Final = {
+    "studio": ("the studio in a browser", ("fastapi", "uvicorn", "multipart")),
+    "serve": ("the HTTP API and MCP", ("fastapi", "uvicorn", "mcp")),
+    "provenance": ("signed Content Credentials", ("c2pa", "cryptography")),
+    "train": ("training", ("torch", "tensorboard", "onnx")),
+    "metrics": ("more metrics, and plots", ("dlib", "matplotlib")),
+    "ray": ("batches on a cluster", ("ray",)),
+    "remote": ("batches in remote storage", ("fsspec",)),
+}
+"""What the extras that are no engines are for, and the modules they bring."""
+
+
+def _extras() -> dict[str, str]:
+    """Return which extras are installed; none of them counts as a problem."""
+    from importlib.util import find_spec
+
+    out = {}
+    for extra, (_, modules) in _EXTRAS.items():
+        missing = [name for name in modules if find_spec(name) is None]
+        needs = f"needs {', '.join(missing)} (pip install 'mien[{extra}]')"
+        out[extra] = needs if missing else "installed"
+    return out
+
+
+def _torch_advice() -> str:
+    """Return how to install PyTorch without CUDA; empty where it is there."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is not None:
+        return ""
+    return (
+        "PyTorch is not installed. Without an NVIDIA GPU, install its CPU build first: PyTorch's "
+        "installation page names the package index for it (choose CPU there). Otherwise pip brings "
+        "several gigabytes of CUDA libraries on Linux."
+    )
 
 
 def _print(checks: dict[str, Any]) -> None:
@@ -128,5 +178,9 @@ def _print(checks: dict[str, Any]) -> None:
         typer.echo(f"  {net['name']} {net['sha256'][:16]} {net['licence']}")
     for engine, state in checks["engines"].items():
         typer.echo(f"engine {engine}: {state}")
+    for extra, state in checks.get("extras", {}).items():
+        typer.echo(f"extra {extra} ({_EXTRAS[extra][0]}): {state}")
+    if checks["advice"]:
+        typer.echo(checks["advice"])
     problems = checks["problems"]
     typer.echo(f"problems: {'; '.join(problems)}" if problems else "no problems found")

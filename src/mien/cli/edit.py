@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli import complete
 from mien.cli import options as opt
-from mien.cli.console import progress_bar, show_report
+from mien.cli.console import check_loudness, progress_bar, show_report
 
 if TYPE_CHECKING:
     from mien.emotion.request import Request
@@ -34,7 +35,14 @@ def edit(
     end: opt.To = None,
     preview: opt.Preview = None,
     compare: opt.Compare = None,
-    engine: Annotated[str, typer.Option("--engine", help="Renderer: mesh or edtalk.")] = "mesh",
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="mesh (built in) or edtalk (C-MET as published).",
+            autocompletion=complete.engines,
+        ),
+    ] = "mesh",
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     compile: opt.Compile = False,
@@ -48,14 +56,20 @@ def edit(
     max_pixels: opt.MaxPixels = None,
     no_provenance: opt.NoProvenance = False,
     label: opt.VisibleLabel = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Change what a face feels in a video or picture."""
+    """Change what a face feels in a video or picture.
+
+    The output has the input's size, rate, length and sound.
+    """
     from mien.api import edit as run
     from mien.emotion.project import Project
     from mien.errors import InputError
 
+    check_loudness(quiet, verbose)
     request: Request | str | None = emotion
     if project is not None:
         if any(given is not None for given in (emotion, au, like, neutral, timeline)):
@@ -65,7 +79,11 @@ def edit(
         face = opened.face if face == "largest" else face
     if input is None:
         raise InputError("Name the video or picture to edit, or a --project.")
-    with progress_bar("Editing") as progress:
+    if input.is_dir():
+        raise InputError(
+            f"{input} is a folder. To edit everything in it: mien batch {input} -o OUT -e EMOTION"
+        )
+    with progress_bar("Editing", quiet=quiet) as progress:
         report = run(
             input,
             opt.output_or_preview(output, input, preview),
@@ -89,4 +107,4 @@ def edit(
             label=label,
             progress=progress,
         )
-    show_report(report, as_json=as_json)
+    show_report(report, as_json=as_json, quiet=quiet, verbose=verbose)

@@ -39,7 +39,7 @@ def feel(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Recognise the emotion of voices, or of the faces in pictures and silent films."""
+    """Recognise the emotion of voices, or of faces in pictures and silent films."""
     from mien.api import feel as run
     from mien.errors import InputError
     from mien.speech.feeling import Feeling, draw_curve

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli import complete
 from mien.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,22 +75,29 @@ Compare = Annotated[
     str | None,
     typer.Option(
         "--compare",
-        help="Show the original along: side (beside the result) or split (as the left half).",
+        help="Show the original too: side (beside the result) or split (as the left half).",
         metavar="HOW",
+        autocompletion=complete.comparisons,
     ),
 ]
 EmotionSpec = Annotated[
     str | None,
     typer.Option(
-        "--emotion", "-e", help="sad, sad:0.6, happy:0.7,surprised:0.4 or auto", metavar="SPEC"
+        "--emotion",
+        "-e",
+        help="sad, sad:0.6, happy:0.7,surprised:0.4, or auto: that of the clip's own voice.",
+        metavar="SPEC",
+        autocompletion=complete.emotions,
     ),
 ]
 Units = Annotated[
-    str | None, typer.Option("--au", help="Action units: 12L=0.8,4=0.5", metavar="SPEC")
+    str | None, typer.Option("--au", help="Action units, such as 12L=0.8,4=0.5.", metavar="SPEC")
 ]
 Like = Annotated[
     list[Path] | None,
-    typer.Option("--like", help="Voice or face whose emotion to use; repeatable.", metavar="FILE"),
+    typer.Option(
+        "--like", help="Take the emotion of this voice or face; repeatable.", metavar="FILE"
+    ),
 ]
 Neutral = Annotated[
     list[Path] | None,
@@ -101,38 +109,56 @@ TimelineFile = Annotated[
     Path | None,
     typer.Option(
         "--timeline",
-        help="Emotions over time: JSON, subtitles with tags such as [sad], or text.",
+        help="Emotions over time: JSON, subtitles with tags such as \\[sad], or text.",
         metavar="FILE",
     ),
 ]
 Intensity = Annotated[
-    float, typer.Option("--intensity", "-i", help="0 (no change) to 1.5; 1 is natural.")
+    float, typer.Option("--intensity", "-I", help="From 0 (no change) to 1.5; 1 is natural.")
 ]
 WhichFace = Annotated[
-    str, typer.Option("--face", help="largest, all, a number (1 is leftmost) or a picture.")
+    str,
+    typer.Option(
+        "--face",
+        help="Whose face: largest, all, a number (1 is leftmost) or a picture of the person.",
+        autocompletion=complete.faces,
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.")]
 MaxPixels = Annotated[
     int | None,
     typer.Option("--max-pixels", help="Largest size of inputs in pixels; default 2^27."),
 ]
 NoProvenance = Annotated[
     bool,
-    typer.Option("--no-provenance", help="Neither mark nor sign the output; the report says so."),
+    typer.Option("--no-provenance", help="Do not mark or sign the output; the report says so."),
 ]
 VisibleLabel = Annotated[
     str | None,
-    typer.Option("--label", help="Show AI in a corner, in a language: en, de …", metavar="LANG"),
+    typer.Option(
+        "--label",
+        help="Write into a corner that this is AI, in a language: en, de …",
+        metavar="LANG",
+        autocompletion=complete.languages,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also print the encoding, the nets and the mark.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 Codec = Annotated[
     str | None,
-    _video("--codec", "h264, hevc, av1, vp9, prores, ffv1 or an encoder of FFmpeg."),
+    _video(
+        "--codec",
+        "h264, hevc, av1, vp9, prores, ffv1 or an encoder of FFmpeg.",
+        autocompletion=complete.codecs,
+    ),
 ]
 Quality = Annotated[
-    int | None, _video("--quality", "On the codec's scale, lower is better; H.264: 18.")
+    int | None, _video("--quality", "On the codec's scale; lower is better; 18 for H.264.")
 ]
 EncoderPreset = Annotated[
     str | None, _video("--preset", "Speed against size, as the encoder names it.")

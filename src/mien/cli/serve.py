@@ -60,7 +60,7 @@ def serve(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Serve the verbs over HTTP, or with --mcp to assistants.
+    """Offer the commands over HTTP, or with --mcp to AI assistants.
 
     The tokens that requests need are in the environment variable MIEN_TOKENS.
     """

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli import complete
 from mien.cli import options as opt
-from mien.cli.console import progress_bar, show_report
+from mien.cli.console import check_loudness, progress_bar, show_report
 
 if TYPE_CHECKING:
     from mien.pipelines.mesh_talk import TalkSettings
@@ -43,7 +44,12 @@ def talk(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="Renderer: mesh, edtalk or svd.")
+        str,
+        typer.Option(
+            "--engine",
+            help="mesh (built in), edtalk (C-MET as published) or svd (DICE-Talk as published).",
+            autocompletion=complete.engines,
+        ),
     ] = "mesh",
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
@@ -68,6 +74,8 @@ def talk(
     max_pixels: opt.MaxPixels = None,
     no_provenance: opt.NoProvenance = False,
     label: opt.VisibleLabel = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     as_json: opt.AsJson = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -80,6 +88,7 @@ def talk(
     """
     from mien.api import talk as run
 
+    check_loudness(quiet, verbose)
     diffusion = opt.svd_options(
         engine,
         device=device,
@@ -99,7 +108,7 @@ def talk(
         restorer=restorer,
         connector=connector,
     )
-    with progress_bar("Talking") as progress:
+    with progress_bar("Talking", quiet=quiet) as progress:
         report = run(
             portrait,
             speech,
@@ -130,7 +139,7 @@ def talk(
             label=label,
             progress=progress,
         )
-    show_report(report, as_json=as_json)
+    show_report(report, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 def _mesh_settings(**given: float | None) -> TalkSettings | None:

@@ -16,7 +16,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Say what a file is: its Content Credential, metadata, and mien's mark in its faces.
+    """Show what a file says about its making: its credential, metadata, and mien's mark.
 
     Exit code 1 when the file was changed after it was signed.
     """
