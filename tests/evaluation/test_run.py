@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -31,14 +32,10 @@ from .nets import write_all
 FRAMES = 20
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first pictures of the demo clip, with sound."""
-    folder = tmp_path_factory.mktemp("film")
-    path, sound = folder / "film.mp4", write_sound(folder / "sound.wav", buzz(0.8, 200))
+def voiced_film(path: Path, images: list[np.ndarray], folder: Path) -> Path:
+    """Write a film of 25 pictures per second with 0.8 s of sound."""
+    sound = write_sound(folder / "sound.wav", buzz(0.8, 200))
     with av.open(str(path), "w") as target, av.open(str(sound)) as voice:
-        with VideoReader(DEMO / "clip.mp4") as reader:
-            images = [frame.image for frame in islice(reader, FRAMES)]
         picture = target.add_stream("libx264", rate=25)
         picture.height, picture.width = images[0].shape[:2]
         picture.pix_fmt = "yuv420p"
@@ -55,11 +52,20 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def evaluate(*arguments: object) -> str:
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first pictures of the demo clip, with sound."""
+    folder = tmp_path_factory.mktemp("film")
+    with VideoReader(DEMO / "clip.mp4") as reader:
+        images = [frame.image for frame in islice(reader, FRAMES)]
+    return voiced_film(folder / "film.mp4", images, folder)
+
+
+def evaluate(*arguments: object, code: int = 0) -> str:
     result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     if isinstance(result.exception, MienError):
         raise result.exception
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.output
 
 
@@ -93,8 +99,8 @@ def test_a_protocol_in_one_command_beside_another_system(film: Path, tmp_path: P
     )
     assert [system["name"] for system in table["systems"]] == ["real", "mesh", "copy"]
     assert set(ours) == {
-        "Acc_emo", "FID", "FVD", "E-FID", "FAD", "CSIM", "LSE-D", "LSE-C", "offset", "LMD",
-        "F-LMD", "M-LMD", "PSNR", "SSIM", "LPIPS", "flicker", "AITV",
+        "Acc_emo", "Acc_emo (mien)", "FID", "FVD", "E-FID", "FAD", "CSIM", "LSE-D", "LSE-C",
+        "offset", "LMD", "F-LMD", "M-LMD", "PSNR", "SSIM", "LPIPS", "flicker", "AITV",
     }  # fmt: skip
     assert "AITV" not in copy
     assert "FID" not in real
@@ -104,6 +110,9 @@ def test_a_protocol_in_one_command_beside_another_system(film: Path, tmp_path: P
     assert ours["FID"]["value"] > copy["FID"]["value"]
     assert ours["PSNR"]["value"] < 60
     assert real["Acc_emo"]["value"] == 50, "skin is reddest, and the first class is happy"
+    assert real["Acc_emo (mien)"]["net"] == "mien's expression.onnx"
+    assert real["Acc_emo (mien)"]["films"] == 2
+    assert table["lost"] == 0
     assert len(ours["FID"]["sha256"]) == 64
     assert (ours["FID"]["pixels"], ours["CSIM"]["pixels"], ours["PSNR"]["pixels"]) == (32, 112, 256)
     text = (out / "table.md").read_text()
@@ -167,10 +176,15 @@ def test_portraits_that_talk(film: Path, tmp_path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = copy
                 target.mux(packet)
+    nobody = np.full((96, 96, 3), 90, np.uint8)
+    voiced_film(root / "WDA_PersonAX_002.mp4", [nobody] * FRAMES, tmp_path)
     prepare_corpus("hdtf", root, tmp_path / "prepared")
-    command = ["run", "dicetalk-hdtf", root, "-o", out, "--engine", "mesh", "--limit", 1]
-    said = evaluate(*command, "--prepared", tmp_path / "prepared")
+    command = ["run", "dicetalk-hdtf", root, "-o", out, "--engine", "mesh"]
+    said = evaluate(*command, "--prepared", tmp_path / "prepared", code=1)
     assert "1 recordings without sound were left out" in said
+    assert "1 films could not be made: WDA_PersonAX_002" in said
+    assert "warning: 1 films could not be made or measured" in said
+    assert "1 films per system" in said
     made = out / "films" / "WDA_PersonAX_000.mp4"
     with VideoReader(made) as reader:
         assert sum(1 for _ in reader) == pytest.approx(FRAMES, abs=4)

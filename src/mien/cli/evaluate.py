@@ -16,6 +16,7 @@ from mien.cli.options import (
     AsJson,
     Compile,
     Connector,
+    Crop,
     Debug,
     Device,
     Dtype,
@@ -114,19 +115,21 @@ def render(
     svd_preset: Preset = None,
     steps: Steps = None,
     side: Side = None,
+    crop: Crop = None,
     debug: Debug = False,
 ) -> None:
     """Make the film of every pair; an interrupted run continues where it stopped."""
     from mien.evaluation.pairs import read_pairs, with_sound
     from mien.evaluation.render import render as run
 
-    maker = _engine(engine, device, dtype, compile, connector, svd_preset, steps, side)
+    maker = _engine(engine, device, dtype, compile, connector, svd_preset, steps, side, crop)
     found, silent = with_sound(read_pairs(table))
     _warn_silent(silent)
     with progress_bar("Rendering") as progress:
         made = run(found, output, maker, workers=workers, ray=ray, progress=progress)
     _show_rendered(made)
     typer.echo(f"{output}: {made.films} films, {made.seconds:.2f} s per film (AITV)")
+    _end(len(made.failed))
 
 
 @evaluate.command()
@@ -181,6 +184,7 @@ def run(
     svd_preset: Preset = None,
     steps: Steps = None,
     side: Side = None,
+    crop: Crop = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -194,7 +198,7 @@ def run(
     plan = Plan(
         protocol,
         root,
-        _engine(engine, device, dtype, compile, connector, svd_preset, steps, side),
+        _engine(engine, device, dtype, compile, connector, svd_preset, steps, side, crop),
         output,
         NetFiles.given(net or (), _names(classes)),
         tuple(_systems(compare or ())),
@@ -217,12 +221,14 @@ def _engine(
     preset: str | None,
     steps: int | None,
     side: int | None,
+    crop: float | None,
 ) -> Engine:
     from mien.evaluation.render import Engine
 
     diffusion = svd_options(
         name, device=device, dtype=dtype, preset=preset, num_inference_steps=steps,
-        shorter_side=side, allow_slow=name == "svd", compile=compile, connector=connector,
+        shorter_side=side, crop=crop, allow_slow=name == "svd", compile=compile,
+        connector=connector,
     )  # fmt: skip
     options = edtalk_options(name, device, dtype, compile, None, connector)
     return Engine(name, diffusion or options)
@@ -267,8 +273,16 @@ def _show(table: Table, output: Path, *, as_json: bool) -> None:
         typer.echo(f"note: {note}", err=True)
     if as_json:
         typer.echo(json.dumps(asdict(table), ensure_ascii=False))
-        return
-    for one in table.systems:
-        figures = ", ".join(f"{figure.metric} {figure.value:.4g}" for figure in one.figures)
-        typer.echo(f"{one.name}: {figures}")
-    typer.echo(f"{output / 'table.md'}: {table.pairs} films per system")
+    else:
+        for one in table.systems:
+            figures = ", ".join(f"{figure.metric} {figure.value:.4g}" for figure in one.figures)
+            typer.echo(f"{one.name}: {figures}")
+        typer.echo(f"{output / 'table.md'}: {table.pairs} films per system")
+    _end(table.lost)
+
+
+def _end(lost: int) -> None:
+    """End with exit code 1 where films are missing."""
+    if lost:
+        typer.echo(f"warning: {lost} films could not be made or measured", err=True)
+        raise typer.Exit(1)

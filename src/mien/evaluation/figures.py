@@ -10,12 +10,14 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.errors import needs_extra
 from mien.evaluation.clips import CROP, CROP_PIXELS
 from mien.evaluation.frechet import Moments, frechet_distance
 from mien.evaluation.measure import Measured
 from mien.evaluation.readers import Named
+from mien.face.expression import EXPRESSIONS
 from mien.media.output import whole_file
 
 LOWER, HIGHER = "lower", "higher"
@@ -105,6 +107,9 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
 )  # fmt: skip
 
 ACCURACY: Final = "Acc_emo"
+SECOND: Final = "Acc_emo (mien)"
+"""Read by mien's own net, beside a net of the user."""
+
 AITV: Final = "AITV"
 
 
@@ -168,22 +173,13 @@ def sum_up(
         classes: names of the expressions.
         seconds: mean time per film, where it is known.
     """
-    confusion: dict[str, dict[str, int]] = {}
-    for film in made:
-        if film.emotion:
-            row = confusion.setdefault(film.emotion, dict.fromkeys(classes, 0))
-            row[classes[int(film.probabilities.argmax())]] += 1
-    figures = []
-    total = sum(sum(row.values()) for row in confusion.values())
-    if total:
-        correct = sum(row.get(emotion, 0) for emotion, row in confusion.items())
-        figures.append(
-            _figure(
-                ACCURACY, 100 * correct / total, total, HIGHER,
-                "films whose mean probability is largest for the requested emotion, %",
-                named.get("emotion", _OWN),
-            )
-        )  # fmt: skip
+    read = [(film.emotion, film.probabilities) for film in made if film.emotion]
+    confusion = _confusion(read, classes)
+    figures = _accuracy(ACCURACY, confusion, named.get("emotion", _OWN))
+    again = [
+        (film.emotion, film.second) for film in made if film.emotion and film.second is not None
+    ]
+    figures += _accuracy(SECOND, _confusion(again, EXPRESSIONS), named.get("second", _OWN))
     for metric in METRICS.values():
         value = None if name == REAL and metric.compares else metric.measure(made, real)
         if value is not None:
@@ -197,6 +193,26 @@ def sum_up(
             )
         )  # fmt: skip
     return SystemFigures(name, tuple(figures), confusion)
+
+
+def _confusion(
+    read: Sequence[tuple[str, npt.NDArray[np.float32]]], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Count which class was likeliest in films of every requested emotion."""
+    out: dict[str, dict[str, int]] = {}
+    for emotion, probabilities in read:
+        row = out.setdefault(emotion, dict.fromkeys(classes, 0))
+        row[classes[int(probabilities.argmax())]] += 1
+    return out
+
+
+def _accuracy(metric: str, confusion: dict[str, dict[str, int]], net: Named) -> list[Figure]:
+    total = sum(sum(row.values()) for row in confusion.values())
+    if not total:
+        return []
+    correct = sum(row.get(emotion, 0) for emotion, row in confusion.items())
+    about = "films whose mean probability is largest for the requested emotion, %"
+    return [_figure(metric, 100 * correct / total, total, HIGHER, about, net)]
 
 
 def _figure(metric: str, value: float, films: int, better: str, about: str, net: Named) -> Figure:
@@ -215,6 +231,7 @@ class Table:
         pairs: number of films per system.
         systems: their figures.
         notes: what the reader must know: films left out, metrics that lack their net.
+        lost: number of films that could not be made or measured.
     """
 
     protocol: str
@@ -222,11 +239,12 @@ class Table:
     pairs: int
     systems: tuple[SystemFigures, ...]
     notes: tuple[str, ...] = ()
+    lost: int = 0
 
     def markdown(self) -> str:
         """Return the table, what its columns are, and the notes."""
         every = {figure.metric: figure for one in self.systems for figure in one.figures}
-        order = [name for name in (ACCURACY, *METRICS, AITV) if name in every]
+        order = [name for name in (ACCURACY, SECOND, *METRICS, AITV) if name in every]
         arrows = {LOWER: " ↓", HIGHER: " ↑", "": ""}
         rows = []
         for one in self.systems:
@@ -282,7 +300,7 @@ class Table:
             from matplotlib.figure import Figure as Drawing
 
         every = {figure.metric: figure for one in self.systems for figure in one.figures}
-        names = [name for name in (ACCURACY, *METRICS, AITV) if name in every]
+        names = [name for name in (ACCURACY, SECOND, *METRICS, AITV) if name in every]
         matrices = [one for one in self.systems if one.confusion]
         panels, columns = len(names) + len(matrices), 4
         lines = -(-panels // columns)

@@ -25,7 +25,7 @@ from mien.media.read import VideoReader
 from mien.pipelines.job import Progress
 from mien.utils.workers import run_tasks
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Part of the signature of what was measured; raise it when a metric changes."""
 
 _PAIRED_EVERY: Final = 2
@@ -66,6 +66,7 @@ class Measured:
         values: single numbers by metric.
         features: arrays ``(K, D)`` by slot.
         probabilities: of the classes of expressions.
+        second: likewise, of the second reader; None without one.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Measured:
     values: dict[str, float]
     features: dict[str, Array]
     probabilities: Array
+    second: Array | None = None
 
 
 def measure_films(
@@ -93,7 +95,7 @@ def measure_films(
         progress: called with (films done, films).
 
     Returns:
-        The measurements in the order of the tasks, and names of films that could not be measured,
+        The measurements in the order of the tasks, and films that could not be measured, by name,
         with why.
     """
     open_readers(files)  # nets that cannot be used are refused before any work
@@ -136,6 +138,7 @@ def measure_film(files: NetFiles, task: FilmTask) -> None:
         "signature": signature,
         "values": json.dumps(values),
         "probabilities": probabilities,
+        **({} if readers.second is None else {"second": readers.second(clip)}),
         **{f"features_{name}": array.astype(np.float16) for name, array in features.items()},
     }
     task.target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,4 +224,5 @@ def _read(task: FilmTask) -> Measured:
             if name.startswith(prefix)
         },
         probabilities=stored["probabilities"],
+        second=stored.get("second"),
     )

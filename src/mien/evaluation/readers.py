@@ -63,6 +63,7 @@ class Readers:
         identity: identities of some pictures ``(K, D)``, for CSIM and FAD.
         emotion: mean probabilities ``(classes,)``, for Acc_emo.
         classes: their names.
+        second: mean probabilities of mien's expressions where ``emotion`` is a net of the user.
         sync: agreement of lips and sound, for LSE-D, LSE-C and the offset.
         lpips: distances of pictures of two clips ``(T,)``.
         named: what each of these is.
@@ -74,6 +75,7 @@ class Readers:
     identity: Callable[[FaceClip], Array] | None
     emotion: Callable[[FaceClip], Array]
     classes: tuple[str, ...]
+    second: Callable[[FaceClip], Array] | None
     sync: Callable[[FaceClip, Samples], Sync]
     lpips: Callable[[Sequence[RGBImage], Sequence[RGBImage]], Array] | None
     named: dict[str, Named]
@@ -89,7 +91,8 @@ def open_readers(files: NetFiles) -> Readers:
     nets = {name: MetricNet(path, SLOTS[name]) for name, path in files.files}
     named = {name: Named(net.path.name, net.sha256, net.side) for name, net in nets.items()}
     named.setdefault("expression", Named("mien's action units", "", CROP_PIXELS))
-    emotion, classes = _emotion(nets.get("emotion"), files.classes, named)
+    own, slot = _own_expressions(), nets.get("emotion")
+    named["second" if slot else "emotion"] = _bundled("expression.onnx", FACE_PIXELS)
     inception, i3d, lpips = (nets.get(name) for name in ("inception", "i3d", "lpips"))
     coefficients = nets.get("expression")
     return Readers(
@@ -99,8 +102,9 @@ def open_readers(files: NetFiles) -> Readers:
         if coefficients is None
         else lambda clip: _features(coefficients, clip, _EVERY_EXPRESSION),
         identity=_identity(nets.get("identity"), named),
-        emotion=emotion,
-        classes=classes,
+        emotion=own if slot is None else lambda clip: _expressions(slot, clip),
+        classes=EXPRESSIONS if slot is None else files.classes,
+        second=None if slot is None else own,
         sync=_sync(nets, named),
         lpips=None
         if lpips is None
@@ -167,20 +171,20 @@ def similarity(points: Array, targets: Array) -> npt.NDArray[np.float64]:
     return np.hstack([turn, (goal - turn @ centre)[:, None]])
 
 
-def _emotion(
-    net: MetricNet | None, classes: tuple[str, ...], named: dict[str, Named]
-) -> tuple[Callable[[FaceClip], Array], tuple[str, ...]]:
-    """Return what reads the mean probabilities of the classes, and their names."""
-    if net is not None:
-        return lambda clip: _features(net, clip, _EVERY_EXPRESSION).mean(0), classes
+def _expressions(net: MetricNet, clip: FaceClip) -> Array:
+    """Return the mean probabilities of the net's classes."""
+    return np.asarray(_features(net, clip, _EVERY_EXPRESSION).mean(0))
+
+
+def _own_expressions() -> Callable[[FaceClip], Array]:
+    """Return what reads the mean probabilities of mien's expressions."""
     own = ExpressionReader()
-    named["emotion"] = _bundled("expression.onnx", FACE_PIXELS)
 
     def read(clip: FaceClip) -> Array:
         images, landmarks = zip(*clip.every(_EVERY_EXPRESSION), strict=True)
         return np.asarray(own.probabilities(images, landmarks).mean(0))
 
-    return read, EXPRESSIONS
+    return read
 
 
 def _sync(

@@ -67,7 +67,7 @@ class Rendered:
     Attributes:
         films: their number.
         seconds: mean time per film (AITV), see :class:`Timing`.
-        failed: names of films that could not be made, and why.
+        failed: films that could not be made, by name, and why.
     """
 
     films: int

@@ -92,6 +92,7 @@ def run_protocol(plan: Plan, *, progress: Progress | None = None) -> Table:
         title=plan.protocol,
         about=chosen.about,
         notes=notes,
+        lost=len(made.failed),
         workers=plan.workers,
         ray=plan.ray,
         tracks=_tracks(plan.prepared, corpus, pairs),
@@ -136,6 +137,7 @@ def measure_systems(
     title: str = "Films",
     about: str = "Films of the same pairs",
     notes: Sequence[str] = (),
+    lost: int = 0,
     workers: int = 1,
     ray: str | None = None,
     tracks: Mapping[Path, Path] | None = None,
@@ -153,6 +155,7 @@ def measure_systems(
         title: of the table.
         about: what was made, in words.
         notes: what the reader must know already.
+        lost: number of films that could not be made.
         workers: processes that work at once.
         ray: as for :func:`mien.utils.workers.run_tasks`.
         tracks: faces of the real films that were tracked before, by film.
@@ -180,6 +183,7 @@ def measure_systems(
         found, failed = measure_films(tasks, files, workers=workers, ray=ray, progress=progress)
         measured[name] = {one.name: one for one in found}
         said += _lost(f"of {name} could not be measured", failed)
+        lost += len(failed)
     usable = [p for p in common if all(p.name in found for found in measured.values())]
     if not usable:
         raise InputError("No film could be measured in all systems. " + " ".join(said))
@@ -194,7 +198,7 @@ def measure_systems(
         seconds = None if timing is None else timing.seconds
         figures.append(sum_up(system, own, real, readers.named, readers.classes, seconds))
     said += _unmeasured(figures)
-    table = Table(title, about, len(usable), tuple(figures), tuple(said))
+    table = Table(title, about, len(usable), tuple(figures), tuple(said), lost)
     table.write(output)
     write_sheet(output / "samples.jpg", spread(usable, _SHOWN_FILMS), systems)
     return table
@@ -216,7 +220,7 @@ def _task(
     )
 
 
-def _lost(what: str, failed: dict[str, str]) -> list[str]:
+def _lost(what: str, failed: Mapping[str, str]) -> list[str]:
     if not failed:
         return []
     name, why = next(iter(failed.items()))
