@@ -32,6 +32,7 @@ from tests.parity.compare import Seeded
 from tests.svd import PlainAdapterAttention
 
 from mien.engines.svd.attention import AdapterAttention, Stream
+from mien.engines.svd.decoding import decode_latents
 from mien.engines.svd.networks import PUBLISHED
 from mien.engines.svd.sampler import SCALING_FACTOR, ClipInputs, sample
 from mien.engines.svd.settings import SPEED_PRESETS, Sampling, SvdSettings, Windows
@@ -137,10 +138,10 @@ def peaks() -> list[list[object]]:
             rows.append([f"a call, {branches} branches at once", peak.peak / 1e9])
     vae = published_vae().half().to("meta")
     for frames in (10, 4, 2):
-        z = torch.zeros(frames, 4, 64, 64, dtype=HALF, device="meta")
+        z = torch.zeros(10, 4, 64, 64, dtype=HALF, device="meta")
         with Peak() as peak, torch.device("meta"):
-            vae.decode(z, num_frames=frames)
-        rows.append([f"decoding {frames} frames at once", peak.peak / 1e9])
+            decode_latents(vae, z, frames)
+        rows.append([f"decoding 10 frames together, {frames} at once", peak.peak / 1e9])
     return rows
 
 
@@ -179,8 +180,7 @@ def share(name: str) -> float:
     sampling, total = SvdSettings(preset=name).sampling(), 0.0
     steps = sampling.num_inference_steps
     for step in range(steps):
-        branches = 3 if sampling.guidance.covers(step, steps) else 1
-        total += (95.5 if step % sampling.cache_interval == 0 else 34.5) * branches / 3
+        total += (34.5 if sampling.reuses(step) else 95.5) * len(sampling.branches(step)) / 3
     return total / (25 * 95.5)
 
 

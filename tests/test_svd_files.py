@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +19,17 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from diffusers import UNetSpatioTemporalConditionModel
+
 import mien as package
 from mien.emotion.request import Emotion, Request, Timeline
 from mien.emotion.resolve_svd import SvdResolver
 from mien.engines.published_checkpoints import convert_file
+from mien.engines.svd.preprocess import prepare_portrait
 from mien.engines.svd.settings import SvdSettings
-from mien.errors import InputError, WeightsError
+from mien.errors import CancelledError, InputError, WeightsError
 from mien.media.read import VideoReader
+from mien.media.still import read_still, write_still
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.listener import VOICE_EMOTIONS, Listener
 from mien.weights.manifest import ADAPTERS, AUDIO, PRIORS, UNET, entry
@@ -97,8 +108,11 @@ def test_every_option_changes_something(
         {"seed": 1},
         {"num_inference_steps": 2},
         {"preset": "fast", "num_inference_steps": None},
+        {"preset": "turbo", "num_inference_steps": 2},
         {"image_guidance": 1.0},
-        {"speech_guidance": 1.0},
+        {"audio_guidance": 1.0},
+        {"emotion_guidance": 1.0},
+        {"crop": 0.1},
         {"audio_scale": 0.0},
         {"emotion_scale": 0.0},
         {"retrieval": True},
@@ -114,6 +128,130 @@ def test_every_option_changes_something(
         run(max_memory_gb=1e-4)
 
 
+SLOW = """
+import os, sys
+import torch
+from diffusers import UNetSpatioTemporalConditionModel as UNet
+
+calls, quick = open(sys.argv.pop(1), "w", buffering=1), UNet.forward
+
+def slow(self, *given, **more):
+    print("call", file=calls)
+    for _ in range(20):
+        BIG @ BIG
+    return quick(self, *given, **more)
+
+BIG = torch.rand(1200, 1200)
+UNet.forward = slow
+from mien.cli.app import main
+main()
+"""
+"""The command line with a UNet whose calls take a second or so."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_within_a_call(
+    store: Store, demo_face: Path, voice: Path, tmp_path: Path, number: int
+) -> None:
+    calls = tmp_path / "calls"
+    work = tmp_path / "work"
+    work.mkdir()
+    command = [
+        *(sys.executable, "-c", SLOW, calls, "talk", demo_face, voice, "-o", work / "o.mp4"),
+        *("-e", "happy", "--engine", "svd", "--side", "64", "--steps", "20", "--yes"),
+    ]
+
+    def count() -> int:
+        return len(calls.read_text()) // 5 if calls.exists() else 0
+
+    with subprocess.Popen(
+        [str(word) for word in command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, CACHE_VARIABLE: str(store.folder)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        seen, times = 0, []
+        while len(times) < 3:
+            assert process.poll() is None
+            if count() > seen:
+                seen, times = count(), [*times, time.monotonic()]
+            time.sleep(0.01)
+        process.send_signal(number)
+        sent = time.monotonic()
+        _, errors = process.communicate(timeout=60)
+    ended = time.monotonic() - sent
+    assert process.returncode == 128 + number
+    assert errors.endswith("Interrupted.\n")
+    assert not list(work.iterdir())
+    assert ended < 1.2 * max(b - a for a, b in pairwise(times)), "no longer than a call"
+    assert count() <= 4
+
+
+def test_cancelling_and_progress_are_by_calls(
+    store: Store, demo_face: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven frames and 25 pads are two windows; two steps are four calls."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
+    calls: list[int] = []
+    seen: list[tuple[int, int | None]] = []
+    forward = UNetSpatioTemporalConditionModel.forward
+
+    def counted(*given: object, **more: object) -> object:
+        calls.append(1)
+        return forward(*given, **more)
+
+    monkeypatch.setattr(UNetSpatioTemporalConditionModel, "forward", counted)
+
+    def run(**more: Any) -> None:
+        package.talk(
+            demo_face, voice, tmp_path / "o.mp4", "sad", engine="svd", options=QUICK, **more
+        )
+
+    with pytest.raises(CancelledError):
+        run(cancel=lambda: len(calls) == 3)
+    assert len(calls) == 3
+    assert not list(tmp_path.glob("o*"))
+    calls.clear()
+    run(progress=lambda done, total: seen.append((done, total)))
+    assert len(calls) == 4
+    assert [done for done, _ in seen[:4]] == [1, 2, 3, 4]
+    totals = {total for _, total in seen}
+    assert len(totals) == 1
+    assert seen[-1][0] == seen[-1][1]
+    assert all(a[0] <= b[0] for a, b in pairwise(seen))
+    assert len(seen) > 6, "decoding and interpolation too"
+
+
+def test_a_crop_shows_the_face(
+    store: Store, demo_face: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
+    face = read_still(demo_face)
+    wide = np.pad(face, ((0, 600), (500, 900), (0, 0)), mode="edge")
+    write_still(tmp_path / "wide.png", wide)
+    shown = []
+
+    def prepare(image: np.ndarray, box: Any, **more: Any) -> Any:
+        shown.append((image, box))
+        return prepare_portrait(image, box, **more)
+
+    monkeypatch.setattr("mien.engines.svd.engine.prepare_portrait", prepare)
+    short = replace(QUICK, num_inference_steps=1, interpolate=False)
+    for crop in (None, 0.5):
+        report = package.talk(
+            tmp_path / "wide.png", voice, tmp_path / "o.mp4", "sad", engine="svd",
+            options=replace(short, crop=crop), overwrite=True,
+        )  # fmt: skip
+        assert any("--crop 0.5" in warning for warning in report.warnings) == (crop is None)
+    (whole, _), (cropped, (x, y, w, h)) = shown
+    assert whole.shape == wide.shape
+    assert cropped.shape[0] == cropped.shape[1] < 2.1 * max(w, h)
+    assert 0 < x < x + w < cropped.shape[1]
+    assert 0 < y < y + h < cropped.shape[0]
+
+
 def test_what_cannot_be_is_said(
     store: Store, demo_face: Path, demo_clip: Path, voice: Path, tmp_path: Path
 ) -> None:
@@ -123,13 +261,14 @@ def test_what_cannot_be_is_said(
         (("--au", "12=1"), "Action units belong to the mesh"),
         (("-e", "romantic"), f"Valid: {', '.join(sorted(NAMES))}"),
         (("--like", demo_face), "embedder"),
-        (("-e", "happy", "--svd-preset", "best"), "exact, fewer, fast"),
+        (("-e", "happy", "--svd-preset", "best"), "exact, fewer, fast, turbo"),
         (("-e", "happy", "--face", "all"), "choose one"),
         (("-e", "happy", "--offload", "--device", "cpu"), "--offload needs a GPU"),
         (("-e", "happy", "--fps", "50"), "engine mesh"),
         (("-e", "happy", "--compile"), "belong to --engine edtalk"),
         (("-e", "happy", "--restorer", "x.onnx"), "belong to --engine edtalk"),
         (("-e", "happy", "--side", "2048", "--steps", "200"), "pass --yes"),
+        (("-e", "happy", "--side", "100"), "nearest are 64 and 128"),
     ):
         done = mien(*base, *more, cache=store.folder)
         assert done.returncode == 2, (more, done.stderr)

@@ -17,7 +17,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from mien.engines.svd.attention import Conditioning, Stream, grid_of
-from mien.engines.svd.cost import Cost, estimate_cost, estimate_seconds, fit_memory
+from mien.engines.svd.cost import Cost, Work, estimate_cost, estimate_seconds, fit_memory
 from mien.engines.svd.engine import SvdEngine
 from mien.engines.svd.networks import FORMATS, SvdNetworks, load_networks
 from mien.engines.svd.pipeline import DiceTalkPipeline
@@ -31,8 +31,15 @@ from mien.engines.svd.preprocess import (
     working_size,
 )
 from mien.engines.svd.rife import FlowNet, double_frame_rate
-from mien.engines.svd.sampler import SCALING_FACTOR
-from mien.engines.svd.settings import Guidance, Sampling, SvdSettings, Windows, even_pad
+from mien.engines.svd.sampler import SCALING_FACTOR, ClipInputs, sample
+from mien.engines.svd.settings import (
+    SPEED_PRESETS,
+    Guidance,
+    Sampling,
+    SvdSettings,
+    Windows,
+    even_pad,
+)
 from mien.engines.svd.unet import SVD_XT, DeepCache, build_unet
 from mien.errors import InputError, MienError, WeightsError
 from mien.weights.manifest import AUDIO_ENCODER, IMAGE_ENCODER, VAE
@@ -221,10 +228,118 @@ def test_pipeline_is_repeatable_and_its_savings_exact(
         {"prior": given_inputs["prior"] * 2},
         {"voice": given_inputs["voice"] * 2},
         {"scales": (1.0, 0.0)},
-        {"sampling": replace(given_inputs["sampling"], guidance=Guidance(3, 1))},
+        {"sampling": replace(given_inputs["sampling"], guidance=Guidance(3, 1, 1))},
+        {"sampling": replace(given_inputs["sampling"], guidance=Guidance(3, 6, 2))},
         {"sampling": replace(given_inputs["sampling"], guidance=Guidance(start=0.3, end=0.6))},
     ):
         assert (run(**change).latents - first.latents).abs().max() > 1e-3, change
+
+
+def test_weights_of_voice_and_emotion(networks: SvdNetworks, given_inputs: dict[str, Any]) -> None:
+    """Equal weights need three branches; nearly equal ones, in four, give nearly the same."""
+    pipeline = DiceTalkPipeline(networks)
+    calls: list[int] = []
+
+    def run(audio: float, emotion: float, **more: Any) -> torch.Tensor:
+        calls.clear()
+        guidance = Guidance(audio=audio, emotion=emotion)
+        sampling = Sampling(1, guidance, Windows(5, 2, 0))
+        given = {**given_inputs, "sampling": sampling, **more}
+        generator = torch.Generator().manual_seed(5)
+        out = pipeline(
+            **given, generator=generator, callback_on_call_end=lambda step, n: calls.append(n)
+        )
+        return out.latents
+
+    equal = run(6, 6)
+    assert calls == [3, 3], "two windows"
+    near = run(6, 6.0001)
+    assert calls == [3, 1, 3, 1], "a fourth branch needs no more memory"
+    assert (near - equal).abs().max() < 1e-2
+    # Without weight of its own, the emotion does not matter; likewise the voice.
+    assert (run(6, 0) - run(6, 0, prior=given_inputs["prior"] * 2)).abs().max() < 1e-3
+    assert (run(0, 6) - run(6, 6)).abs().max() > 1e-2
+    assert (run(6, 0) - equal).abs().max() > 1e-2
+
+
+class Spread(torch.nn.Module):
+    """Predicts v where clean latents are spread normally, so that the best sampling is known."""
+
+    deviation = 2.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, *_: Any, **__: Any) -> Any:
+        sigma = (4 * time).exp()
+        noisy = x[:, :, :4] * (sigma**2 + 1).sqrt()
+        clean = noisy * self.deviation**2 / (self.deviation**2 + sigma**2)
+        return ((noisy / (sigma**2 + 1) - clean) * (sigma**2 + 1).sqrt() / sigma,)
+
+
+def test_steps_that_look_back_are_more_exact() -> None:
+    noise = torch.randn(5, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    rows = torch.zeros(5, dtype=torch.int64)
+    table = torch.zeros(1, 1, 1)
+    inputs = ClipInputs(torch.zeros(1, 4, 2, 2), torch.zeros(1, 1, 1), table, table, rows, rows,
+                        None, None)  # fmt: skip
+    wanted = noise * 700 * Spread.deviation / (Spread.deviation**2 + 700**2) ** 0.5
+    with torch.inference_mode():
+        first, second = (
+            sample(
+                Spread(),
+                Conditioning(),
+                inputs,
+                noise,
+                Sampling(40, windows=Windows(5, 2, 0), order=k),
+            )
+            for k in (1, 2)
+        )
+    errors = [float((found - wanted).abs().mean()) for found in (first, second)]
+    assert errors[1] < 0.3 * errors[0] < 0.1
+
+
+def test_the_turbo_preset_computes_guidance_once(
+    networks: SvdNetworks, given_inputs: dict[str, Any]
+) -> None:
+    turbo, exact = SPEED_PRESETS["turbo"], SPEED_PRESETS["exact"]
+    calls: list[tuple[int, int]] = []
+    out = DiceTalkPipeline(networks)(
+        **{**given_inputs, "sampling": replace(turbo, windows=Windows(5, 2, 3))},
+        callback_on_call_end=lambda step, n: calls.append((step, n)),
+    )
+    assert calls == [(0, 3)] * 2 + [(step, 1) for step in range(1, 9) for _ in range(2)]
+    assert torch.isfinite(out.latents).all()
+    # TFLOP of a branch of the published UNet, and of its finest level: benchmarks/svd.py.
+    work = Work(31.83, 11.51, 0, 0)
+    assert work.total(turbo, 100) <= 0.12 * work.total(exact, 100)
+
+
+def test_kept_guidance_is_what_was_computed(
+    networks: SvdNetworks, given_inputs: dict[str, Any]
+) -> None:
+    """Where nothing moves from step to step, a kept difference equals a computed one."""
+    pipeline = DiceTalkPipeline(networks)
+
+    class Same:
+        """A scheduler with nearly the same noise in both steps."""
+
+        sigmas, timesteps = torch.tensor([3.0, 2.9999, 2.0]), torch.full((2,), 0.27)
+
+        def set_timesteps(self, steps: int) -> None:
+            assert steps == 2
+
+    pipeline.scheduler = Same()
+
+    def run(guidance: Guidance) -> torch.Tensor:
+        windows = Windows(5, 0, 3)
+        given = {**given_inputs, "sampling": Sampling(2, guidance, windows)}
+        return pipeline(**given, generator=torch.Generator().manual_seed(5)).latents
+
+    every = run(Guidance())
+    assert (run(Guidance(every=2)) - every).abs().max() < 1e-2
+    assert (run(Guidance(end=0.5)) - every).abs().max() > 0.1
 
 
 def test_shared_results_equal_those_per_frame(
@@ -253,14 +368,21 @@ def test_shared_results_equal_those_per_frame(
         assert (dropped[-1] - wanted[0]).abs().max() < 1e-5
 
 
-def test_pad_frames_are_not_decoded(networks: SvdNetworks) -> None:
+def test_fewer_frames_at_once_give_the_same_picture(networks: SvdNetworks) -> None:
+    """Ten frames are decoded together however many are in memory at once; pads are left out."""
+    networks.place(torch.device("cpu"), torch.float64)
     pipeline = DiceTalkPipeline(networks)
-    latents = torch.randn(12, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    pieces = list(pipeline.decode(latents, 7, 4))
-    assert [len(piece) for piece in pieces] == [4, 3]
+    latents = torch.randn(13, 4, 2, 4, generator=torch.Generator().manual_seed(0)).double()
+    whole = list(pipeline.decode(latents, 12))
+    assert [len(piece) for piece in whole] == [10, 2]
     with torch.no_grad():
-        whole = networks.vae.decode(latents[4:8] / SCALING_FACTOR, num_frames=4).sample[:3]
-    assert (pieces[1] - (whole / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-6
+        last = networks.vae.decode(latents[10:] / SCALING_FACTOR, num_frames=3).sample[:2]
+        alone = networks.vae.decode(latents[:4] / SCALING_FACTOR, num_frames=4).sample
+    assert (whole[1] - (last / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-6
+    for at_once in (4, 2, 1):
+        pieces = pipeline.decode(latents, 12, at_once)
+        assert all((a - b).abs().max() < 1e-6 for a, b in zip(pieces, whole, strict=True))
+    assert (whole[0][:4] - (alone / 2 + 0.5).clamp(0, 1)).abs().max() > 1e-3
 
 
 def test_mismatched_inputs_are_refused(networks: SvdNetworks, given_inputs: dict[str, Any]) -> None:
@@ -295,12 +417,15 @@ def test_interpolated_frames() -> None:
 
 def test_invalid_settings_are_refused() -> None:
     for wrong, message in (
-        ({"preset": "best"}, "exact, fewer, fast"),
+        ({"preset": "best"}, "exact, fewer, fast, turbo"),
         ({"num_inference_steps": 0}, "steps must be 1"),
         ({"shorter_side": 10}, "side must be 64"),
         ({"branches_at_once": 2}, "3 at once"),
         ({"max_memory_gb": 0.0}, "memory"),
-        ({"speech_guidance": -1.0}, "speech"),
+        ({"emotion_guidance": -1.0}, "emotion guidance"),
+        ({"shorter_side": 100}, "multiple of 64; got 100. The nearest are 64 and 128"),
+        ({"crop": -0.5}, "grown by 0 to 5"),
+        ({"decode_chunk_size": 11}, "1 to 10"),
     ):
         with pytest.raises(InputError, match=message):
             SvdSettings(**wrong).check()
@@ -317,7 +442,8 @@ def test_costs_grow_and_memory_options_save(networks: SvdNetworks) -> None:
     whole = of()
     assert of(100).operations > whole.operations
     assert of(side=256).operations < whole.operations
-    assert of(preset="fast").operations < of(preset="fewer").operations < whole.operations / 1.5
+    assert of(preset="fast").operations < of(preset="fewer").operations < whole.operations
+    assert of(emotion_guidance=5.0).operations > whole.operations, "a fourth branch"
     for option in (
         {"branches_at_once": 1, "decode_chunk_size": 2},
         {"offload": True},

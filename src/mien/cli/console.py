@@ -17,11 +17,21 @@ if TYPE_CHECKING:
     from mien.pipelines.report import Report
 
 _SPANS_SHOWN = 5
+_SPEED_SECONDS = 4 * 3600.0
+"""Time over which the speed is taken; what is counted may take minutes each."""
 
 
 @contextmanager
-def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress | None]:
-    """Show frames done, frames per second and time left; None if stderr is no terminal."""
+def progress_bar(
+    title: str, unit: str = "frames", *, quiet: bool = False
+) -> Iterator[Progress | None]:
+    """Show what is done, how fast, and the time left; None if stderr is no terminal.
+
+    Args:
+        title: of the bar.
+        unit: what is counted, in the plural.
+        quiet: show nothing.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -41,12 +51,19 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress | None
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=_SPEED_SECONDS,
+    ) as bar:
         task = bar.add_task(title, total=None, speed="")
 
         def show(done: int, total: int | None) -> None:
             speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            text = f"{speed:.0f} frames/s" if speed else ""
+            text = ""
+            if speed:
+                text = f"{speed:.0f} {unit}/s" if speed >= 1 else f"{1 / speed:.0f} s each"
             whole = max(total, done) if total else None
             bar.update(task, completed=done, total=whole, speed=text)
 

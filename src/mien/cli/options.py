@@ -178,14 +178,26 @@ Connector = Annotated[
     ),
 ]
 
-Preset = Annotated[str | None, _svd("--svd-preset", "exact (default), fewer or fast.")]
+Preset = Annotated[str | None, _svd("--svd-preset", "exact (default), fewer, fast or turbo.")]
 Steps = Annotated[int | None, _svd("--steps", "Sampling steps; overrides the preset.")]
-Side = Annotated[int | None, _svd("--side", "Shorter side of the frames; default 512 pixels.")]
+Side = Annotated[
+    int | None, _svd("--side", "Shorter side of the frames, a multiple of 64; default 512.")
+]
 ImageGuidance = Annotated[
     float | None, _svd("--image-guidance", "Guidance weight of the picture; default 3.")
 ]
-SpeechGuidance = Annotated[
-    float | None, _svd("--speech-guidance", "Guidance weight of voice and emotion; default 6.")
+Crop = Annotated[
+    float | None,
+    _svd("--crop", "Cut a square around the face, its box grown by this share; 0.5 is usual."),
+]
+AudioGuidance = Annotated[
+    float | None, _svd("--audio-guidance", "Guidance weight of the voice; default 6.")
+]
+EmotionGuidance = Annotated[
+    float | None,
+    _svd(
+        "--emotion-guidance", "Guidance weight of the emotion; default 6. Unequal ones cost more."
+    ),
 ]
 Retrieval = Annotated[bool, _svd("--retrieval", "Use only the nearest entry of the emotion bank.")]
 Embedder = Annotated[

@@ -59,8 +59,10 @@ def talk(
     svd_preset: opt.Preset = None,
     steps: opt.Steps = None,
     side: opt.Side = None,
+    crop: opt.Crop = None,
     image_guidance: opt.ImageGuidance = None,
-    speech_guidance: opt.SpeechGuidance = None,
+    audio_guidance: opt.AudioGuidance = None,
+    emotion_guidance: opt.EmotionGuidance = None,
     retrieval: opt.Retrieval = False,
     embedder: opt.Embedder = None,
     max_memory: opt.MaxMemory = None,
@@ -97,8 +99,10 @@ def talk(
         preset=svd_preset,
         num_inference_steps=steps,
         shorter_side=side,
+        crop=crop,
         image_guidance=image_guidance,
-        speech_guidance=speech_guidance,
+        audio_guidance=audio_guidance,
+        emotion_guidance=emotion_guidance,
         retrieval=retrieval,
         embedder=embedder,
         max_memory_gb=max_memory,
@@ -108,7 +112,8 @@ def talk(
         restorer=restorer,
         connector=connector,
     )
-    with progress_bar("Talking", quiet=quiet) as progress:
+    unit = "calls" if diffusion else "frames"
+    with progress_bar("Talking", unit, quiet=quiet) as progress:
         report = run(
             portrait,
             speech,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from mien.engines.svd.networks import SvdNetworks
-from mien.engines.svd.settings import BRANCHES, SvdSettings
+from mien.engines.svd.settings import TOGETHER, Sampling, SvdSettings, Windows
 from mien.errors import InputError
 
 _AREA: Final = 512 * 512
@@ -26,12 +26,15 @@ _LAYERS, _ATTENTION, _FINEST = 28.6e12, 3.2e12, 11.5e12
 level alone.
 """
 
-_DECODE: Final = 3.0e12
-"""Operations per decoded frame."""
+_DECODE, _INTERPOLATE = 3.0e12, 67e9
+"""Operations per decoded and per interpolated frame."""
 
-_UNET_VALUES, _UNET_BASE, _DECODE_VALUES = 0.93e9, 1.0e9, 0.27e9
-"""Peak number of values per branch of a call, of a call whatever its size, and per frame decoded at
-once.
+_UNET_VALUES, _UNET_BASE = 0.93e9, 1.0e9
+"""Peak number of values per branch of a call, and of a call whatever its size."""
+
+_DECODE_ALL, _DECODE_BASE, _DECODE_VALUES = 2.7e9, 1.43e9, 0.09e9
+"""Peak number of values when all frames are decoded at once; otherwise of one layer's input and
+output, and per frame at once.
 """
 
 _EFFICIENCY: Final = 0.4
@@ -51,6 +54,47 @@ class Cost:
     memory: float
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Estimated operations of the pieces of a clip.
+
+    Attributes:
+        whole: of a guidance branch of a call of the UNet.
+        finest: likewise where its deep features are reused.
+        decoding: of a frame.
+        interpolation: of a frame.
+    """
+
+    whole: float
+    finest: float
+    decoding: float
+    interpolation: float
+
+    @classmethod
+    def of(cls, networks: SvdNetworks, windows: Windows, width: int, height: int) -> Work:
+        """Estimate from the sizes of networks, windows and frames."""
+        area = width * height / _AREA
+        size = sum(p.numel() for p in networks.unet.parameters()) / _WEIGHTS
+        share = size * windows.length / _LENGTH
+        return cls(
+            whole=(_LAYERS * area + _ATTENTION * area**2) * share,
+            finest=_FINEST * area * share,
+            decoding=_DECODE * area * min(1.0, size),
+            interpolation=0.0 if networks.interpolator is None else _INTERPOLATE * area,
+        )
+
+    def branch(self, sampling: Sampling, step: int) -> float:
+        """Return the operations of a guidance branch of a call at a step."""
+        return self.finest if sampling.reuses(step) else self.whole
+
+    def total(self, sampling: Sampling, frames: int) -> float:
+        """Return the operations of a clip of ``frames`` generated frames."""
+        steps = range(sampling.num_inference_steps)
+        calls = sum(len(sampling.branches(k)) * self.branch(sampling, k) for k in steps)
+        after = frames * (self.decoding + self.interpolation)
+        return calls * sampling.windows.per_step(frames) + after
+
+
 def estimate_cost(
     networks: SvdNetworks,
     settings: SvdSettings,
@@ -63,21 +107,16 @@ def estimate_cost(
     area = width * height / _AREA
     size = sum(p.numel() for p in networks.unet.parameters()) / _WEIGHTS
     sampling = settings.sampling()
-    steps, windows = sampling.num_inference_steps, sampling.windows
-    whole = _LAYERS * area + _ATTENTION * area**2
-    total = 0.0
-    for step in range(steps):
-        one = whole if step % sampling.cache_interval == 0 else _FINEST * area
-        total += one * (BRANCHES if sampling.guidance.covers(step, steps) else 1)
-    total *= size * windows.per_step(frames) * windows.length / _LENGTH
-    total += frames * _DECODE * area * min(1.0, size)
+    windows, chunk = sampling.windows, settings.decode_chunk_size
+    total = Work.of(networks, windows, width, height).total(sampling, frames)
     weights = [
         float(sum(p.numel() * p.element_size() for p in module.parameters()))
         for module in networks.modules().values()
     ]
     held = max(weights) if settings.offload else sum(weights)
     unet = _UNET_BASE + _UNET_VALUES * sampling.branches_at_once * (windows.length / _LENGTH) * area
-    decode = _DECODE_VALUES * settings.decode_chunk_size * area
+    some = _DECODE_BASE + _DECODE_VALUES * chunk
+    decode = area * (_DECODE_ALL if chunk >= TOGETHER else some)
     return Cost(total, held + dtype.itemsize * min(1.0, size**0.5) * max(unet, decode))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,16 +11,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mien.engines.svd.cost import estimate_cost, estimate_seconds, fit_memory
+from mien.engines.svd.cost import Work, estimate_cost, estimate_seconds, fit_memory
 from mien.engines.svd.networks import SvdNetworks, load_networks
 from mien.engines.svd.pipeline import DiceTalkPipeline
 from mien.engines.svd.preprocess import Box, frame_count, prepare_portrait, working_size
-from mien.engines.svd.settings import FRAMES_PER_SECOND, SvdSettings, even_pad
+from mien.engines.svd.settings import BRANCHES_AT_ONCE, FRAMES_PER_SECOND, SvdSettings, even_pad
 from mien.errors import InputError, MienError
 from mien.media.audio import Samples
 from mien.media.frame import RGBImage
 from mien.utils.device import out_of_memory, torch_device, working_dtype
 from mien.weights.store import Store
+
+Progress = Callable[[int, int], None]
 
 _SLOW_SECONDS: Final = 120.0
 """Estimated time from which the user must agree."""
@@ -117,7 +119,7 @@ class SvdEngine:
         samples: Samples,
         priors: npt.NDArray[np.float32],
         plan: ClipPlan,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[RGBImage]:
         """Generate the clip's frames ``uint8 (H, W, 3)``, in order.
 
@@ -127,18 +129,26 @@ class SvdEngine:
             samples: the voice, 16 kHz.
             priors: one per generated frame, ``(N, P)``.
             plan: see :meth:`plan`.
-            progress: called with the UNet's calls so far and in total.
+            progress: called after every call of the UNet, and after decoding and interpolating some
+                frames, with the work so far and in all. The unit is a call of the UNet with three
+                guidance branches; decoding and interpolation count by their operations.
 
         Raises:
             MienError: when memory runs out.
         """
         settings = plan.settings
         sampling = settings.sampling()
-        calls = sampling.windows.per_step(plan.generated_frames)
+        work = Work.of(self.networks, sampling.windows, plan.width, plan.height)
+        total = work.total(sampling, plan.generated_frames)
+        done = _Done(progress, total, BRANCHES_AT_ONCE * work.whole)
 
-        def step_end(step: int, time: Tensor, state: dict[str, Tensor]) -> None:
-            if progress is not None:
-                progress((step + 1) * calls, sampling.num_inference_steps * calls)
+        def call_end(step: int, branches: int) -> None:
+            done.add(branches * work.branch(sampling, step))
+
+        def counted(chunks: Iterable[Tensor], operations: float) -> Iterator[Tensor]:
+            for chunk in chunks:
+                done.add(len(chunk) * operations)
+                yield chunk
 
         self.networks.conditioning.clamp = settings.clamp_mask
         self.networks.place(torch.device("cpu") if settings.offload else self.device, self.dtype)
@@ -156,11 +166,13 @@ class SvdEngine:
             )
             generator = torch.Generator().manual_seed(settings.seed)
             latents = pipeline.denoise(
-                inputs, sampling, generator=generator, callback_on_step_end=step_end
+                inputs, sampling, generator=generator, callback_on_call_end=call_end
             )
-            chunks = pipeline.decode(latents, inputs.frames, settings.decode_chunk_size)
-            for chunk in pipeline.double(chunks):
+            decoded = pipeline.decode(latents, inputs.frames, settings.decode_chunk_size)
+            doubled = pipeline.double(counted(decoded, work.decoding))
+            for chunk in counted(doubled, work.interpolation / plan.frame_rate_factor):
                 yield from map(_to_bytes, chunk)
+            done.finish()
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -168,6 +180,27 @@ class SvdEngine:
                 f"Memory ran out on {self.device}. Pass --max-memory with the free gigabytes (it "
                 "chooses memory-saving options), --svd-preset fast, or a smaller --side."
             ) from error
+
+
+class _Done:
+    """Reports work in whole units, never all of it before the end."""
+
+    def __init__(self, report: Progress | None, total: float, unit: float) -> None:
+        self._report, self._unit, self._total = report, unit, max(1, round(total / unit))
+        self._operations = 0.0
+
+    def add(self, operations: float) -> None:
+        """Report more operations."""
+        self._operations += operations
+        self._show(min(int(self._operations / self._unit), self._total - 1))
+
+    def finish(self) -> None:
+        """Report that everything is done."""
+        self._show(self._total)
+
+    def _show(self, done: int) -> None:
+        if self._report is not None:
+            self._report(done, self._total)
 
 
 def _to_bytes(image: Tensor) -> RGBImage:

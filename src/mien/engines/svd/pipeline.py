@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from mien.engines.svd.decoding import decode_latents
 from mien.engines.svd.networks import SvdNetworks
 from mien.engines.svd.preprocess import (
     HIDDEN_STATES,
@@ -21,8 +22,15 @@ from mien.engines.svd.preprocess import (
     whisper_encoder,
 )
 from mien.engines.svd.rife import MULTIPLE, FlowNet, double_frame_rate
-from mien.engines.svd.sampler import SCALING_FACTOR, ClipInputs, StepEnd, euler_scheduler, sample
-from mien.engines.svd.settings import Sampling
+from mien.engines.svd.sampler import (
+    SCALING_FACTOR,
+    CallEnd,
+    ClipInputs,
+    StepEnd,
+    euler_scheduler,
+    sample,
+)
+from mien.engines.svd.settings import TOGETHER, Sampling
 from mien.errors import InputError
 from mien.media.audio import Samples
 
@@ -76,10 +84,11 @@ class DiceTalkPipeline:
         sampling: Sampling | None = None,
         retrieval: bool = False,
         scales: tuple[float, float] = (1.0, 1.0),
-        decode_chunk_size: int = 10,
+        decode_chunk_size: int = TOGETHER,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
         callback_on_step_end: StepEnd | None = None,
+        callback_on_call_end: CallEnd | None = None,
     ) -> TalkOutput:
         """Generate a clip of N frames.
 
@@ -90,10 +99,11 @@ class DiceTalkPipeline:
             sampling: steps, guidance, windows; the published ones by default.
             retrieval: attend to the bank's nearest entry instead of all entries.
             scales: of the audio and the emotion stream.
-            decode_chunk_size: frames decoded at once.
+            decode_chunk_size: frames of which the decoder's activations are held at once.
             generator: makes the noise repeatable.
             noise: ``(F, 4, h, w)``, used instead of drawing it.
             callback_on_step_end: see :data:`mien.engines.svd.sampler.StepEnd`.
+            callback_on_call_end: see :data:`mien.engines.svd.sampler.CallEnd`.
 
         Raises:
             InputError: for shapes that do not match.
@@ -102,7 +112,9 @@ class DiceTalkPipeline:
         if sampling.num_inference_steps < 1 or decode_chunk_size < 1:
             raise InputError("There must be at least one step, and one frame decoded at once.")
         inputs = self.encode(portrait, voice, prior, retrieval=retrieval, scales=scales)
-        latents = self.denoise(inputs, sampling, generator, noise, callback_on_step_end)
+        latents = self.denoise(
+            inputs, sampling, generator, noise, callback_on_step_end, callback_on_call_end
+        )
         frames = torch.cat(list(self.decode(latents, inputs.frames, decode_chunk_size)))
         return TalkOutput(frames, latents)
 
@@ -206,6 +218,7 @@ class DiceTalkPipeline:
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
         callback_on_step_end: StepEnd | None = None,
+        callback_on_call_end: CallEnd | None = None,
     ) -> Tensor:
         """Sample the latents of a clip ``(F, 4, h, w)``, pad frames included."""
         shape = (sampling.windows.total(inputs.frames), *inputs.reference.shape[1:])
@@ -217,22 +230,31 @@ class DiceTalkPipeline:
         unet, conditioning = self.networks.unet, self.networks.conditioning
         with self._on_device("unet"):
             return sample(
-                unet, conditioning, inputs, noise, sampling, self.scheduler, callback_on_step_end
+                unet,
+                conditioning,
+                inputs,
+                noise,
+                sampling,
+                self.scheduler,
+                callback_on_step_end,
+                callback_on_call_end,
             )
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, frames: int, decode_chunk_size: int = 10) -> Iterator[Tensor]:
-        """Decode the first ``frames`` latents in chunks, ``(n, 3, H, W)`` in 0..1.
+    def decode(
+        self, latents: Tensor, frames: int, decode_chunk_size: int = TOGETHER
+    ) -> Iterator[Tensor]:
+        """Decode the first ``frames`` latents, ten together: ``(n, 3, H, W)`` in 0..1.
 
-        Chunks of pad frames alone are not decoded; the last chunk keeps its length.
+        Frames that are decoded together see each other; with fewer activations in memory at once
+        (``decode_chunk_size``) they are the same. Pad frames alone are not decoded; the last ten
+        stay whole.
         """
         vae = self.networks.vae
         with self._on_device("vae"):
-            for start in range(0, frames, decode_chunk_size):
-                chunk = (latents[start : start + decode_chunk_size] / SCALING_FACTOR).to(
-                    _dtype(vae.decoder)
-                )
-                decoded = vae.decode(chunk, num_frames=len(chunk)).sample[: frames - start]
+            for start in range(0, frames, TOGETHER):
+                some = (latents[start : start + TOGETHER] / SCALING_FACTOR).to(_dtype(vae.decoder))
+                decoded = decode_latents(vae, some, decode_chunk_size)[: frames - start]
                 yield (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     def double(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:

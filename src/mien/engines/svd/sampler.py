@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mien.engines.svd.attention import Conditioning, Stream
-from mien.engines.svd.settings import BRANCHES, FULL, UNCONDITIONED, Sampling
+from mien.engines.svd.settings import FULL, UNCONDITIONED, VOICE_ONLY, Sampling
 from mien.engines.svd.unet import DeepCache
 
 ADDED_TIME_IDS: Final = (12.5, 8.0, 16.0)
@@ -23,6 +23,10 @@ StepEnd = Callable[[int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
 """Called after a step with its number, its time and ``{"latents": (F, 4, h, w)}``; may return
 other latents in the same form.
 """
+
+
+CallEnd = Callable[[int, int], None]
+"""Called after a call of the UNet with the number of its step and of its guidance branches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +58,17 @@ class ClipInputs:
         """N."""
         return len(self.audio_rows)
 
-    def streams(self, branches: list[int], frames: Tensor) -> tuple[Stream, ...]:
+    def streams(self, branches: Sequence[int], frames: Tensor) -> tuple[Stream, ...]:
         """Return the streams of a window's branches; pad frames are unconditional."""
         out = []
-        for table, rows, scale in (
-            (self.audio, self.audio_rows, self.scales[0]),
-            (self.emotion, self.emotion_rows, self.scales[1]),
+        for table, rows, scale, having in (
+            (self.audio, self.audio_rows, self.scales[0], (VOICE_ONLY, FULL)),
+            (self.emotion, self.emotion_rows, self.scales[1], (FULL,)),
         ):
             nothing = torch.full_like(frames, len(table) - 1)
             inside = rows[frames.clamp(max=self.frames - 1)]
             given = torch.where(frames < self.frames, inside, nothing)
-            chosen = [given if branch == FULL else nothing for branch in branches]
+            chosen = [given if branch in having else nothing for branch in branches]
             out.append(Stream(table, torch.stack(chosen), scale))
         return tuple(out)
 
@@ -97,6 +101,7 @@ def sample(
     sampling: Sampling,
     scheduler: Any = None,  # noqa: ANN401
     callback_on_step_end: StepEnd | None = None,
+    callback_on_call_end: CallEnd | None = None,
 ) -> Tensor:
     """Denoise a clip.
 
@@ -108,6 +113,7 @@ def sample(
         sampling: steps, guidance, windows.
         scheduler: supplies sigmas and times of Euler steps; the published one by default.
         callback_on_step_end: see :data:`StepEnd`.
+        callback_on_call_end: see :data:`CallEnd`.
 
     Returns:
         Latents ``(F, 4, h, w)`` in the precision of ``noise``; the UNet runs in its own.
@@ -118,7 +124,8 @@ def sample(
     latents = inputs.reference.to(noise) * SCALING_FACTOR + noise * scheduler.sigmas[0].to(noise)
     sigmas = scheduler.sigmas.to(latents.device)
     conditioning.start((), inputs.mask, inputs.pose)
-    predict = _Predictor(unet, conditioning, inputs, sampling)
+    predict = _Predictor(unet, conditioning, inputs, sampling, callback_on_call_end)
+    before: tuple[Tensor, Tensor] | None = None
     for step in range(steps):
         sigma, after = sigmas[step], sigmas[step + 1]
         time = scheduler.timesteps[step].to(latents.device)
@@ -128,44 +135,75 @@ def sample(
             index = torch.from_numpy(frames).to(latents.device)
             noisy = latents[index]
             predicted = predict(noisy / (sigma**2 + 1).sqrt(), time, index, step)
-            moved = euler_step(noisy, predicted, sigma, after)
+            clean = clean_latents(noisy, predicted, sigma)
             # A window longer than the clip contains frames twice.
-            total.index_add_(0, index, moved)
-            count.index_add_(0, index, torch.ones_like(moved[:, :1, :1, :1]))
-        latents = total / count
+            total.index_add_(0, index, clean)
+            count.index_add_(0, index, torch.ones_like(clean[:, :1, :1, :1]))
+        clean = total / count
+        aim = clean
+        if sampling.order == 2 and before is not None and after > 0:
+            aim = _extrapolated(clean, sigma, after, *before)
+        before = clean, sigma
+        latents = latents + (latents - aim) / sigma * (after - sigma)
         if callback_on_step_end is not None:
             answer = callback_on_step_end(step, time, {"latents": latents}) or {}
             latents = answer.get("latents", latents)
     return latents
 
 
-def euler_step(noisy: Tensor, predicted: Tensor, sigma: Tensor, after: Tensor) -> Tensor:
-    """Take one step of v-prediction from noise level ``sigma`` to ``after``."""
-    clean = predicted * (-sigma / (sigma**2 + 1).sqrt()) + noisy / (sigma**2 + 1)
-    return noisy + (noisy - clean) / sigma * (after - sigma)
+def clean_latents(noisy: Tensor, predicted: Tensor, sigma: Tensor) -> Tensor:
+    """Return the clean latents that a prediction of v means at noise level ``sigma``."""
+    return predicted * (-sigma / (sigma**2 + 1).sqrt()) + noisy / (sigma**2 + 1)
+
+
+def _extrapolated(
+    clean: Tensor, sigma: Tensor, after: Tensor, former: Tensor, former_sigma: Tensor
+) -> Tensor:
+    """Return where a step aims, from the clean latents predicted in it and in the one before."""
+    share = (sigma / after).log() / (former_sigma / sigma).log() / 2
+    return clean + share * (clean - former)
 
 
 class _Predictor:
     """The guided prediction for a window of scaled latents ``(L, 4, h, w)``."""
 
     def __init__(
-        self, unet: Any, conditioning: Conditioning, inputs: ClipInputs, sampling: Sampling  # noqa: ANN401
-    ) -> None:  # fmt: skip
+        self,
+        unet: Any,  # noqa: ANN401
+        conditioning: Conditioning,
+        inputs: ClipInputs,
+        sampling: Sampling,
+        call_end: CallEnd | None,
+    ) -> None:
         self._conditioning, self._inputs, self._sampling = conditioning, inputs, sampling
         self._cache = DeepCache(unet, sampling.cache_interval)
         self._dtype: torch.dtype = next(unet.parameters()).dtype
+        self._call_end = call_end
+        self._added: dict[int, Tensor] = {}
+        """What guidance last added to the prediction of a frame."""
 
     def __call__(self, scaled: Tensor, time: Tensor, frames: Tensor, step: int) -> Tensor:
         sampling = self._sampling
-        if not sampling.guidance.covers(step, sampling.num_inference_steps):
-            return self._branches([FULL], scaled, time, frames, step)[0]
-        branches = list(range(BRANCHES))
-        calls = [branches] if sampling.branches_at_once == BRANCHES else [[b] for b in branches]
-        predicted = [self._branches(call, scaled, time, frames, step) for call in calls]
-        return sampling.guidance.combine(torch.cat(predicted))
+        wanted, size = sampling.branches(step), sampling.branches_at_once
+        predicted = torch.cat(
+            [
+                self._branches(wanted[first : first + size], scaled, time, frames, step)
+                for first in range(0, len(wanted), size)
+            ]
+        )
+        full = predicted[-1]
+        numbers = frames.tolist()
+        if len(wanted) > 1:
+            out = sampling.guidance.combine(predicted)
+            if sampling.guidance.every > 1:
+                self._added.update(zip(numbers, out - full, strict=True))
+            return out
+        if not sampling.guided(step):
+            return full
+        return full + torch.stack([self._added[number] for number in numbers])
 
     def _branches(
-        self, branches: list[int], scaled: Tensor, time: Tensor, frames: Tensor, step: int
+        self, branches: Sequence[int], scaled: Tensor, time: Tensor, frames: Tensor, step: int
     ) -> Tensor:
         inputs, dtype = self._inputs, self._dtype
         shown = [float(branch != UNCONDITIONED) for branch in branches]
@@ -180,4 +218,6 @@ class _Predictor:
             image_embedding.to(dtype), time_ids.to(dtype),
             step=step, branches=branches, frames=frames,
         )  # fmt: skip
+        if self._call_end is not None:
+            self._call_end(step, len(branches))
         return predicted.to(scaled.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,36 +18,64 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND: Final = 12.5
 """Rate at which the UNet generates frames; the interpolator doubles it."""
 
-UNCONDITIONED, IMAGE_ONLY, FULL = range(3)
-"""Guidance branches: no conditioning; image latent and CLIP embedding; audio and emotion too."""
+UNCONDITIONED, IMAGE_ONLY, VOICE_ONLY, FULL = range(4)
+"""Guidance branches: no conditioning; image latent and CLIP embedding; audio too; emotion too."""
 
-BRANCHES: Final = 3
+BRANCHES_AT_ONCE: Final = 3
+"""Guidance branches of a UNet call, as published."""
+
+TOGETHER: Final = 10
+"""Frames that are decoded together, as published."""
+
+_WIDEST_CROP: Final = 5.0
+
+_MULTIPLE: Final = 64
+"""The sides of the frames are multiples of so many pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """Classifier-free guidance over three branches.
+    """Classifier-free guidance over three branches, or four.
 
     Attributes:
         image: weight of the reference image.
-        speech: weight of voice and emotion.
+        audio: weight of the voice.
+        emotion: weight of the emotion; one that differs from that of the voice takes a fourth
+            branch, which has the voice and no emotion.
         start, end: the interval of steps (shares, 0..1) with guidance; outside it only the full
             branch is computed.
+        every: steps from one computation of the guidance to the next; between them only the full
+            branch is computed, and what guidance last added to it is added again.
     """
 
     image: float = 3.0
-    speech: float = 6.0
+    audio: float = 6.0
+    emotion: float = 6.0
     start: float = 0.0
     end: float = 1.0
+    every: int = 1
+
+    @property
+    def branches(self) -> tuple[int, ...]:
+        """The branches that are combined, in order."""
+        between = () if self.audio == self.emotion else (VOICE_ONLY,)
+        return (UNCONDITIONED, IMAGE_ONLY, *between, FULL)
 
     def covers(self, step: int, steps: int) -> bool:
         """Return whether a step is guided."""
         return self.start <= step / steps < self.end
 
-    def combine(self, branches: Tensor) -> Tensor:
-        """Combine ``(3, ...)`` to ``(...)``: ``u + image (d - u) + speech (c - d)``."""
-        u, d, c = branches[UNCONDITIONED], branches[IMAGE_ONLY], branches[FULL]
-        return u + self.image * (d - u) + self.speech * (c - d)
+    def combine(self, predicted: Tensor) -> Tensor:
+        """Combine predictions of :attr:`branches` ``(3 or 4, ...)`` to ``(...)``.
+
+        ``u + image (d - u) + audio (a - d) + emotion (c - a)``; where the last two weights are
+        equal, ``a`` cancels out.
+        """
+        u, d, *between, c = predicted
+        out = u + self.image * (d - u)
+        if not between:
+            return out + self.audio * (c - d)
+        return out + self.audio * (between[0] - d) + self.emotion * (c - between[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +123,40 @@ class Sampling:
     Attributes:
         num_inference_steps: denoising steps.
         guidance, windows: see their classes.
-        branches_at_once: guidance branches per UNet call, 3 or 1.
+        branches_at_once: guidance branches per UNet call, at most; 3 or 1.
         cache_interval: the UNet's deep levels are computed every so many steps (DeepCache).
+        order: 1 takes Euler steps, as published; 2 takes those of DPM-Solver++ (2M, Lu et al.
+            2022), which also use the prediction of the step before.
     """
 
     num_inference_steps: int = 25
     guidance: Guidance = field(default_factory=Guidance)
     windows: Windows = field(default_factory=Windows)
-    branches_at_once: int = BRANCHES
+    branches_at_once: int = BRANCHES_AT_ONCE
     cache_interval: int = 1
+    order: int = 1
+
+    def guided(self, step: int) -> bool:
+        """Return whether a step is guided."""
+        return self.guidance.covers(step, self.num_inference_steps)
+
+    def branches(self, step: int) -> tuple[int, ...]:
+        """Return the branches that a step computes."""
+        guidance = self.guidance
+        first = ceil(guidance.start * self.num_inference_steps)
+        computed = self.guided(step) and (step - first) % guidance.every == 0
+        return guidance.branches if computed else (FULL,)
+
+    def reuses(self, step: int) -> bool:
+        """Return whether a step reuses deep features."""
+        return step % self.cache_interval != 0
 
 
 SPEED_PRESETS: Final[dict[str, Sampling]] = {
     "exact": Sampling(),
     "fewer": Sampling(num_inference_steps=15),
     "fast": Sampling(12, Guidance(start=0.1, end=0.75), cache_interval=2),
+    "turbo": Sampling(9, Guidance(every=10), cache_interval=2, order=2),
 }
 """Presets by name, from the published sampling to the fastest; ``docs/diffusion.md`` says what they
 cost.
@@ -124,15 +172,19 @@ class SvdSettings:
         dtype: precision of UNet and decoder: ``auto``, ``fp32``, ``bf16``, ``fp16``.
         preset: one of :data:`SPEED_PRESETS`.
         num_inference_steps: denoising steps; None uses the preset's.
-        image_guidance, speech_guidance: guidance weights of the image, and of voice and emotion.
+        image_guidance, audio_guidance, emotion_guidance: weights of the guidance by image, voice
+            and emotion; different ones of voice and emotion take a third more work per guided step.
         audio_scale, emotion_scale: scales of the two attention streams.
-        shorter_side: shorter side of the generated video, pixels.
+        shorter_side: shorter side of the generated video, pixels; a multiple of 64.
+        crop: cut the portrait to a square around the face's box grown by this share of it on every
+            side, 0.5 in the published program; None: the whole picture.
         retrieval: attend to the emotion bank's nearest entry instead of all entries.
         clamp_mask: clamp the resampled face mask to 0..1; the published one overshoots.
         even_padding: pad with as few frames as leave none generated twice, instead of 25.
         interpolate: double 12.5 to 25 frames per second.
         branches_at_once: guidance branches per UNet call: 3, or 1 for a third of the memory.
-        decode_chunk_size: frames decoded at once.
+        decode_chunk_size: frames of which the decoder's activations are held at once, 1 to 10; less
+            takes less memory and gives the same picture.
         offload: keep idle networks on the CPU.
         embedder: file written by ``mien train dice-embedder``, for ``--like`` (mode V).
         allow_slow: run even if it is estimated to take long.
@@ -147,16 +199,18 @@ class SvdSettings:
     preset: str = "exact"
     num_inference_steps: int | None = None
     image_guidance: float = 3.0
-    speech_guidance: float = 6.0
+    audio_guidance: float = 6.0
+    emotion_guidance: float = 6.0
     audio_scale: float = 1.0
     emotion_scale: float = 1.0
     shorter_side: int = 512
+    crop: float | None = None
     retrieval: bool = False
     clamp_mask: bool = False
     even_padding: bool = False
     interpolate: bool = True
-    branches_at_once: int = BRANCHES
-    decode_chunk_size: int = 10
+    branches_at_once: int = BRANCHES_AT_ONCE
+    decode_chunk_size: int = TOGETHER
     offload: bool = False
     embedder: str | Path | None = None
     allow_slow: bool = False
@@ -171,7 +225,10 @@ class SvdSettings:
             preset,
             num_inference_steps=preset.num_inference_steps if steps is None else steps,
             guidance=replace(
-                preset.guidance, image=self.image_guidance, speech=self.speech_guidance
+                preset.guidance,
+                image=self.image_guidance,
+                audio=self.audio_guidance,
+                emotion=self.emotion_guidance,
             ),
             windows=self.windows,
             branches_at_once=self.branches_at_once,
@@ -189,16 +246,28 @@ class SvdSettings:
         for name, value, low, high in (
             ("number of steps", self.sampling().num_inference_steps, 1, 200),
             ("shorter side", self.shorter_side, 64, 2048),
-            ("number of frames decoded at once", self.decode_chunk_size, 1, 250),
+            ("number of frames decoded at once", self.decode_chunk_size, 1, TOGETHER),
             ("image guidance", self.image_guidance, 0, 50),
-            ("speech guidance", self.speech_guidance, 0, 50),
+            ("audio guidance", self.audio_guidance, 0, 50),
+            ("emotion guidance", self.emotion_guidance, 0, 50),
             ("scale of the audio stream", self.audio_scale, 0, 5),
             ("scale of the emotion stream", self.emotion_scale, 0, 5),
             ("seed", self.seed, 0, 2**63 - 1),
         ):
             if not low <= value <= high:
                 raise InputError(f"The {name} must be {low} to {high}; got {value}.")
-        if self.branches_at_once not in (1, BRANCHES):
+        if self.shorter_side % _MULTIPLE:
+            below = self.shorter_side // _MULTIPLE * _MULTIPLE
+            raise InputError(
+                f"The shorter side must be a multiple of {_MULTIPLE}; got {self.shorter_side}. The "
+                f"nearest are {below} and {below + _MULTIPLE}."
+            )
+        if self.crop is not None and not 0 <= self.crop <= _WIDEST_CROP:
+            raise InputError(
+                f"The portrait can be cropped to the face's box grown by 0 to {_WIDEST_CROP:g} of "
+                f"it; got {self.crop:g}."
+            )
+        if self.branches_at_once not in (1, BRANCHES_AT_ONCE):
             raise InputError(
                 f"Guidance branches run 3 at once or 1 at a time; got {self.branches_at_once}."
             )

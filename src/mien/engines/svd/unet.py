@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -103,7 +103,7 @@ class DeepCache:
 
     def predict(
         self, sample: Tensor, time: Tensor, image_embedding: Tensor, time_ids: Tensor, *,
-        step: int, branches: list[int], frames: Tensor,
+        step: int, branches: Sequence[int], frames: Tensor,
     ) -> Tensor:  # fmt: skip
         """Compute the UNet's prediction ``(B, L, 4, h, w)`` for a window of frames."""
         given = (sample, time, image_embedding, time_ids)

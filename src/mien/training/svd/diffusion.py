@@ -142,7 +142,7 @@ class Trainee(nn.Module):
         output = self.unet(
             torch.cat([noisy / scale, picture], 1)[None], time, shown * window.clip, ids
         ).sample[0]
-        # v-prediction, as the sampler expects (mien.engines.svd.sampler.euler_step).
+        # v-prediction, as the sampler expects (mien.engines.svd.sampler.clean_latents).
         target = (noisy / scale**2 - window.latents) * scale / draw.sigma
         losses = {
             "diffusion": F.mse_loss(output.float(), target),
