@@ -107,7 +107,7 @@ class SvdEngine:
                 raise InputError(
                     f"A video of {frames / FRAMES_PER_SECOND:.1f} s is estimated to take "
                     f"{_spell(needed)} on this machine ({cost.operations / 1e12:.0f} TFLOP without "
-                    "a GPU); pass --yes to run it anyway, or use --svd-preset fast, --side 256 or "
+                    "a GPU); pass --yes to run it anyway, or use --svd-preset turbo, --side 256 or "
                     "--engine mesh."
                 )
         return ClipPlan(width, height, frames, settings, options)
@@ -178,7 +178,7 @@ class SvdEngine:
                 raise
             raise MienError(
                 f"Memory ran out on {self.device}. Pass --max-memory with the free gigabytes (it "
-                "chooses memory-saving options), --svd-preset fast, or a smaller --side."
+                "chooses memory-saving options), or a smaller --side."
             ) from error
 
 
