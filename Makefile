@@ -1,7 +1,7 @@
 # Every target sets up its own .venv first; Python >= 3.11 and make are all that is needed.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Byte code is written on first import: hardly any of the 14,000 files is ever imported.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
 	--constraint constraints.txt
@@ -14,7 +14,7 @@ GOLDEN ?= tests/reference
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs parity setup constraints release-check clean
+.PHONY: help demo test lint types docs parity setup constraints release-check release clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -47,8 +47,11 @@ constraints: $(VENV)/.complete  ## write the versions installed in .venv to cons
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.new
 	mv constraints.new constraints.txt
 
-release-check: $(VENV)/.complete  ## build the distributions and try the wheel in a fresh environment
+release-check: $(VENV)/.complete  ## build the distributions and try the wheel in fresh environments
 	BIN=$(BIN) bash tools/release_check.sh
+
+release: $(VENV)/.complete  ## check, build and tag a release; UPLOAD=--upload sends it too
+	BIN=$(BIN) bash tools/release.sh $(UPLOAD)
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
