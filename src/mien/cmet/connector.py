@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from mien.weights.hub import HubNet
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectorSpec:
@@ -179,13 +181,16 @@ class _Head(nn.Module):
         return out
 
 
-class Connector(nn.Module):
+class Connector(HubNet, nn.Module):
     """Predicts the expression difference that goes with a change of voice.
 
     ``forward(reference (B, T, D), speech (B, 1, S), expression (B, T, D)) -> ConnectorOutput``:
     ``reference`` is the difference of the previous window (zeros at the start), ``speech`` the
     emotion semantic vector, ``expression`` the current code.
     """
+
+    spec_type = ConnectorSpec
+    paper = "2604.07786"
 
     def __init__(self, spec: ConnectorSpec) -> None:
         super().__init__()

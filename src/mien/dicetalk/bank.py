@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from mien.weights.hub import HubNet
+
 _COMMITMENT = 0.25
 
 
@@ -131,8 +133,11 @@ class EmotionTokens(NamedTuple):
     loss: Tensor
 
 
-class EmotionBank(nn.Module):
+class EmotionBank(HubNet, nn.Module):
     """Map emotion priors to tokens; the classifier is the discriminator used in training."""
+
+    spec_type = BankSpec
+    paper = "2504.18087"
 
     def __init__(self, spec: BankSpec) -> None:
         super().__init__()

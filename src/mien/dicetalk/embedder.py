@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mien.errors import InputError
 from mien.weights.convert import load_net, save
+from mien.weights.hub import HubNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,11 @@ class _CrossAttention(nn.Module):
         return audio, self.norms[3](face + self.feed[1](face))
 
 
-class EmotionEmbedder(nn.Module):
+class EmotionEmbedder(HubNet, nn.Module):
     """Embed audio frames ``(B, Ta, audio)`` and face frames ``(B, Tv, face)`` as a Gaussian."""
+
+    spec_type = EmbedderSpec
+    paper = "2504.18087"
 
     def __init__(self, spec: EmbedderSpec) -> None:
         super().__init__()
