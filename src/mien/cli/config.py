@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +26,8 @@ def load_defaults(path: Path, command: Any) -> dict[str, Any]:  # noqa: ANN401 -
     Raises:
         InputError: for a file that cannot be read, and for commands and options that do not exist.
     """
+    import tomllib
+
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
