@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,7 +24,14 @@ from .command import mien as in_process
 from .conftest import DEMO
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-FACE = DEMO / "woman.jpg"
+
+
+@pytest.fixture(scope="module")
+def face(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small picture of a face."""
+    path = tmp_path_factory.mktemp("faces") / "face.png"
+    cv2.imwrite(str(path), cv2.resize(cv2.imread(str(DEMO / "woman.jpg")), (160, 160)))
+    return path
 
 
 @pytest.fixture
@@ -31,17 +39,17 @@ def mien(tmp_path_factory: pytest.TempPathFactory) -> Command:
     return partial(in_process, cache=tmp_path_factory.mktemp("cache"))
 
 
-def test_quiet_and_verbose(mien: Command, tmp_path: Path) -> None:
+def test_quiet_and_verbose(mien: Command, face: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.png"
-    quiet = mien("edit", FACE, "-o", out, "-e", "sad", "-q")
+    quiet = mien("edit", face, "-o", out, "-e", "sad", "-q")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     assert out.exists()
-    refused = mien("edit", FACE, "-o", out, "-e", "sad", "-q")
+    refused = mien("edit", face, "-o", out, "-e", "sad", "-q")
     assert "exists already" in refused.stderr
-    verbose = mien("edit", FACE, "-o", out, "-e", "sad", "-y", "-v")
+    verbose = mien("edit", face, "-o", out, "-e", "sad", "-y", "-v")
     for word in ("1 face", "engine: mesh", "mark in faces", "tracker_face.onnx"):
         assert word in verbose.stdout
-    both = mien("edit", FACE, "-o", out, "-e", "sad", "-y", "-q", "-v")
+    both = mien("edit", face, "-o", out, "-e", "sad", "-y", "-q", "-v")
     assert both.returncode == 2
     assert "exclude each other" in both.stderr
 
@@ -52,21 +60,21 @@ def test_a_folder_is_for_batch(mien: Command, tmp_path: Path) -> None:
     assert f"mien batch {tmp_path} -o OUT" in done.stderr
 
 
-def test_defaults_come_from_a_file(mien: Command, tmp_path: Path) -> None:
-    (tmp_path / "smile.jpg").write_bytes((DEMO / "man.jpg").read_bytes())
+def test_defaults_come_from_a_file(mien: Command, face: Path, tmp_path: Path) -> None:
+    (tmp_path / "smile.png").write_bytes(face.read_bytes())
     config = tmp_path / "mien.toml"
     config.write_text(
         "[edit]\nintensity = 0.5\noverwrite = true\nmax-pixels = 300_000\nface = 1\n"
-        '[talk]\nseed = 3\n[train.listener]\nset = ["seed=1"]\n[emotions]\non = "smile.jpg"\n'
+        '[talk]\nseed = 3\n[train.listener]\nset = ["seed=1"]\n[emotions]\non = "smile.png"\n'
     )
     out = tmp_path / "a.png"
     out.write_bytes(b"before")
-    done = mien("--config", config, "edit", FACE, "-o", out, "-e", "sad", "--json")
+    done = mien("--config", config, "edit", face, "-o", out, "-e", "sad", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["emotion"]["intensity"] == 0.5
-    own = mien("--config", config, "edit", FACE, "-o", out, "-e", "sad", "--json", "-I", 0.7)
+    own = mien("--config", config, "edit", face, "-o", out, "-e", "sad", "--json", "-I", 0.7)
     assert json.loads(own.stdout)["emotion"]["intensity"] == 0.7
-    small = mien("--config", config, "edit", FACE, "-o", out, "-e", "sad", "--max-pixels", 99)
+    small = mien("--config", config, "edit", face, "-o", out, "-e", "sad", "--max-pixels", 99)
     assert "99" in small.stderr
     by_variable = pytest.MonkeyPatch()
     with by_variable.context() as patch:
@@ -94,10 +102,12 @@ def test_defaults_come_from_a_file(mien: Command, tmp_path: Path) -> None:
         ("[edit", "not valid TOML"),
     ],
 )
-def test_wrong_defaults_are_refused(mien: Command, tmp_path: Path, text: str, words: str) -> None:
+def test_wrong_defaults_are_refused(
+    mien: Command, face: Path, tmp_path: Path, text: str, words: str
+) -> None:
     config = tmp_path / "mien.toml"
     config.write_text(text)
-    done = mien("--config", config, "edit", FACE, "-o", tmp_path / "a.png", "-e", "sad")
+    done = mien("--config", config, "edit", face, "-o", tmp_path / "a.png", "-e", "sad")
     assert done.returncode == 2, done.stderr
     assert re.search(words, " ".join(done.stderr.split()))
     assert not (tmp_path / "a.png").exists()
@@ -142,15 +152,15 @@ def test_doctor_says_what_each_engine_lacks(mien: Command, monkeypatch: pytest.M
     assert "CPU build" in whole["advice"]
 
 
-def test_a_sheet_shows_every_emotion(mien: Command, tmp_path: Path) -> None:
+def test_a_sheet_shows_every_emotion(mien: Command, face: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
-    assert mien("emotions", "--sheet", out).returncode == 0
+    assert mien("emotions", "--sheet", out, "--on", face).returncode == 0
     image = read_still(out).astype(int)
     tiles = [image[y : y + 320, x : x + 320] for y in (0, 354, 708) for x in range(0, 2240, 320)]
     changes = [np.abs(tile - tiles[0]).mean() for tile in tiles[1:]]
     assert len(tiles) == 21
     assert min(changes) > 0.3
-    for wrong in (["--on", FACE], ["--sheet", out], ["--sheet", out, "-y", "--json"]):
+    for wrong in (["--on", face], ["--sheet", out], ["--sheet", out, "-y", "--json"]):
         assert mien("emotions", *wrong).returncode == 2
 
 
