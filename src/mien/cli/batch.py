@@ -41,7 +41,7 @@ def batch(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Edit or animate many files; run it again to go on after an interruption."""
+    """Edit or animate many files; the same command continues after an interruption."""
     from mien.batch.rows import read_rows
     from mien.batch.run import run_rows
 

@@ -45,7 +45,7 @@ def check(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Say what of a corpus is there, what is missing, and which films are silent or damaged."""
+    """List what a corpus contains, what is missing, and which films are silent or damaged."""
     from mien.datasets.films import check_corpus
 
     with progress_bar("Looking") as progress:

@@ -43,7 +43,7 @@ def demo(
         Path, typer.Option("-o", "--output", help="Folder to write to.", metavar="DIR")
     ] = Path("mien-demo"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier demo.")
+        bool, typer.Option("-y", "--overwrite", help="Replace an earlier demo.")
     ] = False,
 ) -> None:
     """Make a page that shows every emotion, an edited clip and a talking face, before and after."""

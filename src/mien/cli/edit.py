@@ -22,7 +22,7 @@ def edit(
     output: opt.OutputOrPreview = None,
     project: Annotated[
         Path | None,
-        typer.Option("--project", help="Project of the studio, instead.", metavar="FILE"),
+        typer.Option("--project", help="Edit as a project of the studio says.", metavar="FILE"),
     ] = None,
     emotion: opt.EmotionSpec = None,
     au: opt.Units = None,

@@ -49,7 +49,7 @@ _Net = Annotated[
     ),
 ]
 _Classes = Annotated[
-    str, typer.Option("--classes", help="Names of the outputs of the net emotion: happy,sad,...")
+    str, typer.Option("--classes", help="Classes of the emotion net, in order: happy,sad,...")
 ]
 _Compare = Annotated[
     list[str] | None,
@@ -60,7 +60,8 @@ _Compare = Annotated[
     ),
 ]
 _Limit = Annotated[
-    int | None, typer.Option("--limit", help="So many pairs, spread evenly, to try it out.")
+    int | None,
+    typer.Option("--limit", help="Use only this many pairs, spread evenly, to try it out."),
 ]
 
 
@@ -171,7 +172,7 @@ def run(
     limit: _Limit = None,
     prepared: Annotated[
         Path | None,
-        typer.Option("--prepared", help="What mien data prepare wrote of it.", metavar="DIR"),
+        typer.Option("--prepared", help="Folder that mien data prepare wrote.", metavar="DIR"),
     ] = None,
     net: _Net = None,
     classes: _Classes = "",

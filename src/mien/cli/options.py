@@ -137,7 +137,7 @@ VisibleLabel = Annotated[
     str | None,
     typer.Option(
         "--label",
-        help="Write into a corner that this is AI, in a language: en, de …",
+        help='Show "AI edited" in a corner, in this language: en, de …',
         metavar="LANG",
         autocompletion=complete.languages,
     ),
@@ -167,7 +167,9 @@ Lossless = Annotated[bool, _video("--lossless", "Store every sample exactly.")]
 
 Device = Annotated[str, _published("--device", "auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str, _published("--dtype", "auto, fp32, bf16 or fp16.")]
-Compile = Annotated[bool, _published("--compile", "Compile the nets first; for long clips.")]
+Compile = Annotated[
+    bool, _published("--compile", "Compile the nets first; worth it for long clips.")
+]
 Restorer = Annotated[
     Path | None, _published("--restorer", "ONNX net that restores drawn faces.", metavar="FILE")
 ]

@@ -83,8 +83,8 @@ def talk(
 ) -> None:
     """Make a portrait speak, or dub the person in a video.
 
-    A video that is longer than the speech keeps its length, and the mouth rests behind the speech;
-    where the speech is longer, the video's last seconds go back and forth until it is over.
+    A video longer than the speech keeps its length, with the mouth at rest after the speech. If the
+    speech is longer, the last seconds of the video play back and forth until it ends.
 
     Without a requested emotion, the face shows that of the voice.
     """

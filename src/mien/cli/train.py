@@ -34,8 +34,8 @@ def _command(name: str) -> Callable[..., None]:
             Path | None,
             typer.Option(
                 "--data",
-                help="Folder that relative paths in the settings start from; that of the TOML "
-                "file by default.",
+                help="Folder that relative paths in the settings refer to; by default that of "
+                "the TOML file.",
                 metavar="DIR",
             ),
         ] = None,
@@ -99,7 +99,7 @@ def features(
 ) -> None:
     """Read a folder of videos into what the published engines' nets are trained on.
 
-    Ends with 1 where videos were left out.
+    The exit code is 1 if videos were left out.
     """
     from mien.datasets.edtalk_features import extract_features
     from mien.engines.edtalk.settings import EDTalkSettings

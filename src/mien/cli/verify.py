@@ -18,7 +18,7 @@ def verify(
 ) -> None:
     """Show what a file says about its making: its credential, metadata, and mien's mark.
 
-    Exit code 1 when the file was changed after it was signed.
+    The exit code is 1 if the file was changed after it was signed.
     """
     from mien.api import verify as run
 

@@ -70,7 +70,7 @@ def convert(
     file: Annotated[Path, typer.Argument(help="The published file or folder.", metavar="FILE")],
     accept: _Accept = False,
     own: Annotated[
-        bool, typer.Option("--own", help="You trained it: no licence of its authors applies.")
+        bool, typer.Option("--own", help="You trained it yourself: no licence of others applies.")
     ] = False,
     config: Annotated[
         Path | None,
