@@ -188,6 +188,14 @@ def test_work_is_stopped_on_the_way(short_clip: Path, tmp_path: Path, how: str) 
     assert not stages()
 
 
+def test_a_picture_in_memory_is_felt(face: np.ndarray, demo_face: Path) -> None:
+    (ours,), (file,) = mien.feel(face), mien.feel(demo_face)
+    assert ours.to_dict() | {"file": ""} == file.to_dict() | {"file": ""}
+    for wrong in ({"files": face, "neutral": demo_face}, {"files": []}, {"files": face[..., 0]}):
+        with pytest.raises(mien.InputError):
+            mien.feel(**wrong)  # type: ignore[arg-type]
+
+
 def test_notebooks_show_before_and_after(face: np.ndarray, demo_face: Path, tmp_path: Path) -> None:
     result = mien.edit(face, emotion="happy:0.6")
     report = mien.edit(demo_face, tmp_path / "<b>.png", "happy:0.6")

@@ -138,7 +138,8 @@ def edit(
         emotion: ``"sad"``, ``"sad:0.6"``, ``"happy:0.7,surprised:0.4"``, ``"auto"`` (the emotion
             of the clip's own voice, over time), or an ``Emotion`` or ``Timeline`` object.
         au: action units, ``"12L=0.8,4=0.5"``, added on top.
-        timeline: JSON file with emotions over time, instead of ``emotion``.
+        timeline: file with emotions over time, instead of ``emotion``: JSON, subtitles with tags
+            such as ``[sad]``, or text.
         like: one or several voice recordings with the emotion, or a picture or silent clip of a
             face that shows it.
         neutral: recordings of the same speaker (of ``like``, or with ``"auto"`` of the clip)
@@ -288,11 +289,14 @@ def talk(
     return run(replace(job, request=request), chosen)
 
 
-def feel(files: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling | FaceFeeling]:
+def feel(
+    files: Files | ImageInput, *, neutral: str | Path | None = None
+) -> Iterator[Feeling | FaceFeeling]:
     """Recognise emotions of voices, or of the faces in pictures and films without sound.
 
     Args:
         files: one or several sound or video files or pictures; the nets are loaded once for all.
+            Or one picture in memory: RGB ``uint8 (H, W, 3)`` or a PIL image.
         neutral: a recording of the same speaker speaking neutrally; makes the result more reliable.
 
     Returns:
@@ -308,13 +312,21 @@ def feel(files: Files, *, neutral: str | Path | None = None) -> Iterator[Feeling
     from mien.emotion.references import check_files
     from mien.face.expression import ExpressionReader
     from mien.face.feeling import feel_faces
+    from mien.media.arrays import PICTURE, as_image, is_picture
     from mien.media.audio import has_sound
     from mien.media.read import VideoReader
     from mien.media.still import is_still
     from mien.speech.feeling import feelings
 
     plain = None if neutral is None else path_of("neutral", neutral)
-    paths = paths_of(files, "files")
+    if is_picture(files):
+        if plain is not None:
+            raise InputError("A neutral voice belongs to voices; a picture has no sound.")
+        image = as_image(files, "The picture")
+        return (feel_faces(PICTURE, ExpressionReader(), image) for _ in range(1))
+    paths = paths_of(files, "files")  # type: ignore[arg-type]
+    if not paths:
+        raise InputError("feel needs a file or a picture; the list is empty.")
     check_files(paths)
     seen = {path for path in paths if is_still(path) or not has_sound(path)}
     if seen and plain is not None:

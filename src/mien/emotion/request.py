@@ -154,7 +154,10 @@ class Emotion:
             raise InputError("neutral belongs to like or to the emotion auto; name one of them.")
         references = [(reference_to(paths, plain), 1.0)] if paths else []
         if not labels and not units and not references and not own_voice:
-            raise InputError(f"No emotion was named. Valid: {', '.join(NAMES)}.")
+            raise InputError(
+                "No emotion was named. Use --emotion (emotion=), --like, --au or --timeline; "
+                f"emotions: {', '.join((*NAMES, AUTO))}."
+            )
         return cls(tuple(labels), tuple(units), (*references, *own_voice), intensity)
 
     def describe(self, own_voice: Path | None = None) -> EmotionDescription:

@@ -19,7 +19,7 @@ from mien.face.follow import Face, FaceFollower
 from mien.face.pose import head_pose
 from mien.face.topology import MESH_POINTS, Landmarks
 from mien.face.tracker import FaceTracker
-from mien.media.frame import Image
+from mien.media.frame import Image, RGBImage
 from mien.media.read import VideoReader
 from mien.media.still import is_still, read_still
 
@@ -71,7 +71,7 @@ class FaceFeeling:
     """Result of ``mien.feel`` for a picture or a film without sound.
 
     Attributes:
-        file: the picture or film.
+        file: the picture or film; "the picture" for one in memory.
         faces: its people, from left to right.
         seconds: length of a film; 0 for a picture.
         warnings: reasons why this is uncertain.
@@ -124,21 +124,26 @@ def _second(second: int, odds: npt.NDArray[np.float32]) -> FaceSecond:
     return FaceSecond(second + 0.5, mean.emotion, round(mean.valence, 4), round(mean.arousal, 4))
 
 
-def feel_faces(path: Path, reader: ExpressionReader) -> FaceFeeling:
+def feel_faces(path: Path, reader: ExpressionReader, image: RGBImage | None = None) -> FaceFeeling:
     """Read the faces of a picture, or of a film five times a second.
+
+    Args:
+        path: the file.
+        reader: of expressions.
+        image: a picture in memory, which ``path`` then only names.
 
     Raises:
         InputError: for a file that cannot be decoded.
         FaceNotFoundError: when it shows no face.
     """
     people: dict[int, _Person] = {}
-    film, end = not is_still(path), 0.0
-    for time, image, faces in _seen(path, film=film):
+    film, end = image is None and not is_still(path), 0.0
+    for time, picture, faces in _film(path) if film else _still(path, image):
         end = time
         for face in faces:
             person = people.setdefault(face.id, _Person(face.landmarks))
             person.times.append(time)
-            person.odds.append(reader.probabilities([image], [face.landmarks])[0])
+            person.odds.append(reader.probabilities([picture], [face.landmarks])[0])
     if not people:
         raise FaceNotFoundError(f"No usable face was found in {path}.")
     longest = max(len(person.times) for person in people.values())
@@ -152,14 +157,20 @@ def feel_faces(path: Path, reader: ExpressionReader) -> FaceFeeling:
     )
 
 
-def _seen(path: Path, *, film: bool) -> Iterator[tuple[float, Image, tuple[Face, ...]]]:
+_Seen = Iterator[tuple[float, Image, tuple[Face, ...]]]
+
+
+def _still(path: Path, image: RGBImage | None) -> _Seen:
+    """Yield a picture and the faces in it."""
+    image = read_still(path) if image is None else image
+    with closing(FaceTracker(still=True)) as tracker:
+        found = enumerate(tracker(image))
+        yield 0.0, image, tuple(Face(number, points) for number, points in found)
+
+
+def _film(path: Path) -> _Seen:
     """Yield times, pictures and the faces in them."""
-    with closing(FaceTracker(still=not film)) as tracker:
-        if not film:
-            image = read_still(path)
-            found = enumerate(tracker(image))
-            yield 0.0, image, tuple(Face(number, points) for number, points in found)
-            return
+    with closing(FaceTracker()) as tracker:
         follower, due = FaceFollower(tracker), Fraction(0)
         with VideoReader(path) as frames:
             for frame in frames:

@@ -54,7 +54,7 @@ def existing_file(path: str | Path) -> Path:
     except (OSError, ValueError) as error:
         if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
             raise InputError(
-                f"{name} is an address, not a path; download the file first."
+                f"{name.replace(':/', '://')} is an address, not a path; download the file first."
             ) from error
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise InputError(f"{name} cannot be opened ({error.strerror}).") from error
