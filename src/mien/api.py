@@ -48,6 +48,7 @@ class _Options(TypedDict, total=False):
     face: str
     preview: float | None
     compare: str | None
+    follow: str | Path | None
     engine: str
     encoding: EncodingSettings | None
     overwrite: bool
@@ -108,6 +109,7 @@ def edit(
     end: float | None = None,
     preview: float | None = None,
     compare: str | None = None,
+    follow: str | Path | None = None,
     engine: str = "mesh",
     options: EDTalkSettings | None = None,
     rate: float | None = None,
@@ -153,6 +155,8 @@ def edit(
         preview: seconds of one frame, which is written as a picture instead of the film.
         compare: show the original along: ``"side"`` to the left of the edit, ``"split"`` as the
             left half of the picture.
+        follow: a film of another person, whose brows, eyes, cheeks and smile the face follows over
+            time while its own lips go on speaking, alone or besides an emotion; ``mesh`` only.
         engine: ``"mesh"``, or ``"edtalk"``: the published C-MET with its authors' weights.
         options: ``EDTalkSettings`` (device, precision …) for ``edtalk``.
         rate: frames per second of frames in memory; 25 by default.
@@ -183,10 +187,16 @@ def edit(
     """
     job = job_of(input, output, None, face, encoding, overwrite, max_pixels, rate)
     job = watched(job, progress, on_frame, cancel)
-    job = credited(job_for_part(job, start, end, preview, compare), provenance, label)
+    job = credited(job_for_part(job, start, end, preview, compare, follow), provenance, label)
     chosen = settings_of(engine, EDITORS, None, options)
     request = build_request(
-        emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+        emotion,
+        au=au,
+        timeline=timeline,
+        like=like,
+        neutral=neutral,
+        intensity=intensity,
+        optional=follow is not None,
     )
     return run(replace(job, request=request), chosen)
 
@@ -225,6 +235,7 @@ def talk(
     face: str = "largest",
     preview: float | None = None,
     compare: str | None = None,
+    follow: str | Path | None = None,
     engine: str = "mesh",
     settings: TalkSettings | None = None,
     options: EDTalkSettings | SvdSettings | None = None,
@@ -257,6 +268,8 @@ def talk(
         face: as in :func:`edit`.
         preview: as in :func:`edit`; not with ``svd``.
         compare: as in :func:`edit`; not with ``svd``.
+        follow: as in :func:`edit`; the head of a picture follows too, and without an emotion the
+            face shows none besides.
         engine: ``"mesh"``: offline; ``"edtalk"``: the published C-MET with its authors' weights;
             ``"svd"``: the published DICE-Talk, for pictures, which needs a GPU.
         settings: ``TalkSettings`` (rate, size, liveliness, seed …) for ``mesh``; a video takes
@@ -279,12 +292,18 @@ def talk(
     """
     job = job_of(portrait, output, speech, face, encoding, overwrite, max_pixels, None)
     job = watched(job, progress, on_frame, cancel)
-    job = credited(job_for_part(job, 0.0, None, preview, compare), provenance, label)
+    job = credited(job_for_part(job, 0.0, None, preview, compare, follow), provenance, label)
     chosen = settings_of(engine, TALKERS, settings, options)
-    if emotion is None and timeline is None and like is None and au is None:
+    if emotion is None and timeline is None and like is None and au is None and follow is None:
         emotion = AUTO
     request = build_request(
-        emotion, au=au, timeline=timeline, like=like, neutral=neutral, intensity=intensity
+        emotion,
+        au=au,
+        timeline=timeline,
+        like=like,
+        neutral=neutral,
+        intensity=intensity,
+        optional=follow is not None,
     )
     return run(replace(job, request=request), chosen)
 

@@ -35,6 +35,7 @@ def edit(
     end: opt.To = None,
     preview: opt.Preview = None,
     compare: opt.Compare = None,
+    follow: opt.Follow = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -98,6 +99,7 @@ def edit(
             end=end,
             preview=preview,
             compare=compare,
+            follow=follow,
             engine=engine,
             options=opt.edtalk_options(engine, device, dtype, compile, restorer, connector),
             encoding=opt.encoding_settings(codec, quality, preset, lossless),

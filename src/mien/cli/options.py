@@ -226,6 +226,16 @@ def output_or_preview(output: Path | None, source: Path, preview: float | None) 
     return Path(f"{source.stem}_{preview:g}s.png")
 
 
+Follow = Annotated[
+    Path | None,
+    typer.Option(
+        "--follow",
+        help="Film of a person whose brows, eyes, cheeks and smile to take over, over time.",
+        metavar="FILM",
+    ),
+]
+
+
 def encoding_settings(
     codec: str | None, quality: int | None, preset: str | None, lossless: bool
 ) -> EncodingSettings:

@@ -30,6 +30,7 @@ def talk(
     face: opt.WhichFace = "largest",
     preview: opt.Preview = None,
     compare: opt.Compare = None,
+    follow: opt.Follow = None,
     fps: Annotated[int | None, typer.Option("--fps", help="25 (default), 30, 50 or 60.")] = None,
     max_side: Annotated[
         int | None, typer.Option("--max-side", help="Longest side of the output in pixels.")
@@ -127,6 +128,7 @@ def talk(
             face=face,
             preview=preview,
             compare=compare,
+            follow=follow,
             engine=engine,
             settings=_mesh_settings(
                 rate=fps,

@@ -316,14 +316,18 @@ def build_request(
     like: Files | None = None,
     neutral: Files | None = None,
     intensity: float = 1.0,
+    optional: bool = False,
 ) -> Request:
     """Build one request out of the ways to ask for it; arguments as in :func:`mien.edit`.
 
-    Files are opened to see what they are, never decoded.
+    Files are opened to see what they are, never decoded. Where it is ``optional``, nothing may be
+    asked for.
 
     Raises:
         InputError: when nothing was asked for, too much at once, or a value has another type.
     """
+    if optional and all(way is None for way in (emotion, au, timeline, like, neutral)):
+        return Emotion(intensity=intensity)
     if timeline is not None:
         if emotion is not None or au is not None or like is not None:
             raise InputError("--timeline excludes --emotion, --au and --like.")

@@ -80,6 +80,7 @@ class Job:
         speech: file with the voice that the faces speak; None for an edit.
         part: of the film that is edited.
         compare: how the original is shown along, one of ``COMPARISONS``; None: not at all.
+        follow: film of another person, whose expression over time is taken over.
         overwrite: whether an existing output may be replaced.
         encoding: codec and quality of a video.
         max_pixels: largest width x height of pictures and frames.
@@ -100,6 +101,7 @@ class Job:
     speech: Path | None = None
     part: Part = field(default_factory=Part)
     compare: str | None = None
+    follow: Path | None = None
     overwrite: bool = False
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     max_pixels: int = MAX_PIXELS
@@ -169,10 +171,18 @@ class Job:
         if self.choice.picture is not None:
             check_size(self.choice.picture, self.max_pixels)
         check_comparison(self.compare)
-        if self.speech is None and self.still and self.part != Part():
+        if self.speech is None and self.still and (self.part != Part() or self.follow):
             raise InputError(
-                f"{shown(self.source)} is a picture; --preview, --from and --to are for films."
+                f"{shown(self.source)} is a picture; --preview, --from, --to and --follow are for "
+                "films."
             )
+        if self.follow is not None:
+            check_size(self.follow, self.max_pixels)
+            if is_still(self.follow):
+                raise InputError(
+                    f"{shown(self.follow)} is a picture; --follow takes a film. To take over the "
+                    "expression of a picture, use --like."
+                )
         if self.speech is not None and not has_sound(self.speech):
             raise InputError(f"{shown(self.speech)} has no sound in it.")
         self._check_output()
@@ -203,7 +213,8 @@ class Job:
             if self.encoding != EncodingSettings():
                 raise InputError("encoding is for files; name an output, or leave it out.")
             return
-        files = (None if self.given is not None else self.source, self.speech, self.choice.picture)
+        source = None if self.given is not None else self.source
+        files = (source, self.speech, self.choice.picture, self.follow)
         inputs = [path for path in files if path is not None]
         check_output(self.output, inputs=inputs, overwrite=self.overwrite, suffixes=suffixes)
 
@@ -351,6 +362,7 @@ class Job:
             span=(self.part.start, self.part.end) if self.part.is_span else None,
             preview=self.part.preview,
             compare=self.compare,
+            follow=None if self.follow is None else str(self.follow),
             input=self.source if self.given is None else None,
         )
 
@@ -373,6 +385,8 @@ class Job:
             ingredients.append(Ingredient(self.source, "parentOf" if edited else "inputTo"))
         if self.speech is not None and not self.own_voice:
             ingredients.append(Ingredient(self.speech, "inputTo"))
+        if self.follow is not None:
+            ingredients.append(Ingredient(self.follow, "inputTo"))
         return Claim(
             output.name,
             self._source_type,

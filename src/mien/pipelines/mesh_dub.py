@@ -17,6 +17,7 @@ from mien.errors import InputError
 from mien.face.follow import Face
 from mien.media.audio import SAMPLE_RATE_HZ
 from mien.media.frame import Frame, Picture
+from mien.pipelines.following import Wanted, following, shorter
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
 from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, SPEECH_ASSETS, Job, assets_behind
 from mien.pipelines.mesh_edit import OwnExpressions, expression_change
@@ -50,11 +51,13 @@ def dub(job: Job, settings: TalkSettings) -> Report:
     names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
     maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
     with open_footage(job) as footage:
-        speakers = _Speakers(job, footage, resolver, voice.articulation.codes, settings)
+        followed = following(job, resolver, max(seconds, float(footage.info.duration or seconds)))
+        codes = voice.articulation.codes
+        speakers = _Speakers(job, footage, followed or resolver, codes, settings)
         drawn = prefetch(speakers.draw(footage.frames(seconds, swing=True)))
         written = job.write(drawn, footage.info, maker, footage.count(seconds))
     length = footage.info.duration
-    warnings = footage.warnings
+    warnings = (*footage.warnings, *shorter(followed, job, written.seconds))
     if job.part.preview is None and length is not None and seconds > length + 1 / footage.info.rate:
         warnings += (
             f"The speech is {seconds - float(length):.1f} s longer than {job.source}: the end of "
@@ -84,11 +87,11 @@ class _Speakers:
         self,
         job: Job,
         footage: Footage,
-        resolver: MeshResolver,
+        wanted: Wanted,
         codes: Code,
         settings: TalkSettings,
     ) -> None:
-        self._job, self._resolver, self._codes = job, resolver, codes
+        self._job, self._wanted, self._codes = job, wanted, codes
         self._end = len(codes) / CODES_PER_SECOND
         self._engine = MeshEngine(MeshSettings(portrait=True))
         self._own = OwnExpressions(self._engine, footage)
@@ -101,7 +104,7 @@ class _Speakers:
         for frame, faces in frames:
             picture = frame.picture
             code = self._code(frame.time)
-            target = self._resolver.at(float(frame.time))
+            target = self._wanted.at(float(frame.time))
             varied = self._variety.change(target.expression, float(frame.time))
             for face in faces:
                 delta = expression_change(target, self._own.of(face)) + varied

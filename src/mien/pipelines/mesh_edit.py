@@ -16,6 +16,7 @@ from mien.face.facs import INDEX, Expression
 from mien.face.follow import Face
 from mien.face.topology import Landmarks
 from mien.media.frame import Frame, Image
+from mien.pipelines.following import Wanted, following, shorter
 from mien.pipelines.footage import Footage, FrameFaces, open_footage
 from mien.pipelines.job import MESH_ASSETS, MOUTH_ASSETS, Job, assets_behind
 from mien.pipelines.report import Maker, Report
@@ -50,28 +51,30 @@ def edit(job: Job) -> Report:
     maker = Maker(engine.name, resolver, lambda: weights_used(names))
     with open_footage(job) as footage:
         own = OwnExpressions(engine, footage)
-        drawn = prefetch(_draw(job, footage.frames(), resolver, engine, own))
+        length = footage.info.duration
+        followed = following(job, resolver, None if length is None else float(length))
+        drawn = prefetch(_draw(job, footage.frames(), followed or resolver, engine, own))
         written = job.write(drawn, footage.info, maker, footage.count())
     return job.report(
         written,
         maker,
         faces=len(footage.people),
         spans=footage.spans,
-        warnings=footage.warnings,
+        warnings=(*footage.warnings, *shorter(followed, job, written.seconds)),
     )
 
 
 def _draw(
     job: Job,
     frames: Iterator[FrameFaces],
-    resolver: MeshResolver,
+    wanted: Wanted,
     engine: MeshEngine,
     own: OwnExpressions,
 ) -> Generator[Frame]:
     """Yield frames with the chosen faces edited; others pass through untouched."""
     for frame, faces in frames:
         picture = frame.picture
-        target = resolver.at(float(frame.time))
+        target = wanted.at(float(frame.time))
         for face in faces:
             delta = expression_change(target, own.at(face, float(frame.time)))
             drawn = engine.render(picture, face, delta)

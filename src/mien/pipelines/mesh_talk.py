@@ -22,6 +22,7 @@ from mien.media.audio import SAMPLE_RATE_HZ
 from mien.media.frame import ArrayPicture, Frame, Picture, RGBImage
 from mien.media.read import VideoInfo
 from mien.media.still import opaque
+from mien.pipelines.following import Following, Wanted, following, shorter
 from mien.pipelines.footage import people_in
 from mien.pipelines.job import (
     MESH_ASSETS,
@@ -123,7 +124,8 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     for face in faces:  # the mark moves with the pixels it lies on
         picture = job.marked(picture, face)
     speakers = Speakers(picture.image(), faces, settings)
-    frames = _frames(speakers, image, voice, resolver, settings.rate, wanted)
+    followed = following(job, resolver, count / settings.rate)
+    frames = _frames(speakers, image, voice, followed or resolver, settings.rate, wanted)
     names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
     maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
     written = job.write(prefetch(frames), info, maker, len(wanted))
@@ -134,6 +136,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
         warnings=(
             *still.lost_in_clips,
             *chain.from_iterable(pose_warnings(job.source, face) for face in faces),
+            *shorter(followed, job, written.seconds),
         ),
     )
 
@@ -142,7 +145,7 @@ def _frames(
     speakers: Speakers,
     original: RGBImage,
     voice: VoiceAnalysis,
-    resolver: MeshResolver,
+    asked: Wanted,
     rate: int,
     wanted: range,
 ) -> Generator[Frame]:
@@ -154,7 +157,9 @@ def _frames(
             time = i / rate
             at = min(int(time * FEATURES_PER_SECOND), len(stress) - 1)
             loud = float(stress[at]) if at >= 0 else 0.0
-            moment = speakers.at(time, code_at(codes, [time])[0], loud, resolver.at(time))
+            code = code_at(codes, [time])[0]
+            driven = asked.driver.at(time) if isinstance(asked, Following) else None
+            moment = speakers.at(time, code, loud, asked.at(time), driven)
             if i in wanted:
                 yield moment
 

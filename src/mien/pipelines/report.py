@@ -35,6 +35,7 @@ class Report:
             None for all of it.
         preview: seconds of the one frame that was made; None for all of them.
         compare: how the original is shown along: ``"side"``, ``"split"``; None where it is not.
+        follow: film of the person whose expression was taken over; None without one.
         input: the video or picture it was made from; None for one in memory.
     """
 
@@ -54,6 +55,7 @@ class Report:
     span: tuple[float, float | None] | None = None
     preview: float | None = None
     compare: str | None = None
+    follow: str | None = None
     input: Path | None = None
 
     def _repr_html_(self) -> str:

@@ -14,11 +14,13 @@ import numpy.typing as npt
 from mien.dicetalk.prior_sampling import PriorSampler
 from mien.emotion.resolve_mesh import EmotionTarget
 from mien.engines.mesh import MeshEngine, MeshSettings
+from mien.engines.mesh.driver import Driven
 from mien.engines.mesh.idle_motion import HeadState, IdleMotion
 from mien.engines.mesh.portrait import Portrait, Turn
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.media.frame import RGBImage
+from mien.pipelines.following import followed_head
 from mien.pipelines.mesh_edit import OwnExpressions, expression_change
 
 if TYPE_CHECKING:
@@ -63,7 +65,12 @@ class Speakers:
         self._varieties = [PriorSampler(settings.variety, seed) for seed in seeds]
 
     def at(
-        self, time: float, code: npt.NDArray[np.float32], stress: float, target: EmotionTarget
+        self,
+        time: float,
+        code: npt.NDArray[np.float32],
+        stress: float,
+        target: EmotionTarget,
+        driven: Driven | None = None,
     ) -> Moment:
         """Return what everybody does at ``time`` seconds; times must not fall.
 
@@ -72,12 +79,16 @@ class Speakers:
             code: articulation ``float32 (7,)``.
             stress: of the syllable, 0..1.
             target: the emotion.
+            driven: what somebody does whose head and blinks are followed; None: nobody.
         """
         changes = (
             expression_change(target, own) + variety.change(target.expression, time)
             for own, variety in zip(self._own, self._varieties, strict=True)
         )
-        return Moment(code, tuple(idle.at(time, stress) for idle in self._idle), tuple(changes))
+        heads = (idle.at(time, stress) for idle in self._idle)
+        if driven is not None:
+            heads = (followed_head(head, driven) for head in heads)
+        return Moment(code, tuple(heads), tuple(changes))
 
     def draw(self, moment: Moment) -> RGBImage:
         """Draw one moment; several threads may do so at a time."""

@@ -113,12 +113,18 @@ def checked_provenance(value: bool) -> bool:
 
 
 def job_for_part(
-    job: Job, start: float, end: float | None, preview: float | None, compare: str | None
+    job: Job,
+    start: float,
+    end: float | None,
+    preview: float | None,
+    compare: str | None,
+    follow: str | Path | None,
 ) -> Job:
-    """Return a job for a part of its film, shown along with the original."""
+    """Return a job for a part of its film, shown along with the original, following a person."""
     from mien.pipelines.part import Part
 
-    return replace(job, part=Part(start, end, preview), compare=compare)
+    driver = None if follow is None else path_of("follow", follow)
+    return replace(job, part=Part(start, end, preview), compare=compare, follow=driver)
 
 
 def path_of(name: str, value: str | Path) -> Path:
@@ -167,7 +173,10 @@ def settings_of(
 def run(job: Job, settings: Settings) -> Report | Result:
     """Run a job in the pipeline that its settings belong to."""
     from mien.engines.edtalk.settings import EDTalkSettings
+    from mien.pipelines.mesh_talk import TalkSettings
 
+    if job.follow is not None and not isinstance(settings, TalkSettings):
+        raise InputError("--follow (follow=) is for the engine mesh.")
     if job.given is not None and job.speech is None and isinstance(settings, EDTalkSettings):
         raise InputError("The engine edtalk edits files; pictures in memory are for the mesh.")
     if job.output is None:
