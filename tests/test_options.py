@@ -54,10 +54,20 @@ def test_quiet_and_verbose(mien: Command, face: Path, tmp_path: Path) -> None:
     assert "exclude each other" in both.stderr
 
 
-def test_a_folder_is_for_batch(mien: Command, tmp_path: Path) -> None:
-    done = mien("edit", tmp_path, "-o", tmp_path / "a.png", "-e", "sad")
+def test_a_folder_is_for_batch(mien: Command, face: Path, tmp_path: Path) -> None:
+    done = mien("edit", face.parent, "-o", tmp_path / "a.png", "-e", "sad")
     assert done.returncode == 2
-    assert f"mien batch {tmp_path} -o OUT" in done.stderr
+    assert f"mien batch {face.parent} -o OUT" in done.stderr
+    reports = ["--reports", tmp_path / "reports"]
+    done = mien("batch", face.parent, "-o", tmp_path, "-e", "sad", "-q", *reports)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "face.png").is_file()
+
+
+def test_an_input_given_as_to_ffmpeg_is_explained(mien: Command) -> None:
+    done = mien("edit", "-i", "a.mp4", "-o", "b.mp4")
+    assert done.returncode == 2
+    assert "the intensity is -I" in done.stderr
 
 
 def test_defaults_come_from_a_file(mien: Command, face: Path, tmp_path: Path) -> None:

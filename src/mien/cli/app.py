@@ -118,6 +118,8 @@ def main() -> None:
 
 def _usage_error(error: Exception) -> int | None:
     """Exit code of an error of the command line's own grammar, which is shown; None for others."""
+    if getattr(error, "option_name", "") == "-i":
+        error.message = "No such option: -i. Inputs need none; the intensity is -I."  # type: ignore[attr-defined]
     show = getattr(error, "show", None)
     code = getattr(error, "exit_code", None)
     if show is not None and isinstance(code, int):

@@ -38,6 +38,7 @@ def batch(
         typer.Option("--reports", help="Folder for reports; default ROWS.reports.", metavar="DIR"),
     ] = None,
     overwrite: opt.Overwrite = False,
+    quiet: opt.Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     debug: opt.Debug = False,
 ) -> None:
@@ -62,18 +63,18 @@ def batch(
     digits = len(str(len(listed)))
 
     def show(result: RowResult) -> None:
-        for warning in result.warnings:
+        for warning in () if quiet else result.warnings:
             typer.echo(f"warning: row {result.number}: {warning}", err=True)
         if result.error:
             typer.echo(f"row {result.number}: {result.error}", err=True)
-        elif not as_json:
+        elif not as_json and not quiet:
             state = "done before" if result.kept else "done"
             typer.echo(f"{result.number:{digits}}/{len(listed)} {state}: {result.output}")
 
     summary = run_rows(listed, place, workers=workers, ray=ray, show=show)
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
-    else:
+    elif not quiet:
         kept = f", {summary.kept} done before" if summary.kept else ""
         typer.echo(
             f"{summary.done} done{kept}, {len(summary.failed)} failed; reports: {summary.reports}"

@@ -11,7 +11,7 @@ from mien.errors import InputError
 
 VARIABLE: Final = "MIEN_CONFIG"
 
-_FILES: Final = ("FILE", "DIR")
+_FILES: Final = ("FILE", "DIR", "SPEECH", "OUT", "OUT.png")
 """What help calls options that take paths."""
 
 

@@ -32,7 +32,7 @@ def feel(
         typer.Option("--plot", help="Plot the curve of one file.", metavar="OUT.png"),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the picture if it exists.")
+        bool, typer.Option("--overwrite", "-y", help="Replace the picture if it exists.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per file and line.")

@@ -23,7 +23,9 @@ train = typer.Typer(help="Train a net; needs the extra mien\\[train].", no_args_
 
 def _command(name: str) -> Callable[..., None]:
     def command(
-        config: Annotated[Path, typer.Option("--config", help="TOML file, see configs/.")],
+        config: Annotated[
+            Path, typer.Option("--config", help="TOML file, see configs/.", metavar="FILE")
+        ],
         output: Annotated[
             Path,
             typer.Option(

@@ -74,7 +74,10 @@ def convert(
     ] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="JSON file with the sizes of a net that differ from the published ones."),
+        typer.Option(
+            help="JSON file with the sizes of a net that differ from the published ones.",
+            metavar="FILE",
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
