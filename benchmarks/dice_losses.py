@@ -29,8 +29,9 @@ from mien.training.emotion_prior.mesh import (
     EmotionPriorConfig,
     differences_of,
     embed,
-    probe,
+    without_style,
 )
+from mien.training.emotion_prior.probes import probe
 from mien.training.trainer import Losses, Trainer
 from mien.training.voice_faces import load_voice_faces
 
@@ -41,8 +42,9 @@ EMBEDDER: dict[str, tuple[str, ...]] = {
     "without person": ("person",),
     "without divergence": ("divergence",),
     "emotion alone": ("contrast", "person", "divergence"),
+    "without prototypes": (),
 }
-"""Losses of stage 1 that are switched off, by row."""
+"""Losses of stage 1 that are switched off, by row; the last keeps all and mixes no prototypes."""
 
 DECODER: dict[str, dict[str, float]] = {
     "all": {},
@@ -86,7 +88,10 @@ def main() -> None:  # noqa: D103
     def first(name: str, seed: int) -> list[float]:
         task = Without(replace(config, seed=seed), data, EMBEDDER[name])
         with TemporaryDirectory() as run:
-            net, scores = Trainer(Path(run)).fit(task, keep=False)
+            net, _ = Trainer(Path(run)).fit(task, keep=False)
+        if name != "without prototypes":
+            net = without_style(net, data)
+        scores = task.measure(net)
         if name == "all":
             embedders.append(net)
         return embedder_figures(net, scores, data)
@@ -97,7 +102,7 @@ def main() -> None:  # noqa: D103
             net, _ = Trainer(Path(run)).fit(DecoderTask(changed, data, embedders[seed]), keep=False)
         return decoder_figures(net, embedders[seed], data)
 
-    table("stage 1 | emotion | likest of others | speaker | divergence",
+    table("stage 1 | emotion | likest of others | style, trained on | style, held out | divergence",
           EMBEDDER, first, args.seeds)  # fmt: skip
     table("stage 2 | error | by retrieval | emotion of the feature | entries in use",
           DECODER, second, args.seeds)  # fmt: skip
@@ -133,7 +138,7 @@ def seen_alone(manifest: Path, action_units: Path, out: Path) -> Path:
 def embedder_figures(
     net: EmotionEmbedder, scores: Mapping[str, float], data: Differences
 ) -> list[float]:
-    """Emotion by probe and by the likest recording of another person, speaker, divergence."""
+    """Emotion by probe and by the likest recording of another person, people by style, divergence."""
     test = np.flatnonzero(~data.train)
     gaussian = embed(net, data, test)
     near = F.normalize(gaussian.mean, dim=1) @ F.normalize(gaussian.mean, dim=1).T
@@ -142,7 +147,8 @@ def embedder_figures(
     return [
         scores["emotion by a linear probe"],
         float((data.emotion[test][likest] == data.emotion[test]).mean()),
-        scores["speaker by a linear probe"],
+        scores["speakers trained on by style"],
+        scores["speakers held out by style"],
         float(gaussian.divergence()),
     ]
 

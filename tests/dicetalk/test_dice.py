@@ -20,9 +20,9 @@ from mien.training.emotion_prior.mesh import (
     export_dice,
     face_tokens,
     load_decoder,
-    probe,
     train_emotion_prior,
 )
+from mien.training.emotion_prior.probes import probe, style_probe
 from mien.training.trainer import Trainer
 
 from ..command import mien, trains_and_resumes
@@ -139,7 +139,10 @@ def settings(**more: object) -> EmotionPriorConfig:
 def test_training_keeps_the_emotion_and_drops_the_person(tmp_path: Path) -> None:
     scores = train_emotion_prior(settings(), Trainer(tmp_path / "a"), toy())
     assert scores["emotion by a linear probe"] > 0.8
-    assert scores["speaker by a linear probe"] < scores["speaker from the face alone"]
+    for who in ("trained on", "held out"):
+        left = scores[f"speakers {who} by style"] - scores[f"chance for speakers {who}"]
+        known = scores[f"speakers {who} by the face's style"] - scores[f"chance for speakers {who}"]
+        assert left < 0.5 * known, scores
     assert scores["samples nearest to their own emotion"] > 0.8
     assert scores["two samples differ by"] > 0.002
     short = settings(steps=30, decoder_steps=30)
@@ -205,6 +208,11 @@ def test_tokens_and_probes() -> None:
     labels = rng.integers(3, size=200)
     points = (np.eye(3)[labels] + 0.05 * rng.normal(size=(200, 3))).astype(np.float32)
     assert probe(points[:100], labels[:100], points[100:], labels[100:]) > 0.95
+    person = rng.integers(3, size=200)
+    styled = points + 0.8 * rng.normal(size=(3, points.shape[1]))[person]
+    assert style_probe(styled, labels, person) > 0.8
+    assert style_probe(points, labels, person) < 0.5, "chance is a third"
+    assert style_probe(rng.normal(size=(3, 4))[labels], labels, person) < 0.5, "classes alone"
 
 
 def test_settings_file(tmp_path: Path) -> None:

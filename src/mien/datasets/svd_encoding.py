@@ -37,7 +37,8 @@ _MARGIN: Final = 0.5
 """Of the face's box on every side: the published crop."""
 
 _REFERENCES: Final = 4
-_BATCH: Final = 8
+_BATCH, _CPU_BATCH = 8, 2
+"""Frames that the VAE encodes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,9 @@ class ClipEncoder:
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
+        import torch
+        from torch.nn import Module
+
         from mien.engines.svd.networks import load_network
         from mien.pipelines.cmet_models import load_emotion2vec
 
@@ -102,16 +106,15 @@ class ClipEncoder:
         self._dtype = working_dtype(dtype, device)
         self._side, self._device, store = settings.side, device, Store(settings.store)
         if settings.threads is not None:
-            import torch
-
             torch.set_num_threads(settings.threads)
         self._emotion2vec = load_emotion2vec(store).to(device).eval()
-        vae, image_encoder, audio_encoder = (
-            load_network(store, name).eval().requires_grad_(False).to(device).float()
-            for name in (VAE, IMAGE_ENCODER, AUDIO_ENCODER)
-        )
-        self._vae, self._image_encoder = vae.to(self._dtype), image_encoder
-        self._audio_encoder = audio_encoder
+        self._vae, self._image_encoder, self._audio_encoder = (
+            # Module's own method: diffusers' warns of layers that have a precision of their own.
+            Module.to(load_network(store, name).eval().requires_grad_(False), device, dtype)
+            for name, dtype in (
+                (VAE, self._dtype), (IMAGE_ENCODER, torch.float32), (AUDIO_ENCODER, torch.float32)
+            )
+        )  # fmt: skip
 
     def encode(self, path: Path) -> Arrays:
         """Compute the arrays of a film, one after the other, parts at a time.
@@ -163,8 +166,9 @@ class ClipEncoder:
         with VideoReader(path) as reader:
             frames = nearest_frames(reader, FRAMES_PER_SECOND)
             crops = (self._shrunk(to_8_bits(frame.picture.read(look.box))) for frame in frames)
-            for start in range(0, len(look.units), _BATCH):
-                some = list(islice(crops, min(_BATCH, len(look.units) - start)))
+            count = _CPU_BATCH if self._device.type == "cpu" else _BATCH
+            for start in range(0, len(look.units), count):
+                some = list(islice(crops, min(count, len(look.units) - start)))
                 references += [crop for i, crop in enumerate(some, start) if i in which]
                 yield self._encoded(np.stack(some))
 
@@ -180,7 +184,7 @@ class ClipEncoder:
         if not bool(mode.isfinite().all()) and self._dtype != torch.float32:
             # Half precision overflows in some pictures; the rest of the run is done without it.
             self._dtype = torch.float32
-            self._vae.float()
+            torch.nn.Module.float(self._vae)
             return self._encoded(crops)
         out: Array = (mode.float() * SCALING_FACTOR).cpu().numpy().astype(np.float16)
         return out

@@ -3,6 +3,8 @@
 The paper (DICE-Talk, arXiv 2504.18087) leaves the network open; this design is mien's. The tokens
 of both modalities attend to each other (layers of cross attention both ways), attention pooling
 makes one vector, and two linear layers give mean and log variance. Either modality may be missing.
+At last the Gaussian is replaced by a mixture of those of the emotions (:class:`Prototypes`), which
+leaves no room for the person.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class EmbedderSpec:
         heads, layers: of the attention.
         dropout: dropout rate in training.
         emotions, people: classes of the two heads used in training.
+        prototypes: emotions whose Gaussians are mixed; 0 while the rest is trained.
     """
 
     audio: int = 1024
@@ -41,6 +44,7 @@ class EmbedderSpec:
     dropout: float = 0.1
     emotions: int = 22
     people: int = 47
+    prototypes: int = 0
 
 
 class Gaussian(NamedTuple):
@@ -57,6 +61,25 @@ class Gaussian(NamedTuple):
         """Compute the mean Kullback-Leibler divergence to a standard normal, per dimension."""
         variance = self.log_variance.exp()
         return 0.5 * (self.mean.square() + variance - 1 - self.log_variance).mean()
+
+
+class Prototypes(nn.Module):
+    """Replaces a Gaussian by a mixture of one per emotion.
+
+    The shares are a softmax of linear scores of the mean, so that two people who show the same
+    emotions get the same result, however else they differ. Fitted by
+    :func:`mien.training.emotion_prior.fit_prototypes`.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.scores = nn.Linear(width, count)
+        self.mean, self.log_variance = (nn.Parameter(torch.zeros(count, width)) for _ in range(2))
+
+    def forward(self, gaussian: Gaussian) -> Gaussian:
+        """Mix the means and the variances."""
+        share = self.scores(gaussian.mean).softmax(1)
+        return Gaussian(share @ self.mean, torch.log(share @ self.log_variance.exp()))
 
 
 class _CrossAttention(nn.Module):
@@ -103,8 +126,11 @@ class EmotionEmbedder(HubNet, nn.Module):
         nn.init.constant_(self.log_variance.bias, -2.0)
         self.emotion = nn.Linear(width, spec.emotions)
         self.person = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, spec.people)
+            nn.Linear(width + spec.emotions, width),
+            nn.ReLU(),
+            nn.Linear(width, spec.people),
         )
+        self.prototypes = Prototypes(spec.prototypes, width) if spec.prototypes else None
 
     def forward(
         self,
@@ -139,7 +165,17 @@ class EmotionEmbedder(HubNet, nn.Module):
         tokens = torch.cat([a, v], 1)
         share = self.pool(tokens).softmax(1)
         pooled = self.drop((share * tokens).sum(1))
-        return Gaussian(self.mean(pooled), self.log_variance(pooled).clamp(-6, 2))
+        gaussian = Gaussian(self.mean(pooled), self.log_variance(pooled).clamp(-6, 2))
+        return gaussian if self.prototypes is None else self.prototypes(gaussian)
+
+    def person_of(self, mean: Tensor, emotion: Tensor) -> Tensor:
+        """Return the logits of the people for means ``(B, width)`` with known emotions ``(B,)``.
+
+        Who knows the emotion sees in it nothing of the person: what is left is style.
+        """
+        known = F.one_hot(emotion, self.spec.emotions).to(mean)
+        out: Tensor = self.person(torch.cat([mean, known], 1))
+        return out
 
 
 def load_embedder(path: Path) -> EmotionEmbedder:

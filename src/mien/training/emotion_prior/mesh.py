@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from torch.nn import functional as F  # noqa: N812
 from mien.dicetalk.bank import BankSpec, MeshDice, MeshDiceSpec, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian
 from mien.media.output import whole_file
-from mien.training.emotion_prior import drop_modalities, embedder_losses
+from mien.training.emotion_prior import drop_modalities, embedder_losses, fit_prototypes
+from mien.training.emotion_prior.probes import probe, style_probe
 from mien.training.onnx_export import write_onnx
 from mien.training.trainer import Losses, Task, Trainer, read_net, save_weights
 from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
@@ -127,9 +128,13 @@ def train_emotion_prior(
     if data is None:
         found = load_voice_faces(config, trainer.folder, trainer.progress, trainer.log)
         data = differences_of(found)
-    embedder, emotions = trainer.fit(EmbedderTask(config, data), "embedder")
-    mean, spread = priors_of(embedder, data)
-    decoder, faces = trainer.fit(DecoderTask(config, data, embedder), "decoder")
+    first = EmbedderTask(config, data)
+    raw, _ = trainer.fit(first, "embedder")
+    embedder = without_style(raw, data)
+    emotions = first.measure(embedder)
+    # The decoder learns from people as they differ; the priors say how much.
+    mean, spread = priors_of(raw, data)
+    decoder, faces = trainer.fit(DecoderTask(config, data, raw), "decoder")
     save_weights(trainer.folder / "embedder.pt", embedder)
     save_weights(trainer.folder / "dice.pt", decoder)
     with whole_file(trainer.folder / "priors.npz") as part, part.open("wb") as file:
@@ -187,17 +192,15 @@ class EmbedderTask(Task[EmotionPriorConfig, EmotionEmbedder, dict[str, Tensor]])
         means = {which: _numbers(embed(net, data, rows).mean)
                  for which, rows in (("train", train), ("test", test))}  # fmt: skip
         emotion = probe(means["train"], data.emotion[train], means["test"], data.emotion[test])
-        # People are recognised among those trained on: half of their clips train the probe.
-        half = np.random.default_rng(0).permutation(len(train))
-        one, two = half[::2], half[1::2]
-        person, raw = data.person[train], data.face[train]
-        mean = means["train"]
-        return {
-            "emotion by a linear probe": emotion,
-            "speaker by a linear probe": probe(mean[one], person[one], mean[two], person[two]),
-            "speaker from the face alone": probe(raw[one], person[one], raw[two], person[two]),
-            "chance for speakers": 1 / len(np.unique(person)),
-        }
+        out = {"emotion by a linear probe": emotion}
+        for who, rows, mean in (
+            ("trained on", train, means["train"]), ("held out", test, means["test"]),
+        ):  # fmt: skip
+            labels = data.emotion[rows], data.person[rows]
+            out[f"speakers {who} by style"] = style_probe(mean, *labels)
+            out[f"speakers {who} by the face's style"] = style_probe(data.face[rows], *labels)
+            out[f"chance for speakers {who}"] = 1 / len(np.unique(labels[1]))
+        return out
 
 
 class DecoderTask(Task[EmotionPriorConfig, MeshDice, npt.NDArray[np.int64]]):
@@ -286,12 +289,29 @@ class DecoderTask(Task[EmotionPriorConfig, MeshDice, npt.NDArray[np.int64]]):
 
 
 @torch.no_grad()
-def embed(net: EmotionEmbedder, data: Differences, rows: npt.NDArray[np.int64]) -> Gaussian:
-    """Embed recordings, voice (first view) and face together."""
+def embed(
+    net: EmotionEmbedder,
+    data: Differences,
+    rows: npt.NDArray[np.int64],
+    *,
+    without: Literal["audio", "face"] | None = None,
+) -> Gaussian:
+    """Embed recordings, voice (first view) and face together unless ``without`` one of them."""
     device = next(net.parameters()).device
     inputs = _inputs(data.audio[rows, 0], data.face[rows])
-    out: Gaussian = net.eval()(**{name: value.to(device) for name, value in inputs.items()})
+    given = {name: None if name == without else v.to(device) for name, v in inputs.items()}
+    out: Gaussian = net.eval()(**given)
     return out
+
+
+def without_style(net: EmotionEmbedder, data: Differences) -> EmotionEmbedder:
+    """Return a trained embedder with a mixture of emotions at its end (``fit_prototypes``)."""
+    rows = data.rows
+    seen = [embed(net, data, rows, without=without) for without in (None, "audio", "face")]
+    both = Gaussian(*(torch.cat(part) for part in zip(*seen, strict=True)))
+    return fit_prototypes(
+        net, both, np.tile(data.emotion[rows], len(seen)), np.tile(data.person[rows], len(seen))
+    )
 
 
 def priors_of(net: EmotionEmbedder, data: Differences) -> tuple[Array, Array]:
@@ -311,19 +331,6 @@ def priors_of(net: EmotionEmbedder, data: Differences) -> tuple[Array, Array]:
         means.append(np.mean(people, 0))
         spreads.append(np.sqrt(mean[own].var(0) + variance[own].mean(0)))
     return np.stack(means).astype(np.float32), np.stack(spreads).astype(np.float32)
-
-
-def probe(
-    train: Array, labels: npt.NDArray[np.int64], test: Array, test_labels: npt.NDArray[np.int64]
-) -> float:
-    """Compute the accuracy of a ridge classifier on standardised features."""
-    mean, size = train.mean(0), train.std(0) + 1e-6
-    a = np.c_[(train - mean) / size, np.ones(len(train))]
-    b = np.c_[(test - mean) / size, np.ones(len(test))]
-    targets = np.eye(labels.max() + 1)[labels]
-    ridge = 1e-2 * len(a) * np.eye(a.shape[1])
-    weights = np.linalg.solve(a.T @ a + ridge, a.T @ targets)
-    return float(((b @ weights).argmax(1) == test_labels).mean())
 
 
 def face_tokens(face: Array) -> Array:
