@@ -12,7 +12,7 @@ import pytest
 
 import mien
 from mien.media.still import Metadata, Still, open_still, read_still, write_still
-from mien.pipelines import job
+from mien.pipelines import credits
 from mien.provenance import verify
 from mien.provenance.claim import SourceType, source_types_in
 from mien.provenance.credential import can_sign
@@ -74,7 +74,7 @@ def test_without_the_extra_metadata_say_it(
 ) -> None:
     signed = tmp_path / "signed.png"
     mien.edit(demo_face, signed, "sad")
-    for module in (job, verify):
+    for module in (credits, verify):
         monkeypatch.setattr(module, "can_sign", lambda: False)
     report = mien.edit(demo_face, tmp_path / "a.png", "sad")
     assert (report.provenance.credential, report.provenance.metadata) == ("", True)
@@ -127,7 +127,7 @@ def test_a_failed_signature_leaves_nothing(
     def fail(*_: object) -> None:
         raise mien.OutputError("no signature")
 
-    monkeypatch.setattr(job, "seal", fail)
+    monkeypatch.setattr(credits, "seal", fail)
     with pytest.raises(mien.OutputError, match="no signature"):
         mien.edit(demo_face, tmp_path / "a.png", "sad")
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,6 @@ from mien.media.output import (
     ANIMATION_SUFFIXES,
     STILL_SUFFIXES,
     VIDEO_SUFFIXES,
-    Finish,
     check_output,
 )
 from mien.media.read import VideoInfo, VideoReader
@@ -34,12 +33,18 @@ from mien.media.size import check_size
 from mien.media.still import Still, holds_xmp, is_still, open_still, write_still
 from mien.media.write import VideoWriter, holds_comment
 from mien.pipelines.compare import Comparison, check_comparison
+from mien.pipelines.credits import (
+    label_of,
+    sealing,
+    sidecar_warning,
+    signing_key_of,
+    source_type_of,
+)
 from mien.pipelines.part import Part
 from mien.pipelines.report import Maker, Report, Written
-from mien.provenance.claim import Claim, Ingredient, ProvenanceRecord, SourceType
-from mien.provenance.credential import can_sign, holds_credential, seal, sidecar_of
-from mien.provenance.keys import SigningKey, signing_key, wants_own_key
-from mien.provenance.label import Label, label_text
+from mien.provenance.claim import ProvenanceRecord
+from mien.provenance.credential import holds_credential
+from mien.provenance.label import Label
 from mien.provenance.mark import marked
 from mien.utils.text import shown
 from mien.weights.store import Weights, weights_used
@@ -186,8 +191,8 @@ class Job:
         if self.speech is not None and not has_sound(self.speech):
             raise InputError(f"{shown(self.speech)} has no sound in it.")
         self._check_output()
-        self._signing_key()
-        self._label(width, height)
+        signing_key_of(self)
+        label_of(self, width, height)
 
     def _checked_size(self) -> tuple[int, int]:
         """Return width and height of the input, which is refused where it is too large."""
@@ -248,7 +253,7 @@ class Job:
         """
         comparison = None if self.compare is None else Comparison(self.compare)
         info = info if comparison is None else comparison.info(info)
-        label = self._label(info.width, info.height)
+        label = label_of(self, info.width, info.height)
 
         def shown_of(frame: Frame) -> Picture:
             picture = frame.picture if comparison is None else comparison.of(frame)
@@ -259,9 +264,9 @@ class Job:
 
         if self.output is None:
             return self._hand_over(frames, info, shown_of, label, total)
-        key = self._signing_key()
-        finish = None if key is None else self._sealing(self.output, maker, key)
-        origin, suffix = self._source_type, self.output.suffix.lower()
+        key = signing_key_of(self)
+        finish = None if key is None else sealing(self, self.output, maker, key)
+        origin, suffix = source_type_of(self), self.output.suffix.lower()
         embedded = holds_credential(suffix, clip=not self.makes_picture)
         in_metadata = holds_xmp if self.makes_picture else holds_comment
         record = ProvenanceRecord(
@@ -281,7 +286,7 @@ class Job:
             lost = write_still(self.output, picture, add_xmp=add_xmp, finish=finish)
             if self.progress is not None:
                 self.progress(1, 1)
-            warnings = (*lost, *self._said(record))
+            warnings = (*lost, *sidecar_warning(self, record))
             return Written(1, 0.0, 0.0, warnings=warnings, provenance=record)
         done, end = 0, Fraction(0)
         sound = self.speech or (None if self.given is not None else self.source)
@@ -306,7 +311,7 @@ class Job:
             seconds,
             float(info.rate),
             str(writer.encoding),
-            (*writer.warnings, *self._said(record)),
+            (*writer.warnings, *sidecar_warning(self, record)),
             record,
         )
 
@@ -371,56 +376,6 @@ class Job:
         if not self.provenance:
             return picture
         return marked(picture, face.landmarks, face.weight)
-
-    @property
-    def _source_type(self) -> SourceType:
-        made = self.speech is not None and self.still
-        return SourceType.CREATED if made else SourceType.EDITED
-
-    def _claim(self, output: Path, maker: Maker) -> Claim:
-        """Return what is said about the output; complete when the work is done."""
-        edited = self._source_type is SourceType.EDITED
-        ingredients = []
-        if self.given is None:
-            ingredients.append(Ingredient(self.source, "parentOf" if edited else "inputTo"))
-        if self.speech is not None and not self.own_voice:
-            ingredients.append(Ingredient(self.speech, "inputTo"))
-        if self.follow is not None:
-            ingredients.append(Ingredient(self.follow, "inputTo"))
-        return Claim(
-            output.name,
-            self._source_type,
-            maker.engine,
-            maker.resolver.describe(),
-            maker.weights(),
-            tuple(ingredients),
-        )
-
-    def _sealing(self, output: Path, maker: Maker, key: SigningKey) -> Finish:
-        def finish(written: Path, kept: Path) -> None:
-            seal(written, kept, output, self._claim(output, maker), key)
-
-        return finish
-
-    def _signing_key(self) -> SigningKey | None:
-        """Return the key to sign with; None where nothing is signed."""
-        if self.provenance and (can_sign() or wants_own_key()):
-            return signing_key()
-        return None
-
-    def _label(self, width: int, height: int) -> Label | None:
-        if self.label is None:
-            return None
-        text = label_text(self.label, created=self._source_type is SourceType.CREATED)
-        return Label.of(text, width, height)
-
-    def _said(self, record: ProvenanceRecord) -> tuple[str, ...]:
-        if self.output is None or record.credential != "sidecar":
-            return ()
-        return (
-            f"{self.output.suffix[1:].upper()} cannot hold a Content Credential: it is in "
-            f"{sidecar_of(self.output).name}, which belongs to the output.",
-        )
 
 
 def assets_behind(request: Request) -> tuple[str, ...]:
