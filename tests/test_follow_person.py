@@ -40,7 +40,7 @@ def driver_of(units: list[dict[str, float]], yaw: np.ndarray | None = None) -> D
 def test_brows_and_smiles_are_taken_over_without_what_is_always_there() -> None:
     rising = np.clip((TIMES - 1.5) / 0.5, 0, 1)
     always = {"1": 0.3, "2": 0.3}
-    assert not driver_of([always] * 100).expressions.any(), "its own look does not leak"
+    assert driver_of([always] * 100).expressions.max() < 1e-3, "its own look does not leak"
     brows = driver_of([dict.fromkeys(always, 0.3 + x) for x in rising])
     smile = driver_of([{"12": x} for x in rising])
     for driver, unit in ((brows, "1L"), (brows, "2R"), (smile, "12L"), (smile, "6R")):

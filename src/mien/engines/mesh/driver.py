@@ -1,9 +1,9 @@
 """Another person's expression over time, read from a film: brows, eyes, cheeks, smile and head.
 
-Every frame is compared with the same person's mean face, and the difference told in units of the
-rig, so that another face takes over how they move, not who they are. What they show all the time,
-such as a lasting smile, is in no difference: of that, the reader of expressions tells what exceeds
-the shape of faces.
+Every frame is compared with the same person at rest, in the frames in which they show the least,
+and the difference told in units of the rig, so that another face takes over how they move, not who
+they are. What they show all the time, such as a lasting smile, is in no difference: of that, the
+reader of expressions tells what exceeds the shape of faces.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CHEEKS: Final = 0.7
 _MOST: Final = 1.3
 
 _RESTING: Final = 0.2
-"""Quantile of a person's expressions that is taken for the face at rest."""
+"""Share of the frames, those in which a person shows the least, that count as rest."""
 
 _USUAL, _NOISE = 0.5, 0.03
 """Usual strength of a unit, and error of a landmark in eye distances, when units are told apart."""
@@ -185,47 +185,53 @@ def _driver(times: Array, seen: list[Face | None]) -> Driver:
         return np.stack([np.interp(place, known, column) for column in columns], 1)
 
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    blinks = everywhere(_blinks(heads))[:, 0]
-    lasting = np.quantile([read_expression(head) for head in heads], _RESTING, axis=0)
-    units = everywhere(_units(np.stack(heads)))
+    closed = _blinks(heads)
+    readings = _beyond_shape(np.stack([read_expression(head) for head in heads]))
+    resting = np.argsort(readings.sum(1) + closed)[: max(1, round(_RESTING * len(heads)))]
+    moved = np.stack(heads) - np.mean([heads[i] for i in resting], 0)
+    units = everywhere(_units(moved)) + readings[resting].mean(0)
+    blinks = everywhere(closed)[:, 0]
     weights = np.zeros(len(times))
     weights[known] = [face.weight for face in faces]
     turns = _smooth(everywhere(_turns([pose.rotation for pose in poses])), _HEAD_SECONDS / step)
-    return Driver(times, _shown(units, lasting, blinks, step), turns, blinks, weights)
+    return Driver(times, _shown(units, blinks, step), turns, blinks, weights)
 
 
-def _units(heads: Array) -> Array:
-    """Tell how faces ``(T, 478, 3)`` differ from their mean in units of the rig, ``(T, D)``."""
-    fields = rig.fields()[..., :2].reshape(len(INDEX), -1)
-    prior = (_NOISE / _USUAL) ** 2 * np.eye(len(INDEX))
-    fit = np.linalg.solve(fields @ fields.T + prior, fields)
-    moved = (heads - heads.mean(0))[..., :2].reshape(len(heads), -1)
-    out: Array = moved @ fit.T
+def _beyond_shape(readings: npt.NDArray[np.floating[Any]]) -> Array:
+    """Return by how much readings ``(T, D)`` of followed units exceed the shape of faces."""
+    out = np.zeros(readings.shape)
+    for unit, (_, shape, whole) in _FOLLOWED.items():
+        for at in (INDEX[f"{unit}L"], INDEX[f"{unit}R"]):
+            out[:, at] = np.maximum(readings[:, at] - shape, 0) / (whole - shape)
     return out
 
 
-def _shown(
-    units: Array, lasting: npt.NDArray[np.floating[Any]], blinks: Array, step: float
-) -> Array:
+def _units(moved: Array) -> Array:
+    """Tell displacements of faces ``(T, 478, 3)`` in units of the rig, ``(T, D)``."""
+    fields = rig.fields()[..., :2].reshape(len(INDEX), -1)
+    prior = (_NOISE / _USUAL) ** 2 * np.eye(len(INDEX))
+    fit = np.linalg.solve(fields @ fields.T + prior, fields)
+    out: Array = moved[..., :2].reshape(len(moved), -1) @ fit.T
+    return out
+
+
+def _shown(units: Array, blinks: Array, step: float) -> Array:
     """Return the expressions to take over ``(T, D)``.
 
     Args:
-        units: differences from the person's mean face, ``(T, D)``.
-        lasting: readings of what the person shows all the time, ``(D,)``.
+        units: differences from the person at rest, and what they show even there, ``(T, D)``.
         blinks: ``(T,)``.
         step: seconds between frames.
     """
     out = np.zeros_like(units)
-    for unit, (gain, shape, whole) in _FOLLOWED.items():
+    for unit, (gain, _, _) in _FOLLOWED.items():
         for side in "LR":
             at = INDEX[f"{unit}{side}"]
-            always = max(0.0, float(lasting[at]) - shape) / (whole - shape)
             shown = gain * units[:, at]
             if unit in ("5", "7"):
                 shown = shown * (1 - blinks)
             lips = unit in ("12", "15")
             shown = _smooth(shown[:, None], (_LIP_SECONDS if lips else _BROW_SECONDS) / step)[:, 0]
-            shown = always + shown - np.quantile(shown, _RESTING)
             if lips:
                 shown = (shown - _SPOKEN) / (1 - _SPOKEN)
             out[:, at] = np.clip(shown, 0, _MOST)
