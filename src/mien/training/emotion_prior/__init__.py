@@ -19,6 +19,10 @@ _PERSON_WEIGHT: Final = 20.0
 """Of the differences between people beside those between recordings, where both count as noise."""
 
 _RIDGE: Final = 0.02
+_LEAST_NOISE: Final = 1e-4
+"""Variance within an emotion beside that between them, where there are too few recordings."""
+
+_TINY: Final = 1e-12
 _SHARPNESS: Final = 0.25
 """Of the shares: below 1, the mixture keeps more of a recording than its likeliest emotion."""
 
@@ -99,7 +103,8 @@ def fit_prototypes(
 def _directions(centres: Array, rest: Array, style: Array) -> Array:
     """Return the directions ``(width, D)`` that tell emotions apart and people least."""
     noise = rest.T @ rest / len(rest) + _PERSON_WEIGHT * style.T @ style / len(style)
-    noise += _RIDGE * np.trace(noise) / len(noise) * np.eye(len(noise))
+    scale = max(np.trace(noise) / len(noise), _LEAST_NOISE * centres.var(), _TINY)
+    noise += _RIDGE * scale * np.eye(len(noise))
     size, axes = np.linalg.eigh(noise)
     white = axes / np.sqrt(size) @ axes.T
     between = np.cov(centres @ white, rowvar=False, bias=True)
