@@ -90,13 +90,15 @@ def test_frames_in_memory_are_edited_as_they_are_taken(short_clip: Path) -> None
                 buffer[:] = image
                 yield buffer
 
-    with mien.edit(endless(), emotion="happy", rate=25) as result:
+    source = endless()
+    with mien.edit(source, emotion="happy", rate=25) as result:
         taken = list(islice(result.frames, 8))
         with pytest.raises(mien.InputError, match="complete when all frames"):
             _ = result.report
     assert len(read) < 360  # a look-ahead of 12 s and no more
     assert not stages()
     assert next(result.frames, None) is None
+    assert next(source) is not None  # it belongs to the caller
     whole = mien.edit(np.stack(clip[:10]), emotion="happy")
     edited = list(whole.frames)
     assert len(edited) == whole.report.frames == 10

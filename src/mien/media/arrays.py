@@ -126,8 +126,8 @@ class FrameSource:
                 f"an iterable of pictures; got {type(frames).__name__}."
             )
         known = len(frames) if isinstance(frames, Sized) else None
-        self._source, self._passing = frames, known is None
-        self._rest = enumerate(frames)
+        self._passing = known is None
+        self._rest: Iterator[tuple[int, object]] = enumerate(frames)
         found = next(self._rest, None)
         if found is None:
             raise InputError("The input is an iterable without any frame in it.")
@@ -160,10 +160,8 @@ class FrameSource:
             yield Frame(ArrayPicture(image), index / self.info.rate, index)
 
     def close(self) -> None:
-        """Close the iterable, where it is a generator."""
-        close = getattr(self._source, "close", None)
-        if callable(close):
-            close()
+        """Let go of the iterable; it belongs to the caller, who may read on."""
+        self._rest = enumerate(())
 
     def _held(self) -> Iterator[RGBImage]:
         while self._ahead:
