@@ -18,6 +18,7 @@ from mien.errors import InputError, OutputError
 from mien.media.frame import ArrayPicture, Frame
 from mien.media.resample import nearest_frames
 
+from ..command import mien
 from ..speech.voices import buzz, write_sound
 
 ROWS = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -135,6 +136,20 @@ def test_sound_is_found_beside_films_of_any_view(tmp_path: Path, short_clip: Pat
     shutil.copy(short_clip, other)
     beside = write_sound(tmp_path / "RD_Radio1_000.flac", buzz(0.2, 200))
     assert speech_of(other) == beside
+
+
+def test_options_belong_to_an_engine(tmp_path: Path) -> None:
+    svd = ("--engine", "svd")
+    for options, problem in (
+        (("--workers", 2), "belong to --engine svd"),
+        ((*svd, "--gpus", 1), "--gpus belongs to --ray"),
+        ((*svd, "--compile"), "belongs to --engine edtalk"),
+        ((*svd, "--side", 65), "multiple of 64; got 65"),
+        ((*svd, "--view", "front"), "no video under"),
+    ):
+        done = mien("features", tmp_path, "-o", tmp_path / "out", *options, cache=tmp_path)
+        assert done.returncode == 2
+        assert problem in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mien.errors import FaceNotFoundError, InputError, MissingExtraError
-from mien.utils.workers import run_tasks
+from mien.utils.workers import run_tasks, worker_number
 
 
 def square(folder: Path, task: int) -> int:
@@ -24,6 +25,15 @@ def square(folder: Path, task: int) -> int:
     return task * task
 
 
+def own_number(folder: Path, task: int) -> int:
+    """Return the worker's number once both workers are at work."""
+    (folder / f"{task}.here").touch()
+    end = time.monotonic() + 60
+    while len(list(folder.glob("*.here"))) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    return worker_number()
+
+
 def results(folder: Path, tasks: list[int], **how: object) -> dict[int, object]:
     found = list(run_tasks(partial(square, folder), tasks, **how))  # type: ignore[arg-type]
     assert len(found) == len({outcome.task for outcome in found})
@@ -34,6 +44,12 @@ def test_one_process(tmp_path: Path) -> None:
     found = results(tmp_path, [1, 3, 4])
     assert (found[1], found[4]) == (1, 16)
     assert isinstance(found[3], FaceNotFoundError)
+
+
+def test_workers_are_numbered(tmp_path: Path) -> None:
+    found = run_tasks(partial(own_number, tmp_path), [1, 2], workers=2)
+    assert {outcome.value for outcome in found} == {0, 1}
+    assert worker_number() == 0
 
 
 def test_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
