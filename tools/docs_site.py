@@ -28,6 +28,7 @@ PAGES = {
     "LICENSE": "LICENSE.txt",
     "NOTICE": "NOTICE.txt",
     "examples/timeline.json": "timeline.json",
+    "examples/README.md": "examples.md",
     "integrations/comfyui/README.md": "comfyui.md",
     "integrations/space/README.md": "space.md",
     **{f"src/mien/assets/{card.name}": f"cards/{card.name}" for card in CARDS},
