@@ -89,11 +89,11 @@ def main() -> None:  # noqa: D103
         task = Without(replace(config, seed=seed), data, EMBEDDER[name])
         with TemporaryDirectory() as run:
             net, _ = Trainer(Path(run)).fit(task, keep=False)
+        if name == "all":
+            embedders.append(net)  # the decoder learns from people as they differ
         if name != "without prototypes":
             net = without_style(net, data)
         scores = task.measure(net)
-        if name == "all":
-            embedders.append(net)
         return embedder_figures(net, scores, data)
 
     def second(name: str, seed: int) -> list[float]:
