@@ -13,6 +13,7 @@ from mien.errors import FaceNotFoundError, InputError
 from mien.media.kinds import image_kind
 from mien.media.read import VideoReader
 from mien.media.still import read_still
+from mien.pipelines.compare import Comparison
 from mien.pipelines.part import Part
 
 from .command import mien as command
@@ -163,3 +164,13 @@ def test_the_command_line(
     nowhere = command("edit", short_clip, "-e", "happy", cache=tmp_path)
     assert nowhere.returncode == 2
     assert "-o" in nowhere.stderr
+
+
+def test_a_comparison_says_that_it_is_opaque(make_clip: MakeClip) -> None:
+    with VideoReader(make_clip("clip.mkv", codec="ffv1", pixel_format="yuva420p")) as reader:
+        info = reader.info
+    comparison = Comparison("side")
+    joined = comparison.info(info)
+    assert (joined.width, joined.height) == (2 * info.width, info.height)
+    assert (info.layout.alpha, joined.layout.alpha) == (True, False)
+    assert "Transparency" in comparison.warnings[0]

@@ -34,18 +34,23 @@ class Comparison:
     The line of a split picture goes through the middle of what changes in the first frame that
     changes, and stays there.
 
+    Attributes:
+        warnings: what a joined clip does not keep.
+
     Args:
         kind: one of ``COMPARISONS``.
     """
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
+        self.warnings: tuple[str, ...] = ()
         self._column: int | None = None
 
     def info(self, info: VideoInfo) -> VideoInfo:
         """Return the properties of the joined clip; it is progressive and has no transparency."""
         layout = info.layout
         if layout.alpha:
+            self.warnings += ("Transparency is not kept in a comparison.",)
             layout = layout_of(layout.name.replace("yuva", "yuv").replace("gbrap", "gbrp"))
         width = info.width * (2 if self._kind == "side" else 1)
         return replace(info, width=width, layout=layout, interlaced=False)

@@ -311,7 +311,11 @@ class Job:
             seconds,
             float(info.rate),
             str(writer.encoding),
-            (*writer.warnings, *sidecar_warning(self, record)),
+            (
+                *(() if comparison is None else comparison.warnings),
+                *writer.warnings,
+                *sidecar_warning(self, record),
+            ),
             record,
         )
 
