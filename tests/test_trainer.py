@@ -119,6 +119,78 @@ def test_stages_have_checkpoints_of_their_own(tmp_path: Path) -> None:
     assert steps == list(range(1, 13))
 
 
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Constant(LineConfig):
+        harmless = (*LineConfig.harmless, "steps")
+
+    class ConstantTask(LineTask):
+        def rate(self, step: int) -> float:
+            return 1.0
+
+    Trainer(tmp_path / "whole").fit(ConstantTask(Constant(steps=9)))
+    Trainer(tmp_path / "parts").fit(ConstantTask(Constant(steps=6, measure_every=2)))
+    Trainer(tmp_path / "parts", resume=True).fit(ConstantTask(Constant(steps=9)))
+    one, two = (torch.load(tmp_path / name / "line.pt") for name in ("whole", "parts"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    with pytest.raises(InputError, match="other settings: steps"):
+        Trainer(tmp_path / "line").fit(LineTask(LineConfig(steps=6)))
+        Trainer(tmp_path / "line", resume=True).fit(LineTask(LineConfig(steps=9)))
+
+
+def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    config = LineConfig(save_every=4, checkpoints=3)
+    Trainer(tmp_path).fit(LineTask(config))
+    names = sorted(path.name for path in tmp_path.glob("*.pt"))
+    assert names == ["checkpoint-00000024.pt", "checkpoint-00000028.pt", "checkpoint.pt", "line.pt"]
+    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(InputError, match="damaged.*Older ones"):
+        Trainer(tmp_path, resume=True).fit(LineTask(config))
+    (tmp_path / "checkpoint-00000028.pt").replace(tmp_path / "checkpoint.pt")
+    steps: list[int] = []
+    again = Trainer(tmp_path, resume=True, progress=lambda done, _: steps.append(done))
+    again.fit(LineTask(config))
+    assert steps == [29, 30]
+    Trainer(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["line.pt"]
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    def second(done: int, _: int) -> None:
+        if done == 2:
+            Trainer(tmp_path).fit(LineTask(LineConfig()))
+
+    with pytest.raises(InputError, match="Another run is training in"):
+        Trainer(tmp_path, progress=second).fit(LineTask(LineConfig()))
+    Trainer(tmp_path).fit(LineTask(LineConfig()))
+
+
+def test_a_checkpoint_of_another_net_is_refused(tmp_path: Path) -> None:
+    class Wide(LineTask):
+        def build(self) -> Any:
+            net = super().build()
+            net[0] = torch.nn.Linear(1, 2)
+            return net
+
+    class Long(LineTask):
+        def build(self) -> Any:
+            return super().build().append(torch.nn.Linear(1, 1))
+
+    Trainer(tmp_path).fit(LineTask(LineConfig()))
+    with pytest.raises(InputError, match="a net of other sizes .0.weight"):
+        Trainer(tmp_path, resume=True).fit(Wide(LineConfig()))
+    with pytest.raises(InputError, match="a net of other sizes .3.weight"):
+        Trainer(tmp_path, resume=True).fit(Long(LineConfig()))
+
+
+def test_one_process_alone_trains_most_nets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="one process"):
+        Trainer(tmp_path).fit(LineTask(LineConfig()))
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     task = LineTask(LineConfig())
     task.broken_at = 7

@@ -24,6 +24,7 @@ class TrainingConfig:
         learning_rate, weight_decay: of AdamW.
         measure_every: steps between measures on held-out data; each also writes a checkpoint.
         save_every: steps between further checkpoints; 0 for none.
+        checkpoints: how many of the last checkpoints are kept.
         device: ``auto`` (CUDA, or else the CPU), ``cpu``, ``cuda[:N]`` or ``mps``.
         seed: of all random numbers; on a CPU, runs with the same settings are equal.
     """
@@ -31,16 +32,20 @@ class TrainingConfig:
     written: ClassVar[tuple[str, ...]] = ()
     """Names of the paths that a run writes; all others must exist before it starts."""
 
+    harmless: ClassVar[tuple[str, ...]] = ("measure_every", "save_every", "checkpoints", "device")
+    """Names of settings that may change when a run is resumed."""
+
     steps: int = 10_000
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     measure_every: int = 500
     save_every: int = 0
+    checkpoints: int = 1
     device: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "measure_every", "batch", "frames", "measured"):
+        for name in ("steps", "measure_every", "checkpoints", "batch", "frames", "measured"):
             if getattr(self, name, 1) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}.")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -17,11 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import InputError
+from mien.media.frame import RGBImage
 from mien.media.output import whole_file
 from mien.training.config import TrainingConfig
+from mien.training.logs import only_run, open_log
+from mien.training.run import Run
 from mien.utils.device import training_device
 
 CHECKPOINT: Final = "checkpoint.pt"
+_ALL_CHECKPOINTS: Final = "checkpoint*.pt"
 
 Net = TypeVar("Net", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -55,6 +60,21 @@ class Backend:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    def accumulating(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Return the context of gradients that are not the last of their step."""
+        return nullcontext()
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the means over all processes."""
+        return dict(values)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of the backend."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state` returned."""
 
     def prepare(
         self, net: nn.Module, optimiser: torch.optim.Optimizer
@@ -179,11 +199,33 @@ class Task(Generic[Config, Net, Batch]):
         """Return the share of the full learning rate at a step; a warmed cosine by default."""
         return warmed_cosine(step, self.steps, self.warm_up)
 
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        """Create the optimiser; AdamW by default."""
+        config = self.config
+        return torch.optim.AdamW(
+            self.parameter_groups(net), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def pictures(self, net: Net) -> Mapping[str, RGBImage]:
+        """Draw what the net makes, in evaluation mode and without gradients; none by default.
+
+        Each becomes a file in ``samples``, and a picture in TensorBoard.
+        """
+        return {}
+
     def after_step(self) -> None:
         """Change what gradients do not reach, after the optimiser's step."""
 
     def make_backend(self) -> Backend:
-        """Open the device that the settings name."""
+        """Open the device that the settings name.
+
+        Raises:
+            InputError: when several processes were launched.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(
+                "This training runs in one process; start it without accelerate launch."
+            )
         return Backend(training_device(self.config.device))
 
     def rng(self, step: int, *stream: int) -> np.random.Generator:
@@ -233,7 +275,8 @@ class Trainer:
             )
         folder.mkdir(parents=True, exist_ok=True)
         for path in found if overwrite else ():
-            path.unlink()
+            for one in path.parent.glob(_ALL_CHECKPOINTS):
+                one.unlink(missing_ok=True)  # another process of the run may be faster
         self.folder, self._resume = folder, resume
         self.log = log or (lambda _: None)
         self.progress = progress or (lambda _done, _steps: None)
@@ -257,19 +300,23 @@ class Trainer:
         """
         folder = self.folder / stage
         folder.mkdir(exist_ok=True)
-        run = _Run(task, folder / CHECKPOINT)
-        if keep and self._resume and run.path.is_file():
-            run.load()
-        keep = keep and task.backend.is_main
+        run = Run(task, folder / CHECKPOINT)
+        main = task.backend.is_main
+        with only_run(self.folder) if keep and main else nullcontext():
+            if keep and self._resume and run.path.is_file():
+                run.load()
+            return self._fit(run, stage, keep=keep and main)
+
+    def _fit(self, run: Run[Net], stage: str, *, keep: bool) -> tuple[Net, dict[str, float]]:
+        task, config, folder = run.task, run.task.config, run.path.parent
         log = self.log if task.backend.is_main else (lambda _: None)
         title = f"{stage} step" if stage else "step"
         if task.measure_first and run.done == 0:
-            log(f"before: {_line(run.measure())}")
+            log(f"before: {_line(run.measure()[0])}")
         scores: dict[str, float] | None = None
         losses: dict[str, float] = defaultdict(float)
         since = run.done
-        config = task.config
-        with _tensorboard(folder / "log" if keep else None, run.done) as write:
+        with open_log(folder if keep else None, run.done) as written:
             for batches in _batches(task, run.done):
                 for name, value in run.step(batches).items():
                     losses[name] += value
@@ -280,136 +327,22 @@ class Trainer:
                     run.save()
                 if not measured:
                     continue
-                scores = run.measure()
+                scores, pictures = run.measure()
                 means = {name: value / (done - since) for name, value in losses.items()}
-                write(means | scores, done)
+                means = task.backend.mean(means)
+                written.values(means | scores, done)
+                written.pictures(pictures, done)
                 log(f"{title} {done}: {_line(means)} | {_line(scores)}".removesuffix(" | "))
                 losses.clear()
                 since = done
         net = run.finished()
         if scores is None:  # resumed after the last step
-            scores = run.measure()
+            scores = run.measure()[0]
         if keep:
             task.export(net, folder)
             text = json.dumps(scores, indent=1)
             (folder / "scores.json").write_text(text, encoding="utf-8")
         return net, scores
-
-
-class _Run(Generic[Net]):
-    """Net, averages and optimiser of a task; everything that a checkpoint holds."""
-
-    def __init__(self, task: Task[Any, Net, Any], path: Path) -> None:
-        self.task, self.path, self.done = task, path, 0
-        self.backend = task.backend = task.make_backend()
-        config = task.config
-        torch.manual_seed(config.seed)
-        self.net = task.build().to(self.backend.device)
-        self.helpers = task.helpers()
-        for module in self.helpers.values():
-            module.to(self.backend.device)
-        optimiser = torch.optim.AdamW(
-            task.parameter_groups(self.net),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-        )
-        self.model: Any
-        self.model, self.optimiser = self.backend.prepare(self.net, optimiser)
-        self.average: dict[str, Tensor] = {}
-        if task.average is not None:
-            self.average = {name: value.clone() for name, value in self._learned().items()}
-
-    def _learned(self) -> dict[str, Tensor]:
-        """Weights that learn, and buffers; what is frozen is not part of the state."""
-        frozen = {name for name, p in self.net.named_parameters() if not p.requires_grad}
-        return {name: v for name, v in self.net.state_dict().items() if name not in frozen}
-
-    def step(self, batches: Iterable[Any]) -> dict[str, float]:
-        """Update the weights once; the mean losses of the batches."""
-        task, config = self.task, self.task.config
-        self.backend.seed(config.seed * 1_000_003 + self.done)
-        rate = config.learning_rate * task.rate(self.done)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group.get("share", 1.0)
-        self.model.train()
-        self.optimiser.zero_grad()
-        sums: dict[str, float] = defaultdict(float)
-        count = 0
-        for batch in batches:
-            losses = task.losses(self.model, move(batch, self.backend.device), self.done)
-            total = float(losses.total.detach())
-            if not math.isfinite(total):
-                raise InputError(f"The loss is {total} at step {self.done}; lower learning_rate.")
-            self.backend.backward(losses.total)
-            for name, value in losses.parts.items():
-                sums[name] += float(value.detach())
-            count += 1
-        if task.clip_norm is not None:
-            self.backend.clip(self.net.parameters(), task.clip_norm)
-        self.optimiser.step()
-        task.after_step()
-        self.done += 1
-        self._update_average()
-        return {name: value / count for name, value in sums.items()}
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        task = self.task
-        if task.average is None:
-            return
-        keep = min(task.average, self.done / (self.done + task.average_warm_up))
-        weights = {name for name, _ in self.net.named_parameters()}
-        for name, value in self._learned().items():
-            averaged = name in weights or (task.average_buffers and value.is_floating_point())
-            if averaged:
-                self.average[name].lerp_(value, 1 - keep)
-            else:
-                self.average[name].copy_(value)
-
-    def measure(self) -> dict[str, float]:
-        """Measure the averaged weights where there are any; training goes on with its own."""
-        learned = {name: v.clone() for name, v in self._learned().items() if self.average}
-        with torch.no_grad():
-            scores = self.task.measure(self.finished())
-        self._restore(learned)
-        return scores
-
-    def finished(self) -> Net:
-        """Put the averaged weights into the net."""
-        self._restore(self.average)
-        return self.net.eval()
-
-    def _restore(self, values: Mapping[str, Tensor]) -> None:
-        self.net.load_state_dict(values, strict=False)
-
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
-        state = {
-            "config": _plain(self.task.config),
-            "done": self.done,
-            "net": self._learned(),
-            "average": self.average,
-            "helpers": {name: module.state_dict() for name, module in self.helpers.items()},
-            "optimiser": self.optimiser.state_dict(),
-        }
-        with whole_file(self.path) as part:
-            torch.save(state, part)
-
-    def load(self) -> None:
-        """Continue from the checkpoint."""
-        state = torch.load(self.path, map_location=self.backend.device, weights_only=True)
-        now = _plain(self.task.config)
-        other = [name for name in now if state["config"].get(name) != now[name]]
-        if other or len(now) != len(state["config"]):
-            raise InputError(
-                f"The checkpoint {self.path} was made with other settings: {', '.join(other)}."
-            )
-        self._restore(state["net"])
-        self.average = state["average"]
-        for name, module in self.helpers.items():
-            module.load_state_dict(state["helpers"][name])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.done = state["done"]
 
 
 def warmed_cosine(done: int, steps: int, warm_up: float, floor: float = 0.0) -> float:
@@ -438,11 +371,6 @@ def read_net(path: Path, build: Callable[[dict[str, Any]], Net]) -> Net:
     return net.eval()
 
 
-def _plain(config: TrainingConfig) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    return plain
-
-
 def _line(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
 
@@ -462,42 +390,3 @@ def _batches(task: Task[Any, Any, Batch], start: int) -> Iterator[Iterable[Batch
                 yield ready.popleft().result()
         while ready:
             yield ready.popleft().result()
-
-
-def move(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - a batch of any shape
-    """The value with every tensor in it on the device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: move(entry, device) for key, entry in value.items()}
-    if isinstance(value, tuple):
-        entries = [move(entry, device) for entry in value]
-        return type(value)(*entries) if hasattr(value, "_fields") else tuple(entries)
-    if is_dataclass(value) and not isinstance(value, type):
-        moved = {item.name: move(getattr(value, item.name), device) for item in fields(value)}
-        return replace(value, **moved)
-    return value
-
-
-@contextmanager
-def _tensorboard(
-    folder: Path | None, step: int
-) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Give a function that logs values at a step; it does nothing where TensorBoard is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        folder = None
-    if folder is None:
-        yield lambda _values, _step: None
-        return
-    writer: Any = SummaryWriter(str(folder), purge_step=step or None)
-
-    def write(values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            writer.add_scalar(name, value, step)
-
-    try:
-        yield write
-    finally:
-        writer.close()
