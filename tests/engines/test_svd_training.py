@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,6 +25,7 @@ from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
 from mien.training.emotion_prior.embedder import EmbedderConfig, train_embedder
+from mien.training.svd.backend import AccelerateBackend
 from mien.training.svd.clips import ClipPool
 from mien.training.svd.conditions import Draw, draw_conditions
 from mien.training.svd.data import DiffusionConfig, Window, WindowSampler
@@ -97,9 +99,8 @@ def stage_one(clips: Path, **more: object) -> EmbedderConfig:
     return EmbedderConfig(features=clips / "mead", **settings)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def priors(clips: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "priors"
+def priors_of(folder: Path) -> Path:
+    """Random priors of the emotions in :func:`cached`."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for name in ("neutral", "happy", "angry"):
@@ -107,10 +108,15 @@ def priors(clips: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def priors(tmp_path: Path) -> Path:
+    return priors_of(tmp_path / "priors")
+
+
 def stage_two(clips: Path, priors: Path, **more: object) -> DiffusionConfig:
     settings = {"frames": 4, "batch": 2, "steps": 20, "measure_every": 10, "measured": 6,
                 "learning_rate": 3e-3, "warm_up": 1, "average": 0.5, "device": "cpu",
-                "discrimination": 0.3, "test": ("M002",), **more}  # fmt: skip
+                "discrimination": 0.3, "sample_steps": 0, "test": ("M002",), **more}  # fmt: skip
     return DiffusionConfig(labelled=clips / "mead", priors=priors, **settings)  # type: ignore[arg-type]
 
 
@@ -209,12 +215,18 @@ def test_trained_weights_run_in_the_engine(
     store: Store, clips: Path, priors: Path, tmp_path: Path
 ) -> None:
     """The files of a run replace the published ones, and the engine makes a clip with them."""
-    import shutil
-
     from mien.engines.svd.pipeline import DiceTalkPipeline
 
-    config = stage_two(clips, priors, steps=1, temporal=True, checkpointing=True)
-    train_diffusion(config, Trainer(tmp_path / "run"), initial_nets(config, store))
+    config = stage_two(clips, priors, steps=1, temporal=True, checkpointing=True, sample_steps=1,
+                       fused=True, rates={"bank": 0.0, "guider": 2.0})  # fmt: skip
+    start = initial_nets(config, store)
+    bank = {name: value.clone() for name, value in start.emotion_bank.state_dict().items()}
+    train_diffusion(config, Trainer(tmp_path / "run"), start)
+    after = start.emotion_bank.state_dict()
+    assert all(torch.equal(bank[name], after[name]) for name in bank), "a part with a rate of 0"
+    strip = cv2.imread(str(tmp_path / "run" / "samples" / "emotions-00000001.png"))
+    assert strip.shape == (4 * 160, 5 * 160, 3), "a row recorded, and one for each of three priors"
+    assert len({row.tobytes() for row in np.split(strip, 4)}) == 4
     mine = Store(tmp_path / "store")
     shutil.copytree(store.folder, mine.folder)
     for name, file in ((ADAPTERS, "adapters"), (AUDIO, "audio"), (BANK, "bank"),
@@ -229,6 +241,60 @@ def test_trained_weights_run_in_the_engine(
     name = next(name for name in trained if name.endswith("attn1.to_q.weight"))
     assert torch.equal(nets.unet.state_dict()[name], trained[name])
     assert DiceTalkPipeline(nets).emotion_tokens(torch.zeros(1, PRIOR)).shape == (2, 32, 64)
+
+
+def test_blocks_are_computed_again_instead_of_kept(store: Store, clips: Path, priors: Path) -> None:
+    """The same gradients from a fraction of what diffusers' checkpointing keeps."""
+    config, window = some_window(clips, priors)
+
+    def kept(kind: str) -> tuple[int, dict[str, torch.Tensor]]:
+        nets = initial_nets(config, store)
+        if kind == "diffusers":
+            nets.unet.enable_gradient_checkpointing()
+        task = DiffusionTask(replace(config, checkpointing=kind == "mien"), nets)
+        task.backend = task.make_backend()
+        net = task.build()
+        weights = {p.untyped_storage().data_ptr() for p in net.parameters()}
+        sizes: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        draw = draw_conditions(config, window, np.random.default_rng(0), retrieval=True)
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            losses = net(window, draw)
+        total = sum(sizes.values())
+        losses["diffusion"].backward()
+        gradients = {name: p.grad for name, p in net.learned().items() if p.grad is not None}
+        return total, gradients
+
+    (everything, a), (published, _), (mine, b) = map(kept, ("none", "diffusers", "mien"))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert mine < 0.6 * published < 0.6 * everything, (everything, published, mine)
+
+
+def test_launches_that_cannot_be_served_are_refused(
+    store: Store, clips: Path, priors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = DiffusionTask(
+        stage_two(clips, priors, batch=3), initial_nets(stage_two(clips, priors), store)
+    )
+    monkeypatch.setattr(
+        AccelerateBackend, "__init__", lambda self, *_: setattr(self, "processes", 2)
+    )
+    with pytest.raises(InputError, match="multiple of the 2 processes; got 3"):
+        task.make_backend()
+    monkeypatch.undo()
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(InputError, match="does not run with FSDP"):
+        task.make_backend()
+    with pytest.raises(InputError, match="rates are factors.*guide"):
+        stage_two(clips, priors, rates={"guide": 1.0})
 
 
 def test_training_continues_from_published_weights(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,16 +60,17 @@ def _command(name: str) -> Callable[..., None]:
         kind, run = _found(TRAININGS[name].config), _found(TRAININGS[name].run)
         settings = kind.load(config, data=data, changes=changes or ())
         settings.check_files()
-        with progress_bar("Training") as progress:
+        prints = os.environ.get("RANK", "0") == "0"  # of the processes of accelerate launch
+        with progress_bar("Training") if prints else nullcontext() as progress:
             trainer = Trainer(
                 output,
                 resume=resume,
                 overwrite=overwrite,
-                log=lambda line: typer.echo(line, err=True),
+                log=_log if prints else None,
                 progress=progress,
             )
             scores = run(settings, trainer)
-        for measure, value in scores.items():
+        for measure, value in scores.items() if prints else ():
             typer.echo(f"{measure}: {value:.3f}")
 
     return command

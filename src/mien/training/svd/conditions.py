@@ -31,6 +31,7 @@ class Draw:
         picture: whether the reference picture is given.
         voice, emotion: frames that are given a voice and an emotion, ``bool (L,)``.
         retrieval: whether the bank uses the nearest entry instead of all of them.
+        seed: of PyTorch's random numbers.
     """
 
     noise: Tensor
@@ -39,6 +40,7 @@ class Draw:
     voice: Tensor
     emotion: Tensor
     retrieval: bool
+    seed: int = 0
 
 
 def draw_conditions(
@@ -58,6 +60,7 @@ def draw_conditions(
         voice=given if branch in (_FULL, "without_emotion") else nothing,
         emotion=given if branch == _FULL else nothing,
         retrieval=retrieval,
+        seed=int(rng.integers(2**62)),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from mien.errors import InputError
 from mien.training.config import TrainingConfig
 from mien.training.svd.clips import ClipPool, Reference
 from mien.weights.vectors import read_prior
+
+PARTS: Final = ("adapters", "audio", "bank", "guider", "temporal")
+"""Parts of the net that may have learning rates of their own."""
 
 WITHHELD: Final = ("without_all", "without_speech", "without_emotion")
 """Settings that are shares of windows by what is withheld in them."""
@@ -51,14 +55,23 @@ class DiffusionConfig(TrainingConfig):
         padded: share of the other windows whose beginning or end has neither, like the padding of
             a clip.
         quantiser, discrimination: weights beside the diffusion loss.
-        batch: windows per step and process, one after the other.
+        batch: windows per step, shared by all processes; each takes its own one after the other.
+        rates: factors of the learning rate by part: ``adapters``, ``audio``, ``bank``, ``guider``,
+            ``temporal``.
+        fused: whether AdamW runs as one kernel, which is faster and differs in rounding.
         warm_up: steps in which the learning rate rises; then it is constant.
         average: share of the averaged weights kept per step.
         measured: windows of a measure; noise and windows are the same each time.
+        sample_steps: steps of the sampler for the pictures that every measure writes into
+            ``samples``; 0 for none.
         restart: steps after which an unused entry of the bank is replaced.
         precision: accelerate's mixed precision.
         checkpointing: compute activations twice to save memory.
     """
+
+    harmless: ClassVar[tuple[str, ...]] = (
+        *TrainingConfig.harmless, "steps", "measured", "sample_steps", "checkpointing",
+    )  # fmt: skip
 
     labelled: Path
     priors: Path
@@ -78,10 +91,13 @@ class DiffusionConfig(TrainingConfig):
     padded: float = 0.2
     quantiser: float = 0.25
     discrimination: float = 0.05
-    batch: int = 4
+    batch: int = 8
+    rates: Mapping[str, float] = field(default_factory=dict)
+    fused: bool = False
     warm_up: int = 500
     average: float = 0.9999
     measured: int = 16
+    sample_steps: int = 10
     restart: int = 1000
     precision: Literal["no", "bf16", "fp16"] = "no"
     checkpointing: bool = False
@@ -96,6 +112,11 @@ class DiffusionConfig(TrainingConfig):
             raise InputError(
                 f"{', '.join(WITHHELD)} are shares of one whole, and padded is a share; got "
                 f"{', '.join(map(str, shares))} and {self.padded}."
+            )
+        unknown = set(self.rates) - set(PARTS)
+        if unknown or any(rate < 0 for rate in self.rates.values()):
+            raise InputError(
+                f"rates are factors, at least 0, of {', '.join(PARTS)}; got {dict(self.rates)}."
             )
 
 
@@ -129,6 +150,7 @@ class WindowSampler:
 
     Attributes:
         held_out: whether there is anybody to measure on who is not trained on.
+        priors: by emotion.
 
     Raises:
         InputError: for data that cannot be used.
@@ -138,11 +160,11 @@ class WindowSampler:
         self._config = config
         self._clips = ClipPool(config.labelled, config.unlabelled, config.test)
         self.held_out = self._clips.held_out
-        self._priors = _read_priors(config.priors)
-        wrong = {name: len(v) for name, v in self._priors.items() if len(v) != prior_size}
+        self.priors = _read_priors(config.priors)
+        wrong = {name: len(v) for name, v in self.priors.items() if len(v) != prior_size}
         if wrong:
             raise InputError(f"{config.priors} needs priors of {prior_size} numbers; got {wrong}.")
-        missing = self._clips.emotions - set(self._priors)
+        missing = self._clips.emotions - set(self.priors)
         if missing:
             raise InputError(f"{config.priors} has no prior of {', '.join(sorted(missing))}.")
         self._embedder = _embedder(config.embedder, prior_size) if config.embedder else None
@@ -204,11 +226,11 @@ class WindowSampler:
                 noise = torch.from_numpy(rng.normal(size=gaussian.mean.shape).astype(np.float32))
                 out: np.ndarray = gaussian.sample(noise)[0].numpy()
                 return out
-        neutral = self._priors[NEUTRAL]
+        neutral = self.priors[NEUTRAL]
         if one.label == UNKNOWN:
             return neutral
         share = np.float32(one.level / LEVELS) if one.emotion != NEUTRAL else np.float32(1)
-        return neutral + share * (self._priors[one.emotion] - neutral)
+        return neutral + share * (self.priors[one.emotion] - neutral)
 
 
 def _tensor(values: Any) -> Tensor:  # noqa: ANN401

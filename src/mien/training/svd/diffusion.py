@@ -6,7 +6,8 @@ release theirs. It runs on accelerate: mixed precision, several processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +22,15 @@ from mien.dicetalk.bank import Discriminator
 from mien.engines.svd.attention import Stream
 from mien.engines.svd.networks import SvdNetworks, load_networks, untrained_networks
 from mien.engines.svd.sampler import ADDED_TIME_IDS
-from mien.errors import needs_extra
+from mien.errors import InputError
+from mien.media.frame import RGBImage
+from mien.training.run import move
+from mien.training.svd.backend import AccelerateBackend
 from mien.training.svd.conditions import Draw, draw_conditions
 from mien.training.svd.data import DiffusionConfig, Window, WindowSampler, prior_size
-from mien.training.trainer import Backend, Losses, Task, Trainer, move
-from mien.utils.device import training_device
+from mien.training.svd.memory import checkpoint_blocks
+from mien.training.svd.strips import emotion_strip
+from mien.training.trainer import Losses, Task, Trainer
 from mien.weights.convert import save
 from mien.weights.store import Store
 
@@ -61,35 +66,11 @@ def initial_nets(config: DiffusionConfig, store: Store | None = None) -> SvdNetw
         return untrained_networks(store, prior_size(config.priors))
 
 
-class AccelerateBackend(Backend):
-    """Mixed precision and several processes by accelerate."""
-
-    def __init__(self, config: DiffusionConfig) -> None:
-        with needs_extra("svd", "The training of the svd engine"):
-            from accelerate import Accelerator, DistributedDataParallelKwargs
-        cpu = training_device(config.device).type == "cpu"
-        # The discriminator sees labelled windows alone: not every process uses all weights.
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator: Any = Accelerator(
-            cpu=cpu, mixed_precision=config.precision, kwargs_handlers=[unused]
-        )
-        super().__init__(self.accelerator.device)
-        self.is_main = self.accelerator.is_main_process
-
-    def prepare(
-        self, net: nn.Module, optimiser: torch.optim.Optimizer
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Wrap both for the processes and the precision."""
-        net, optimiser = self.accelerator.prepare(net, optimiser)
-        return net, optimiser
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``, scaled where the precision needs it."""
-        self.accelerator.backward(loss)
-
-    def clip(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
-        """Limit the norm of the gradients."""
-        self.accelerator.clip_grad_norm_(parameters, norm)
+def part_of(name: str) -> str:
+    """Return the part of the net that a weight belongs to, see ``rates`` in the settings."""
+    if "temporal_transformer_blocks" in name and ".attn2.processor." not in name:
+        return "temporal"
+    return FILES[name.partition(".")[0]]
 
 
 LOSSES: Final = ("diffusion", "quantiser", "discrimination")
@@ -192,14 +173,24 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         self._used: list[tuple[Tensor, Tensor]] = []
 
     def make_backend(self) -> AccelerateBackend:
-        """Open accelerate."""
-        return AccelerateBackend(self.config)
+        """Open accelerate.
+
+        Raises:
+            InputError: when the processes cannot share the windows of a step evenly.
+        """
+        backend = AccelerateBackend(self.config.device, self.config.precision)
+        if self.config.batch % backend.processes:
+            raise InputError(
+                f"batch must be a multiple of the {backend.processes} processes; got "
+                f"{self.config.batch}."
+            )
+        return backend
 
     def build(self) -> Trainee:
         """Prepare the nets: what is trained is in single precision."""
         config, nets = self.config, self._nets
         if config.checkpointing:
-            nets.unet.enable_gradient_checkpointing()
+            checkpoint_blocks(nets.unet)
         bank = nets.emotion_bank
         if bank.classifier is None:  # the authors' file may lack it
             bank.spec = replace(bank.spec, feature=nets.unet.config.block_out_channels[-1])
@@ -222,20 +213,46 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         """Return a linear rise to the full rate."""
         return min(1, (step + 1) / max(1, self.config.warm_up))
 
+    def parameter_groups(self, net: Trainee) -> list[dict[str, Any]]:
+        """Return the weights by part and rate; biases, norms and entries do not decay."""
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in net.learned().items():
+            decays = parameter.ndim > 1 and "codebook.codebook" not in name
+            groups[part_of(name), decays].append(parameter)
+        return [
+            {"params": some, "share": self.config.rates.get(part, 1.0)}
+            | ({} if decays else {"weight_decay": 0.0})
+            for (part, decays), some in groups.items()
+        ]
+
+    def optimiser(self, net: Trainee) -> torch.optim.Optimizer:
+        """Create AdamW, in one kernel where the settings say so."""
+        config = self.config
+        return torch.optim.AdamW(
+            self.parameter_groups(net),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=config.fused,
+        )
+
     def micro_batches(self, step: int) -> Iterator[tuple[Window, Draw]]:
-        """Draw the windows of a step; each process draws others."""
-        process = self.backend.accelerator.process_index
-        for number in range(self.config.batch):
-            rng = np.random.default_rng([self.config.seed, _TRAINING, step, process, number])
-            self.backend.seed(int(rng.integers(2**62)))
+        """Draw the windows of a step that belong to this process.
+
+        Their numbers decide them: the windows of a step are the same for any number of processes.
+        """
+        own = self.config.batch // self.backend.processes
+        for number in range(self.backend.process * own, (self.backend.process + 1) * own):
+            rng = np.random.default_rng([self.config.seed, _TRAINING, step, number])
             yield self._draw(rng, retrieval=(step + number) % 2 == 0)
 
     def losses(self, net: nn.Module, batch: tuple[Window, Draw], step: int) -> Losses:
         """Compute the losses of a window."""
         config, (window, draw) = self.config, batch
+        self.backend.seed(draw.seed)
         parts = net(window, draw)
         self._used.append((parts.pop("codes"), window.prior))
-        return Losses(Losses.weighted(parts, config).total / config.batch, parts)
+        total = Losses.weighted(parts, config).total * self.backend.processes / config.batch
+        return Losses(total, parts)
 
     def after_step(self) -> None:
         """Replace entries of the bank that have not been used for long."""
@@ -256,6 +273,23 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
             for name in LOSSES:
                 sums[name] += float(losses[name]) / self.config.measured
         return sums
+
+    def pictures(self, net: Trainee) -> dict[str, RGBImage]:
+        """Generate a window of somebody held out with every emotion."""
+        if not self.config.sample_steps:
+            return {}
+        rng = np.random.default_rng([self.config.seed, _MEASURE])
+        window = move(self._sampler.draw(rng, held_out=True), self.device)
+        priors = {
+            name: torch.from_numpy(value).to(self.device)
+            for name, value in self._sampler.priors.items()
+        }
+        generator = torch.Generator().manual_seed(self.config.seed)
+        with self.backend.accelerator.autocast():
+            strip = emotion_strip(
+                self._nets, window, priors, self.config.sample_steps, self.device, generator
+            )
+        return {"emotions": strip}
 
     def export(self, net: Trainee, folder: Path) -> None:
         """Write the trained weights under their published names."""
