@@ -34,7 +34,7 @@ def driver_of(units: list[dict[str, float]], yaw: np.ndarray | None = None) -> D
         points = (head + rig.displacement(head, expression(shown))) * 60
         points = points @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]).T + [128, 110, 0]
         faces.append(Face(1, points.astype(np.float32)))
-    return driving._driver(TIMES[: len(units)], faces)
+    return driving._driver(TIMES[: len(units)], [driving._read(face) for face in faces])
 
 
 def test_brows_and_smiles_are_taken_over_without_what_is_always_there() -> None:

@@ -8,9 +8,10 @@ reader of expressions tells what exceeds the shape of faces.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -150,7 +151,8 @@ def read_driver(
         InputError: when it cannot be read.
         FaceNotFoundError: when it shows nobody.
     """
-    times, seen = [], []
+    times: list[float] = []
+    seen: list[_Reading | None] = []
     person: int | None = None
     with VideoReader(path, max_pixels) as reader, closing(FaceTracker()) as tracker:
         for item in follow(reader, tracker):
@@ -159,7 +161,8 @@ def read_driver(
             if item.faces and person not in {face.id for face in item.faces}:
                 person = max(item.faces, key=_size).id
             times.append(float(item.frame.time))
-            seen.append(next((face for face in item.faces if face.id == person), None))
+            face = next((face for face in item.faces if face.id == person), None)
+            seen.append(None if face is None else _read(face))
             on_frame()
     if not any(seen):
         raise FaceNotFoundError(
@@ -172,11 +175,35 @@ def _size(face: Face) -> float:
     return float(np.ptp(face.landmarks[:, :2], axis=0).prod())
 
 
-def _driver(times: Array, seen: list[Face | None]) -> Driver:
-    known = [i for i, face in enumerate(seen) if face is not None]
-    faces = [face for face in seen if face is not None]
-    poses = [head_pose(face.landmarks) for face in faces]
-    heads = [pose.to_head(face.landmarks) for pose, face in zip(poses, faces, strict=True)]
+class _Reading(NamedTuple):
+    """What is kept of a face in one frame.
+
+    Attributes:
+        units: of the rig, up to a constant of the person, ``(D,)``.
+        beyond: by how much readings of followed units exceed the shape of faces, ``(D,)``.
+        gap: opening of the eyes, eye distances.
+        rotation: of the head, ``(3, 3)``.
+        weight: of the face, 0..1.
+    """
+
+    units: Array
+    beyond: Array
+    gap: float
+    rotation: Array
+    weight: float
+
+
+def _read(face: Face) -> _Reading:
+    pose = head_pose(face.landmarks)
+    head = pose.to_head(face.landmarks)
+    units = _fit() @ head[:, :2].ravel()
+    gap = float(np.mean([_gap(head, eye.upper_lid, eye.lower_lid) for eye in EYES.values()]))
+    return _Reading(units, _beyond_shape(read_expression(head)), gap, pose.rotation, face.weight)
+
+
+def _driver(times: Array, seen: Sequence[_Reading | None]) -> Driver:
+    known = [i for i, reading in enumerate(seen) if reading is not None]
+    readings = [reading for reading in seen if reading is not None]
     place = np.arange(len(times))
 
     def everywhere(values: Array) -> Array:
@@ -185,34 +212,34 @@ def _driver(times: Array, seen: list[Face | None]) -> Driver:
         return np.stack([np.interp(place, known, column) for column in columns], 1)
 
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    closed = _blinks(heads)
-    readings = _beyond_shape(np.stack([read_expression(head) for head in heads]))
-    resting = np.argsort(readings.sum(1) + closed)[: max(1, round(_RESTING * len(heads)))]
-    moved = np.stack(heads) - np.mean([heads[i] for i in resting], 0)
-    units = everywhere(_units(moved)) + readings[resting].mean(0)
+    closed = _blinks(np.array([reading.gap for reading in readings]))
+    beyond = np.stack([reading.beyond for reading in readings])
+    resting = np.argsort(beyond.sum(1) + closed)[: max(1, round(_RESTING * len(readings)))]
+    units = np.stack([reading.units for reading in readings])
+    units = everywhere(units - units[resting].mean(0) + beyond[resting].mean(0))
     blinks = everywhere(closed)[:, 0]
     weights = np.zeros(len(times))
-    weights[known] = [face.weight for face in faces]
-    turns = _smooth(everywhere(_turns([pose.rotation for pose in poses])), _HEAD_SECONDS / step)
+    weights[known] = [reading.weight for reading in readings]
+    rotations = np.stack([reading.rotation for reading in readings])
+    turns = _smooth(everywhere(_turns(rotations)), _HEAD_SECONDS / step)
     return Driver(times, _shown(units, blinks, step), turns, blinks, weights)
 
 
-def _beyond_shape(readings: npt.NDArray[np.floating[Any]]) -> Array:
-    """Return by how much readings ``(T, D)`` of followed units exceed the shape of faces."""
-    out = np.zeros(readings.shape)
+def _beyond_shape(reading: Expression) -> Array:
+    """Return by how much readings ``(D,)`` of followed units exceed the shape of faces."""
+    out = np.zeros(len(reading))
     for unit, (_, shape, whole) in _FOLLOWED.items():
         for at in (INDEX[f"{unit}L"], INDEX[f"{unit}R"]):
-            out[:, at] = np.maximum(readings[:, at] - shape, 0) / (whole - shape)
+            out[at] = max(float(reading[at]) - shape, 0) / (whole - shape)
     return out
 
 
-def _units(moved: Array) -> Array:
-    """Tell displacements of faces ``(T, 478, 3)`` in units of the rig, ``(T, D)``."""
+@lru_cache(maxsize=1)
+def _fit() -> Array:
+    """Return the matrix ``(D, 956)`` from displacements across and down to units of the rig."""
     fields = rig.fields()[..., :2].reshape(len(INDEX), -1)
     prior = (_NOISE / _USUAL) ** 2 * np.eye(len(INDEX))
-    fit = np.linalg.solve(fields @ fields.T + prior, fields)
-    out: Array = moved[..., :2].reshape(len(moved), -1) @ fit.T
-    return out
+    return np.linalg.solve(fields @ fields.T + prior, fields).astype(np.float64)
 
 
 def _shown(units: Array, blinks: Array, step: float) -> Array:
@@ -240,14 +267,8 @@ def _shown(units: Array, blinks: Array, step: float) -> Array:
     return out
 
 
-def _blinks(heads: list[Array]) -> Array:
+def _blinks(gaps: Array) -> Array:
     """Return how far the eyes are closed, ``(T,)``, relative to their usual opening."""
-    gaps = np.array(
-        [
-            np.mean([_gap(head, eye.upper_lid, eye.lower_lid) for eye in EYES.values()])
-            for head in heads
-        ]
-    )
     usual = max(float(np.median(gaps)), 1e-3)
     out: Array = smoothstep(np.clip((_OPEN - gaps / usual) / (_OPEN - _SHUT), 0, 1))
     return out
@@ -257,12 +278,12 @@ def _gap(head: Array, upper: tuple[int, ...], lower: tuple[int, ...]) -> float:
     return float(np.abs(head[list(lower), 1] - head[list(upper), 1]).max())
 
 
-def _turns(rotations: list[Array]) -> Array:
+def _turns(rotations: Array) -> Array:
     """Return yaw, pitch and roll ``(T, 3)`` relative to the usual pose, softly limited."""
-    mean = np.mean(rotations, 0)
+    mean = rotations.mean(0)
     u, _, vt = np.linalg.svd(mean)
     usual = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    relative = np.einsum("ji,tjk->tik", usual, np.stack(rotations))
+    relative = np.einsum("ji,tjk->tik", usual, rotations)
     yaw = np.arctan2(relative[:, 2, 0], relative[:, 2, 2])
     pitch = np.arcsin(np.clip(relative[:, 2, 1], -1, 1))
     roll = np.arctan2(-relative[:, 0, 1], relative[:, 1, 1])
