@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from mien.pipelines.cmet_models import CmetModels
 from mien.pipelines.edtalk_motion import Mover, SourceFrames
 from mien.pipelines.footage import FrameFaces
 from mien.pipelines.job import Job
+from mien.pipelines.part import Part
 from mien.speech.analysis import VoiceAnalysis
 from mien.speech.emotion2vec import embed
 from mien.weights.convert import save
@@ -143,6 +144,19 @@ def test_a_dub_holds_its_last_picture_and_says_so(
     assert any("last frame was held" in warning for warning in report.warnings)
     steps = np.diff([float(t) for t in times(out)])
     assert np.allclose(steps, 0.04, atol=1e-3)
+
+
+def test_one_frame_of_a_dub_and_of_a_portrait(
+    store: Store, short_clip: Path, demo_face: Path, tmp_path: Path
+) -> None:
+    long = write_sound(tmp_path / "long.wav", buzz(2.0, 200))
+    out, sad = tmp_path / "one.png", Emotion.parse("sad")
+    for source in (short_clip, demo_face):
+        job = Job(source, out, sad, speech=long, part=Part(preview=1.7), overwrite=True)
+        report = edtalk.run(job, CPU, store)
+        assert (report.frames, report.preview) == (1, 1.7), "where the last frame is held, too"
+        with pytest.raises(InputError, match="lies beyond"):
+            edtalk.run(replace(job, part=Part(preview=3.0)), CPU, store)
 
 
 def test_voices_and_their_neutral(

@@ -103,7 +103,9 @@ class Footage:
             self._reader = stack.enter_context(closing(job.open_clip()))
             self._tracker = stack.enter_context(closing(FaceTracker()))
             self.info = self._reader.info
-        self._part = job.part.of(job.source, None if job.still else self.info.duration)
+        # A speech may be longer than its film.
+        shorter = job.still or job.speech is not None
+        self._part = job.part.of(job.source, None if shorter else self.info.duration)
 
     def first_look(self, read: Callable[[Picture, Landmarks], Sample]) -> FirstLook[Sample]:
         """Take samples from the start of the part that is edited; a picture gives none."""
