@@ -163,6 +163,7 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
 
     backend: AccelerateBackend
     measure_first = True
+    workers = 2
 
     def __init__(self, config: DiffusionConfig, nets: SvdNetworks) -> None:
         super().__init__(config)
