@@ -6,6 +6,7 @@ release theirs. It runs on accelerate: mixed precision, several processes.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -107,7 +108,10 @@ class Trainee(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def forward(self, window: Window, draw: Draw) -> dict[str, Tensor]:
-        """Compute the losses, and the ``codes`` of the bank's entries."""
+        """Compute the losses, the ``codes`` of the bank's entries, and what is ``recognised``.
+
+        That is the share of frames whose class the discriminator finds; NaN without any.
+        """
         emotion = self.emotion(
             window.prior.expand(2, -1),
             retrieval=draw.retrieval,
@@ -125,12 +129,13 @@ class Trainee(nn.Module):
         ).sample[0]
         # v-prediction, as the sampler expects (mien.engines.svd.sampler.clean_latents).
         target = (noisy / scale**2 - window.latents) * scale / draw.sigma
+        discrimination, recognised = self._discriminated(window, draw)
         losses = {
             "diffusion": F.mse_loss(output.float(), target),
             "quantiser": emotion.quantised.loss,
-            "discrimination": self._discriminated(window, draw),
+            "discrimination": discrimination,
         }
-        return {**losses, "codes": emotion.quantised.codes[:1]}
+        return {**losses, "codes": emotion.quantised.codes[:1], "recognised": recognised}
 
     def _condition(self, window: Window, draw: Draw, emotion: Tensor) -> None:
         """Give every frame its own tokens or, where they are withheld, those of nothing."""
@@ -141,17 +146,19 @@ class Trainee(nn.Module):
         streams = (Stream(audio, spoken[None]), Stream(emotion, (~draw.emotion).long()[None]))
         self._conditioning.start(streams, window.mask[:, :1], self.guider(window.mask))
 
-    def _discriminated(self, window: Window, draw: Draw) -> Tensor:
+    def _discriminated(self, window: Window, draw: Draw) -> tuple[Tensor, Tensor]:
         """Cross entropy of the class of the middle feature, less where noise hides everything.
 
-        Frames without an emotion are left out.
+        Frames without an emotion are left out. The share of right classes comes with it.
         """
         classifier = self.emotion.classifier
+        nothing = window.latents.new_zeros(())
         if classifier is None or window.label == UNKNOWN or not bool(draw.emotion.any()):
-            return window.latents.new_zeros(())
+            return nothing, nothing / 0
         logits = classifier(self._feature[0].float()[draw.emotion])
         label = torch.full((len(logits),), window.label, device=logits.device)
-        return F.cross_entropy(logits, label) / (1 + draw.sigma**2)
+        right = (logits.argmax(1) == label).float().mean()
+        return F.cross_entropy(logits, label) / (1 + draw.sigma**2), right
 
 
 class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
@@ -251,6 +258,7 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         config, (window, draw) = self.config, batch
         self.backend.seed(draw.seed)
         parts = net(window, draw)
+        parts.pop("recognised")
         self._used.append((parts.pop("codes"), window.prior))
         total = Losses.weighted(parts, config).total * self.backend.processes / config.batch
         return Losses(total, parts)
@@ -265,15 +273,17 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         book.replace_unused(unused, used, prior, self.config.restart)
 
     def measure(self, net: Trainee) -> dict[str, float]:
-        """Return the mean losses over windows that are the same each time."""
-        sums = dict.fromkeys(LOSSES, 0.0)
+        """Return mean losses and the share of recognised classes, on the same windows each time."""
+        sums, recognised = dict.fromkeys(LOSSES, 0.0), list[float]()
         for number in range(self.config.measured):
             rng = np.random.default_rng([self.config.seed, _MEASURE, number])
             window = self._draw(rng, retrieval=number % 2 == 0, held_out=True)
             losses = net(*move(window, self.device))
             for name in LOSSES:
                 sums[name] += float(losses[name]) / self.config.measured
-        return sums
+            recognised.append(float(losses["recognised"]))
+        known = [share for share in recognised if not math.isnan(share)]
+        return sums | ({"recognised": float(np.mean(known))} if known else {})
 
     def pictures(self, net: Trainee) -> dict[str, RGBImage]:
         """Generate a window of somebody held out with every emotion."""
