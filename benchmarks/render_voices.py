@@ -2,13 +2,14 @@
 
 Writes ``OUT/<portrait>.png``, ``OUT/<portrait>__<clip>.png``, ``OUT/cases.json`` and sheets.
 
-    python benchmarks/render_voices.py ../shared OUT [--neutral]
+    python benchmarks/render_voices.py ../shared OUT [--clips 60 --portraits 2] [--neutral]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=CLIPS)
+    parser.add_argument("--portraits", type=int, default=len(PORTRAITS), help="edited by each clip")
     parser.add_argument("--neutral", action="store_true", help="with the speaker's neutral clips")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,7 @@ def main() -> None:
         clips.append(same[rng.integers(len(same))])
     folder = args.shared / "media" / "portraits"
     portraits = [next(folder.glob(f"{name}.*")) for name in PORTRAITS]
+    turns = cycle(portraits)
     rows, cases = [np.hstack([tile(read_still(p)) for p in portraits])], []
     for portrait in portraits:
         write_still(args.out / f"{portrait.stem}.png", read_still(portrait))
@@ -54,13 +57,13 @@ def main() -> None:
         plain = [u.path for u in held if u.speaker == clip.speaker and u.emotion == "neutral"]
         neutral = plain[:1] if args.neutral else None
         tiles = []
-        for portrait in portraits:
+        for portrait in islice(turns, args.portraits):
             target = args.out / f"{portrait.stem}__{clip.path.stem}.png"
             request = Emotion.parse(like=clip.path, neutral=neutral)
             edit(Job(portrait, target, request, overwrite=True))
             cases.append([portrait.stem, clip.path.stem, clip.emotion])
             tiles.append(tile(read_still(target)))
-        row = np.hstack(tiles)
+        row = np.hstack([*tiles, *[np.zeros_like(tiles[0])] * (len(portraits) - len(tiles))])
         cv2.putText(row, clip.emotion, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 0), 2)
         rows.append(row)
     (args.out / "cases.json").write_text(json.dumps(cases))

@@ -3,7 +3,7 @@
 Renders portraits with the emotion ``auto`` and, for comparison, neutral, from voices of held-out RAVDESS
 actors::
 
-    python benchmarks/talk_auto.py render ../shared OUT [--portraits 8] [--clips 6]
+    python benchmarks/talk_auto.py render ../shared OUT [--voices 24] [--portraits 2]
 
 and judges them in the environment of ``judge_blendshapes.py``::
 
@@ -31,8 +31,11 @@ PORTRAITS = (
 )  # fmt: skip
 
 
-def render(shared: Path, out: Path, portraits: int, clips: int) -> None:
-    """Write ``OUT/<portrait>__<clip>/<auto|neutral>/NN.png`` and ``OUT/cases.json``."""
+def render(shared: Path, out: Path, voices: int, portraits: int) -> None:
+    """Let each of so many voices speak through some of the portraits, which take turns.
+
+    Writes ``OUT/<portrait>__<clip>/<auto|neutral>/NN.png`` and ``OUT/cases.json``.
+    """
     from render_talk import frames
     from render_voices import BASIC
 
@@ -45,14 +48,17 @@ def render(shared: Path, out: Path, portraits: int, clips: int) -> None:
 
     listed = read_manifest(shared / "data" / "speech" / "manifest.csv")
     held = [u for u in listed if u.corpus == "ravdess" and u.split == "test"]
+    groups = {name: [u for u in held if u.emotion == name] for name in BASIC}
     rng, cases = np.random.default_rng(1), []
     out.mkdir(parents=True, exist_ok=True)
-    for k in range(clips):
-        same = [u for u in held if u.emotion == BASIC[k % len(BASIC)]]
-        voice = same[rng.integers(len(same))]
+    for k in range(voices):
+        same = groups[BASIC[k % len(BASIC)]]
+        voice = same.pop(rng.integers(len(same)))
+        first = k // len(BASIC) * portraits
         level = loudness(features(read_speech(voice.path)))[:: FEATURES_PER_SECOND * EVERY // RATE]
         speaking = np.flatnonzero(level > level.max() - SPEAKING_RANGE).tolist()
-        for name in PORTRAITS[:portraits]:
+        for i in range(first, first + portraits):
+            name = PORTRAITS[i % len(PORTRAITS)]
             portrait = next((shared / "media" / "portraits").glob(f"{name}.*"))
             case = f"{name}__{voice.path.stem}"
             for emotion in ("auto", "neutral"):
@@ -60,8 +66,8 @@ def render(shared: Path, out: Path, portraits: int, clips: int) -> None:
                 mien.talk(portrait, voice.path, film, emotion, overwrite=True,
                           settings=TalkSettings(rate=RATE, side=SIDE))  # fmt: skip
                 (out / case / emotion).mkdir(parents=True, exist_ok=True)
-                for i, image in enumerate(frames(film)[::EVERY]):
-                    write_still(out / case / emotion / f"{i:02d}.png", image)
+                for number, image in enumerate(frames(film)[::EVERY]):
+                    write_still(out / case / emotion / f"{number:02d}.png", image)
             cases.append([case, voice.emotion, speaking])
     (out / "cases.json").write_text(json.dumps(cases))
 
@@ -117,12 +123,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=("render", "judge"))
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--portraits", type=int, default=len(PORTRAITS))
-    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--voices", type=int, default=24)
+    parser.add_argument("--portraits", type=int, default=2, help="that each voice speaks through")
     parser.add_argument("--model")
     args = parser.parse_args()
     if args.step == "render":
-        render(*args.folders, args.portraits, args.clips)
+        render(*args.folders, args.voices, args.portraits)
     else:
         judge(args.folders[0], args.model)
 
