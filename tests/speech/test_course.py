@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.speech.course import parts, settle
-from mien.speech.listener import VOICE_EMOTIONS, Listener
+from mien.speech.listener import VOCAL_TRACTS, VOICE_EMOTIONS, Listener
 
 from .voices import RATE, buzz
 
@@ -47,7 +47,9 @@ class PitchListener(Listener):
     def __init__(self) -> None:
         pass
 
-    def embed(self, voices: list[np.ndarray]) -> np.ndarray:
+    def embed(
+        self, voices: list[np.ndarray], octaves: tuple[float, ...] = VOCAL_TRACTS
+    ) -> np.ndarray:
         high = [np.median(rows[rows[:, 81] > 0.5, 80]) > 0 for rows in voices]
         return np.eye(2, dtype=np.float32)[np.int64(high)]
 

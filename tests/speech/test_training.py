@@ -12,12 +12,11 @@ torch = pytest.importorskip("torch")
 
 from mien.datasets.manifest import read_manifest
 from mien.errors import InputError
-from mien.speech.listener import EXTENDED_VOICES, VOICE_EMOTIONS, Listener
+from mien.speech.listener import EXTENDED_VOICES, VOCAL_TRACTS, VOICE_EMOTIONS, Listener
 from mien.training.listener import ListenerConfig
 from mien.training.listener.data import load_data
 from mien.training.listener.extended import extend, fit
 from mien.training.listener.net import (
-    VOCAL_TRACTS,
     SpeakerAdversary,
     contrast,
     distil,

@@ -24,6 +24,7 @@ from mien.speech.features import (
     feature_chunks,
     features,
     loudness,
+    moved_bands,
     speech_span,
 )
 from mien.utils.affect import AFFECT
@@ -61,6 +62,15 @@ EXTENDED_VOICES: Final = (
 VOICE_EMOTIONS: Final = (*LEARNED_EMOTIONS, *EXTENDED_VOICES)
 """All labels of the listener."""
 
+VOCAL_TRACTS: Final = (-0.13, 0.0, 0.13)
+"""Octaves that pitch and formants of a voice are moved by before it is embedded, half as far as in
+training. The embeddings are averaged."""
+
+_AS_IT_IS: Final = (0.0,)
+
+TRACT_INPUTS: Final = ("moves", "octaves")
+"""Inputs of ``listener.onnx`` for what :func:`vocal_tracts` returns."""
+
 SHORT_SECONDS: Final = 2.0
 """Seconds of speech below which results are uncertain."""
 
@@ -79,10 +89,6 @@ _LOUD_RANGE: Final = 1.2
 _LEAST_VOICED: Final = 0.04
 _WEAKEST, _STRONGEST = 1.0, 3.0
 """Range of the intensity labels in training."""
-
-CALIBRATED: Final = 0.9
-"""Temperature at which probabilities of validation voices are right as often as they say: expected
-calibration error 0.03 for nEMO EB0, EmoDB 15 and 16 and 16 Urdu speakers together."""
 
 _TEMPOS: Final = (1.0, 0.92, 1.09)
 _VIEW_SAMPLES: Final = 15 * SAMPLE_RATE_HZ
@@ -166,7 +172,7 @@ class Listener:
     def __init__(self, folder: str | Path | None = None, *, threads: int = 0) -> None:
         self._embedder = open_net("listener.onnx", folder=folder, threads=threads)
         self._classifier = open_net("listener_says.onnx", folder=folder, threads=threads)
-        self.size = int(self._embedder.get_outputs()[0].shape[1])
+        self.size = int(self._classifier.get_inputs()[0].shape[1])
 
     def analyse(self, voice: str | Path | Samples, neutral: Array | None = None) -> VoiceEmotion:
         """Recognise the emotion of a file or of samples.
@@ -208,14 +214,21 @@ class Listener:
             views.append(self.embed([rows[low:high]])[0])
         return np.stack(views)
 
-    def embed(self, voices: list[Features]) -> Array:
-        """Compute unit embeddings ``float32 (N, E)`` from the features of several voices."""
+    def embed(self, voices: list[Features], octaves: tuple[float, ...] = VOCAL_TRACTS) -> Array:
+        """Compute unit embeddings ``float32 (N, E)`` from the features of several voices.
+
+        Args:
+            voices: features ``(T, FEATURES)`` of each.
+            octaves: the vocal tracts to average over.
+        """
         lengths = np.array([len(rows) for rows in voices], np.int64)
         batch = np.full((len(voices), int(lengths.max()), voices[0].shape[1]), 0, np.float32)
         batch[..., :MELS] = _PADDING_LEVEL
         for row, rows in zip(batch, voices, strict=True):
             row[: len(rows)] = rows
-        out: Array = self._embedder.run(None, {"rows": batch, "lengths": lengths})[0]
+        tracts = vocal_tracts(np.array(octaves, np.float32))
+        feed = {"rows": batch, "lengths": lengths, **dict(zip(TRACT_INPUTS, tracts, strict=True))}
+        out: Array = self._embedder.run(None, feed)[0]
         return out
 
     def classify(
@@ -223,14 +236,14 @@ class Listener:
         embeddings: Array,
         neutral: Embedding | None = None,
         *,
-        temperature: float = CALIBRATED,
+        temperature: float = 1.0,
     ) -> tuple[Array, Array]:
         """Compute emotion probabilities and intensities of unit embeddings.
 
         Args:
             embeddings: ``float32 (N, E)``.
             neutral: embedding ``(E,)`` of the same speaker's neutral voice.
-            temperature: of the softmax.
+            temperature: of the softmax; probabilities are calibrated at 1.
 
         Returns:
             Probabilities ``float32 (N, len(VOICE_EMOTIONS))`` and intensities ``(N,)``, 0..1.
@@ -252,6 +265,12 @@ class Listener:
         odds = [self.classify(own[None], plain)[0][0] for own, plain in pairs]
         mean = np.exp(np.log(np.stack(odds) + 1e-9).mean(0))
         return (mean / mean.sum()).astype(np.float32)
+
+
+def vocal_tracts(octaves: Array) -> tuple[Array, Array]:
+    """Return what moves bands by ``octaves (V,)``, ``float32 (V, MELS, MELS)``, and the octaves."""
+    distance = np.abs(moved_bands(octaves)[:, None] - np.arange(MELS)[:, None])
+    return np.maximum(1 - distance, 0).astype(np.float32), octaves
 
 
 def affect_of(emotion: Array) -> Array:
@@ -349,7 +368,8 @@ class EmotionStream:
                 spans.append(rows[max(middle - reach, 0) : middle + reach])
             time = start + middle / FEATURES_PER_SECOND
             seconds.append((time, loud))
-        vectors = iter(self._listener.embed(spans)) if spans else iter(())
+        # Moments are many and settle around the whole: one vocal tract is enough for them.
+        vectors = iter(self._listener.embed(spans, _AS_IT_IS)) if spans else iter(())
         self._seconds += [(time, next(vectors) if loud else None) for time, loud in seconds]
 
     def _curve(self, embedding: Embedding) -> tuple[VoiceMoment, ...]:

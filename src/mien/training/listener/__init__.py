@@ -46,6 +46,9 @@ class ListenerConfig(TrainingConfig):
         dropout: of channels over time; twice as much before the embedding.
         groups, group: speakers per batch, and recordings of each with the neutral one.
         rows: longest excerpt, in rows of 10 ms.
+        every_label: part of the cross entropy that is taken over all labels, the rest over those
+            that the corpus has: talk shows without fear must not teach the net that such recordings
+            never express it.
         loss: weights of the objective's parts.
     """
 
@@ -62,6 +65,7 @@ class ListenerConfig(TrainingConfig):
     groups: int = 16
     group: int = 8
     rows: int = 280
+    every_label: float = 0.3
     loss: LossWeights = field(default_factory=LossWeights)
     steps: int = 5000
     learning_rate: float = 1.2e-3

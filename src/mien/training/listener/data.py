@@ -120,6 +120,7 @@ class SpeechData:
         emotion, intensity: per recording, as in :class:`Targets`.
         teacher: ``float32 (N, 1024)``, zeros where unknown; ``teacher_mean (1024,)`` of known ones.
         speaker: ``int64 (N,)``; ``speakers`` is their number.
+        possible: ``bool (N, labels)``: the labels that the recording's corpus has.
         train, held_out, test: indices; no speaker is in two of them, except for held-out files
             with teacher features. Those of the test are not looked at in training.
         missing: files that the manifest names and that are not there or cannot be decoded.
@@ -132,6 +133,7 @@ class SpeechData:
     teacher: npt.NDArray[np.float32]
     teacher_mean: npt.NDArray[np.float32]
     speaker: npt.NDArray[np.int64]
+    possible: npt.NDArray[np.bool_]
     speakers: int
     train: list[int]
     held_out: list[int]
@@ -142,7 +144,7 @@ class SpeechData:
         """Return what is known of the recordings ``index (B,)``; ``relative`` as in ``Targets``."""
         labels, graded = self.emotion[index], self.intensity[index]
         known = (labels, relative, graded, self.teacher[index], self.speaker[index])
-        return Targets(*map(torch.from_numpy, known))
+        return Targets(*map(torch.from_numpy, (*known, self.possible[index])))
 
 
 def load_data(
@@ -184,21 +186,30 @@ def load_data(
     if not train or not held_out:
         raise InputError("The recordings need speakers in both splits, train and val.")
     index = {name: i for i, name in enumerate(LEARNED_EMOTIONS)}
-    emotion = [index.get(u.emotion, -1) for u in utterances]
+    emotion = np.array([index.get(u.emotion, -1) for u in utterances], np.int64)
     return SpeechData(
         utterances=utterances,
         cache=cache,
-        emotion=np.array(emotion, np.int64),
+        emotion=emotion,
         intensity=np.array([u.intensity or 0 for u in utterances], np.float32),
         teacher=teacher,
         teacher_mean=teacher[known].mean(0) if known.any() else np.zeros(_TEACHER_SIZE, np.float32),
         speaker=np.array([place[u.speaker] for u in utterances], np.int64),
+        possible=_possible(utterances, emotion),
         speakers=len(names),
         train=train,
         held_out=held_out,
         test=test,
         missing=missing,
     )
+
+
+def _possible(utterances: list[Utterance], emotion: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    corpus = np.array([item.corpus for item in utterances])
+    out = np.zeros((len(corpus), len(LEARNED_EMOTIONS)), bool)
+    for name in np.unique(corpus):
+        out[corpus == name] = np.isin(np.arange(out.shape[1]), emotion[corpus == name])
+    return out
 
 
 def _teacher(config: ListenerConfig, utterances: list[Utterance]) -> npt.NDArray[np.float32]:

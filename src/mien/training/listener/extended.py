@@ -22,7 +22,7 @@ _WEIGHT: Final = 3.0
 
 _SCALE, _OFFSET = 20.0, 3.0
 """From scores (1 for a label's own recordings) to logits. With five sixths of the synthetic voices
-as examples, 0.93 of the others are recognised; 0.003 of people's voices are taken for one."""
+as examples, 14 of the other 17 are recognised; 2 of 218 people's voices are taken for one."""
 
 Linear = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Weights ``(E, len(EXTENDED_VOICES))`` and bias of logits."""

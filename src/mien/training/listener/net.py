@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from mien.dicetalk.embedder import reverse
-from mien.speech.features import FEATURES, MELS, moved_bands
-from mien.speech.listener import LEARNED_EMOTIONS
+from mien.speech.features import FEATURES, MELS
+from mien.speech.listener import LEARNED_EMOTIONS, TRACT_INPUTS, VOCAL_TRACTS, vocal_tracts
 from mien.training.listener import LossWeights
 from mien.training.onnx_export import write_onnx
 from mien.training.trainer import read_net
@@ -25,11 +25,9 @@ _SCALE: Final = 12.0
 _STRIDE: Final = 4
 """Rows of the features per step of the layers over time."""
 
-VOCAL_TRACTS: Final = (-0.13, 0.0, 0.13)
-"""Octaves that pitch and formants of a voice are moved by, half as far as in training."""
-
 _SMOOTHING: Final = 0.1
 _TEMPERATURE: Final = 0.1
+_IMPOSSIBLE: Final = 1e4
 _EXAMPLE_ROWS: Final = 120
 
 
@@ -180,6 +178,7 @@ class Targets(NamedTuple):
         intensity: ``float32 (B,)``, 1..3; 0 where unknown.
         teacher: ``float32 (B, 1024)``; zeros where unknown.
         speaker: ``int64 (B,)``.
+        possible: ``bool (B, labels)``: the labels that the voice's corpus has.
     """
 
     emotion: Tensor
@@ -187,6 +186,7 @@ class Targets(NamedTuple):
     intensity: Tensor
     teacher: Tensor
     speaker: Tensor
+    possible: Tensor
 
 
 class SpeakerAdversary(nn.Module):
@@ -220,6 +220,12 @@ def contrast(embedding: Tensor, label: Tensor) -> Tensor:
     return -each[count > 0].mean() if bool((count > 0).any()) else embedding.sum() * 0
 
 
+def _smoothed(truth: Tensor, possible: Tensor) -> Tensor:
+    """Return targets ``(B, labels)``: the label, smoothed over those that are ``possible``."""
+    share = possible.float() / possible.sum(1, keepdim=True)
+    return _SMOOTHING * share + (1 - _SMOOTHING) * F.one_hot(truth, possible.shape[1])
+
+
 def distil(output: Tensor, teacher: Tensor, mean: Tensor) -> Tensor:
     """Return one minus the cosine to the teacher's features, raw plus without their mean."""
     known = teacher.abs().sum(1) > 0
@@ -237,8 +243,12 @@ def objective(
     adversary: SpeakerAdversary,
     teacher_mean: Tensor,
     weights: LossWeights,
+    every_label: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted sum of the losses, and its parts by name, not weighted."""
+    """Return the weighted sum of the losses, and its parts by name, not weighted.
+
+    ``every_label`` is that of :class:`mien.training.listener.ListenerConfig`.
+    """
     known = targets.emotion >= 0
     beside = known & targets.relative
     rated = targets.intensity > 0
@@ -247,7 +257,11 @@ def objective(
     def cross_entropy(logits: Tensor, where: Tensor) -> Tensor:
         if not bool(where.any()):
             return nothing
-        return F.cross_entropy(logits[where], targets.emotion[where], label_smoothing=_SMOOTHING)
+        logits, truth = logits[where], targets.emotion[where]
+        every = F.cross_entropy(logits, truth, label_smoothing=_SMOOTHING)
+        among = logits.masked_fill(~targets.possible[where], -_IMPOSSIBLE)
+        own = F.cross_entropy(among, _smoothed(truth, targets.possible[where]))
+        return every_label * every + (1 - every_label) * own
 
     intensity = nothing
     if bool(rated.any()):
@@ -265,32 +279,25 @@ def objective(
 
 
 class _Embed(nn.Module):
-    """Averages the embeddings of a voice and of shorter and longer vocal tracts.
+    """Averages the embeddings of voices as of several vocal tracts.
 
     Those of several nets are concatenated to one of unit length.
     """
 
-    moves: Tensor
-    octaves: Tensor
-
     def __init__(self, nets: Sequence[ListenerNet]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
-        octaves = np.array(VOCAL_TRACTS, np.float32)
-        at = torch.from_numpy(moved_bands(octaves))[:, None]
-        bands = torch.arange(MELS, dtype=torch.float32)[:, None]
-        self.register_buffer("moves", (1 - (at - bands).abs()).clamp_min(0))
-        self.register_buffer("octaves", torch.from_numpy(octaves)[:, None, None, None])
 
-    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        bands = torch.matmul(rows[None, ..., :MELS], self.moves[:, None])
+    def forward(self, rows: Tensor, lengths: Tensor, moves: Tensor, octaves: Tensor) -> Tensor:
+        bands = torch.matmul(rows[None, ..., :MELS], moves[:, None])
         pitch = rows[None, ..., MELS : MELS + 1]
-        pitch = pitch + self.octaves * (pitch != 0)
-        rest = rows[None, ..., MELS + 1 :].expand(len(VOCAL_TRACTS), -1, -1, -1)
-        heard = torch.cat([bands, pitch, rest], 3).flatten(0, 1)
-        repeated = lengths.repeat(len(VOCAL_TRACTS))
+        pitch = pitch + octaves[:, None, None, None] * (pitch != 0)
+        tracts = octaves.shape[0]
+        rest = rows[None, ..., MELS + 1 :].expand(tracts, -1, -1, -1)
+        moved = torch.cat([bands, pitch, rest], 3).flatten(0, 1)
+        repeated = lengths.repeat(tracts)
         parts = [
-            net.embedding(heard, repeated).unflatten(0, (len(VOCAL_TRACTS), -1)).mean(0)  # type: ignore[operator]
+            net.embedding(moved, repeated).unflatten(0, (tracts, -1)).mean(0)  # type: ignore[operator]
             for net in self.nets
         ]
         return torch.cat([F.normalize(part, dim=1) for part in parts], 1) / len(parts) ** 0.5
@@ -327,9 +334,11 @@ def export_listener(nets: Sequence[ListenerNet], folder: Path) -> None:
     lengths = torch.tensor([_EXAMPLE_ROWS, 80])
     size = sum(net.spec.embedding for net in nets)
     both = F.normalize(torch.randn(2, size), dim=1)
-    names = (["rows", "lengths"], ["embedding"])
+    tracts = vocal_tracts(np.array(VOCAL_TRACTS, np.float32))
+    example = (rows, lengths, *map(torch.from_numpy, tracts))
+    names = (["rows", "lengths", *TRACT_INPUTS], ["embedding"])
     path, net = folder / "listener.onnx", _Embed(nets).eval()
-    write_onnx(net, (rows, lengths), path, *names, times=["rows"], half=True)
+    write_onnx(net, example, path, *names, times=["rows"], half=True)
     names = (["embedding", "neutral"], ["emotion", "relative", "intensity"])
     says = folder / "listener_says.onnx"
     write_onnx(_Classify(nets).eval(), (both, both), says, *names, half=True)

@@ -105,9 +105,8 @@ class ListenerTask(Task[ListenerConfig, ListenerNet, Batch]):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu"):
             embedding = net.embedding(batch.rows, batch.lengths)
         output = net.classify(embedding, embedding[batch.neutral])
-        return Losses(
-            *objective(output, batch.targets, self._adversary, self._teacher_mean, self.config.loss)
-        )
+        more = (self._adversary, self._teacher_mean, self.config.loss, self.config.every_label)
+        return Losses(*objective(output, batch.targets, *more))
 
     def measure(self, net: ListenerNet) -> dict[str, float]:
         """Return the scores of :func:`measure`."""
