@@ -181,3 +181,9 @@ def test_feel_refuses_in_one_line(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_a_quiet_voice_is_not_taken_for_silence(listener: Listener) -> None:
+    quiet, fainter = (buzz(2.0) * np.float32(10 ** (db / 20)) for db in (-42, -50))
+    assert listener.analyse(quiet).has_speech
+    assert not listener.analyse(fainter).has_speech

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mien.face.facs import Expression
 from mien.speech.analysis import PROSODY_SECONDS, Prosody
+from mien.speech.features import SILENT
 
 _SMOOTH_SECONDS: Final = 0.45
 """Spread of the Gaussian that smooths the gain: slower than syllables, so that nothing trembles."""
@@ -26,9 +27,6 @@ _EASE_SECONDS: Final = 0.3
 
 _START_GAIN: Final = 0.8
 """Gain in the first and the last picture."""
-
-_SILENT: Final = -1.65
-"""Level below which nobody speaks, in the features' unit."""
 
 _SPEAKING_RANGE: Final = 1.2
 """Level under the loudest moment that is still speech."""
@@ -99,7 +97,7 @@ def gain(
 ) -> npt.NDArray[np.float32]:
     """Compute factors ``float32 (K,)`` from level and pitch movement ``(K,)``, ten per second."""
     speaking = level > level.max() - _SPEAKING_RANGE
-    if level.max() < _SILENT or not speaking.any():
+    if level.max() < SILENT or not speaking.any():
         return np.ones(len(level), np.float32)
     loud = np.where(speaking, _standardised(level, speaking), 0)
     lively = np.where(speaking, _standardised(movement, speaking), 0)

@@ -20,6 +20,7 @@ from mien.speech.features import (
     FEATURES,
     FEATURES_PER_SECOND,
     MELS,
+    SILENT,
     Chunk,
     Features,
     features,
@@ -49,9 +50,6 @@ _CHUNK: Final = 1500
 
 PAST: Final = 150
 """Rows before a chunk that its codes still depend on."""
-
-SILENT: Final = -1.65
-"""Level of the loudest row, in the features' unit, below which nobody speaks (some -60 dB)."""
 
 _LEAST_VOICED: Final = 0.03
 """Share of voiced rows below which the sound is no voice."""

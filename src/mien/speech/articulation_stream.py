@@ -15,14 +15,22 @@ from mien.speech.articulation import (
     LOUD,
     NAMES,
     PAST,
-    SILENT,
     Articulator,
     at_level,
     gain_at,
     speaking,
     stress,
 )
-from mien.speech.features import CONTEXT_ROWS, FEATURES, HOP, MELS, Features, features, loudness
+from mien.speech.features import (
+    CONTEXT_ROWS,
+    FEATURES,
+    HOP,
+    MELS,
+    SILENT,
+    Features,
+    features,
+    loudness,
+)
 
 _LATER: Final = LOOK_AHEAD + EASE
 """Rows beyond its own that a code waits for: those the net sees, and the fading of speech."""

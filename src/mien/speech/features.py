@@ -43,6 +43,9 @@ _PITCH_CHUNK: Final = 500
 CONTEXT_ROWS: Final = 2
 """Rows at an edge whose windows reach beyond it."""
 
+SILENT: Final = -1.75
+"""Level of the loudest row below which nobody speaks (some -65 dB)."""
+
 _BELOW_PEAK: Final = 1.5
 """Level under the loudest row, in the features' unit (26 dB), that still counts as speech."""
 

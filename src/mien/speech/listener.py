@@ -19,6 +19,7 @@ from mien.speech.features import (
     FEATURES_PER_SECOND,
     HOP,
     MELS,
+    SILENT,
     Chunk,
     Features,
     feature_chunks,
@@ -81,9 +82,6 @@ _EDGE: Final = 8 * HOP
 _SHORTEST_PIECE: Final = 0.3
 _MOMENT_SECONDS: Final = 2.0
 """Span around a second that its embedding is computed from."""
-
-_SILENT: Final = -1.65
-"""Level of the loudest row, in the features' unit, below which a piece is silent (some -60 dB)."""
 
 _LOUD_RANGE: Final = 1.2
 _LEAST_VOICED: Final = 0.04
@@ -362,7 +360,7 @@ class EmotionStream:
         level, spans, seconds = loudness(rows), [], []
         for at in range(0, len(rows), FEATURES_PER_SECOND):
             now = level[at : at + FEATURES_PER_SECOND]
-            loud = bool(now.max() > max(_SILENT, level.max() - _LOUD_RANGE))
+            loud = bool(now.max() > max(SILENT, level.max() - _LOUD_RANGE))
             middle = at + len(now) // 2
             if loud:
                 spans.append(rows[max(middle - reach, 0) : middle + reach])
@@ -417,4 +415,4 @@ class EmotionStream:
 
 
 def _is_silent(rows: Features) -> bool:
-    return len(rows) == 0 or float(loudness(rows).max()) < _SILENT
+    return len(rows) == 0 or float(loudness(rows).max()) < SILENT
