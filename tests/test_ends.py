@@ -23,6 +23,12 @@ from .conftest import DEMO, MakeClip
 posix = pytest.mark.skipif(os.name != "posix", reason="shells and signals of POSIX")
 
 
+def obey_signals() -> None:
+    """Undo what ``nohup`` and shells do for programs in the background, these tests included."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @posix
 def test_signals_end_a_run_cleanly(make_clip: MakeClip, demo_face: Path, tmp_path: Path) -> None:
     face, count = read_still(demo_face), 300
@@ -38,8 +44,7 @@ def test_signals_end_a_run_cleanly(make_clip: MakeClip, demo_face: Path, tmp_pat
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # Shells let what they start in the background ignore interrupts, these tests included.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=obey_signals,
         ) as process:
             deadline = time.monotonic() + 60
             while not list(work.iterdir()) and time.monotonic() < deadline:
