@@ -48,7 +48,7 @@ def emotion_strip(
     sampling = Sampling(steps, windows=Windows(frames, shift=0, pad=0))
     rows = {"recorded": window.latents}
     for name, prior in priors.items():
-        inputs = _inputs(nets, pipeline, window, prior)
+        inputs = inputs_of(nets, pipeline, window, prior)
         rows[name] = sample(nets.unet, nets.conditioning, inputs, noise, sampling)
     which = np.linspace(0, frames - 1, min(_SHOWN, frames)).round().astype(int)
     reference = window.reference * SCALING_FACTOR
@@ -63,9 +63,10 @@ def emotion_strip(
     return out
 
 
-def _inputs(
+def inputs_of(
     nets: SvdNetworks, pipeline: DiceTalkPipeline, window: Window, prior: Tensor
 ) -> ClipInputs:
+    """Condition every frame of a window on its voice, picture and a prior ``(P,)``."""
     states = window.voice.flatten(1)
     rows = torch.arange(len(states), device=states.device)
     return ClipInputs(
