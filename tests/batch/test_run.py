@@ -39,7 +39,8 @@ def start(pictures: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def reports(folder: Path) -> dict[str, float]:
-    return {path.name: path.stat().st_mtime for path in folder.glob("*.json")}
+    """Return the names and times of whole reports; those being written begin with a dot."""
+    return {path.name: path.stat().st_mtime for path in folder.glob("[!.]*.json")}
 
 
 def children(parent: int) -> list[int]:
