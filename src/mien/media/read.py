@@ -32,6 +32,7 @@ from mien.media.planes import (
 )
 from mien.media.size import check_size
 from mien.media.webp import AnimatedWebP
+from mien.utils.closing import Closing
 from mien.utils.text import shown
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class VideoInfo:
         )
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Reads a video lazily; use it as a context manager and iterate over it.
 
     Frames come in the order they are shown; times count from the first frame. Memory does not
@@ -157,12 +158,6 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

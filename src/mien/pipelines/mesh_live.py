@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from fractions import Fraction
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from mien.pipelines.mesh_edit import expression_change
 from mien.pipelines.start import checked_provenance
 from mien.provenance.label import LiveLabel
 from mien.provenance.mark import marked
+from mien.utils.closing import Closing
 from mien.utils.numeric import is_number
 from mien.utils.text import shown
 
@@ -36,7 +36,7 @@ _EASE_SECONDS: Final = 0.15
 """Time constant with which a new request, or a better estimate of the face at rest, takes over."""
 
 
-class Editor:
+class Editor(Closing):
     """Edits live pictures, each without waiting for later ones.
 
         with mien.Editor("happy:0.7", face="all") as editor:
@@ -145,17 +145,6 @@ class Editor:
             if not self._closed:
                 self._closed = True
                 self._tracker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def live_request(request: Request | str) -> tuple[Request, MeshResolver]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from mien.emotion.request import Request
 from mien.emotion.resolve_mesh import MeshResolver
@@ -26,6 +26,7 @@ from mien.pipelines.job import Job
 from mien.pipelines.mesh_edit import OwnExpressions, expression_change
 from mien.provenance.mark import marked
 from mien.speech.analysis import VoiceAnalysis
+from mien.utils.closing import Closing
 
 _MOST_FACES: Final = 32
 _KEPT_REQUESTS: Final = 8
@@ -41,7 +42,7 @@ class _Moment:
     faces: tuple[Face, ...]
 
 
-class MeshPreview:
+class MeshPreview(Closing):
     """Frames of one video or picture with an emotion, as :func:`mien.api.edit` would show them.
 
     The nets, the last frames with their faces and the person's own expression stay in memory, so
@@ -109,12 +110,6 @@ class MeshPreview:
     def close(self) -> None:
         """Release the nets and the file."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _moment(self, seconds: float) -> _Moment:
         if self._still:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from mien.provenance.mark import marked
 from mien.speech.articulation import CODES_PER_SECOND, NAMES, code_at
 from mien.speech.articulation_stream import ArticulationStream
 from mien.speech.features import FEATURES_PER_SECOND
+from mien.utils.closing import Closing
 from mien.utils.text import shown
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _ROWS_PER_CODE: Final = FEATURES_PER_SECOND // CODES_PER_SECOND
 _SAMPLE_RATES: Final = (8_000, 192_000)
 
 
-class Talker:
+class Talker(Closing):
     """A portrait that speaks while its voice arrives, for example from a text-to-speech program.
 
         with mien.Talker("portrait.jpg", "happy:0.6") as talker:
@@ -102,7 +102,7 @@ class Talker:
         self._stream: ArticulationStream | None = ArticulationStream()
         self._resampler: soxr.ResampleStream | None = None
         self._sample_rate = 0
-        self._heard, self._shown = 0, 0
+        self._received, self._shown = 0, 0
         self._codes = np.zeros((0, len(NAMES)), np.float32)
         self._stress = np.zeros(0, np.float32)
         self._first = 0  # number of the first code in memory
@@ -153,17 +153,6 @@ class Talker:
         """End the voice without its last pictures."""
         self._stream = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _open_stream(self) -> ArticulationStream:
         if self._stream is None:
             raise InputError("This Talker has ended; open another one.")
@@ -193,7 +182,7 @@ class Talker:
         self, stream: ArticulationStream, voice: Samples, *, last: bool
     ) -> Iterator[RGBImage]:
         new = stream.feed(voice, last=last)
-        self._heard += len(voice)
+        self._received += len(voice)
         self._codes = np.concatenate([self._codes, new.codes])
         self._stress = np.concatenate([self._stress, new.stress])
         moments = []
@@ -206,7 +195,7 @@ class Talker:
     def _is_ready(self, last: bool) -> bool:
         """Whether the voice is known for the next picture."""
         if last:
-            return self._shown * SAMPLE_RATE_HZ < self._heard * self.rate
+            return self._shown * SAMPLE_RATE_HZ < self._received * self.rate
         known = self._first + len(self._codes) - 0.5
         return self._shown * CODES_PER_SECOND <= known * self.rate
 

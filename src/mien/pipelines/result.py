@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import chain
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from mien.errors import InputError
 from mien.media.arrays import FrameSource
@@ -17,6 +16,7 @@ from mien.media.read import VideoReader
 from mien.media.still import opaque
 from mien.pipelines.job import Job
 from mien.pipelines.report import Report
+from mien.utils.closing import Closing
 
 _READY: Final = 2
 """Frames that are finished before they are asked for."""
@@ -24,7 +24,7 @@ _READY: Final = 2
 _POLL_SECONDS: Final = 0.1
 
 
-class Result:
+class Result(Closing):
     """What :func:`mien.edit` and :func:`mien.talk` return where no output file is named.
 
     Of a clip, ``frames`` are made while they are taken; memory does not grow with its length.
@@ -80,17 +80,6 @@ class Result:
     def close(self) -> None:
         """Stop the work; frames that were not taken are lost."""
         self._made.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _repr_html_(self) -> str:
         from mien.pipelines.display import result_html
