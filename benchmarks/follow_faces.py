@@ -62,10 +62,14 @@ def face_seconds(film: Path) -> dict[int, np.ndarray]:
 
 
 def read_voice(
-    sound: Path, seconds: list[int], listener: Listener, connector: MeshConnector
+    sound: Path,
+    samples: np.ndarray,
+    seconds: list[int],
+    listener: Listener,
+    connector: MeshConnector,
 ) -> dict[str, np.ndarray]:
-    """Return what a voice says in some of its seconds, one row each."""
-    rows = features(read_speech(sound))
+    """Return what a voice, a file and its samples, says in some of its seconds, one row each."""
+    rows = features(samples)
     prosody = VoiceAnalysis(sound, "prosody").prosody
     middles = [int((s + 0.5) * FEATURES_PER_SECOND) for s in seconds]
     voices = listener.embed([rows[max(m - REACH_ROWS, 0) : m + REACH_ROWS] for m in middles])
@@ -135,10 +139,12 @@ def clips_of(data: Path, folder: Path) -> list[dict[str, np.ndarray]]:
             np.savez(path, seconds=sorted(faces), faces=[faces[s] for s in sorted(faces)])
         with np.load(path) as stored:
             seconds, faces = stored["seconds"].tolist(), stored["faces"]
-        last = len(read_speech(sound)) // SAMPLE_RATE_HZ
+        samples = read_speech(sound)
+        last = len(samples) // SAMPLE_RATE_HZ
         kept = [i for i, second in enumerate(seconds) if second < last]
         if len(kept) >= SHORTEST_SECONDS:
-            said = read_voice(sound, [seconds[i] for i in kept], listener, connector)
+            spoken = [seconds[i] for i in kept]
+            said = read_voice(sound, samples, spoken, listener, connector)
             person = next((part for part in PEOPLE if part in name.lower()), name)
             out.append({"faces": faces[kept], "person": np.array([person]), **said})
     return out

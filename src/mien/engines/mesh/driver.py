@@ -1,9 +1,9 @@
 """Another person's expression over time, read from a film: brows, eyes, cheeks, smile and head.
 
-Every frame is compared with the same person at rest, in the frames in which they show the least,
-and the difference told in units of the rig, so that another face takes over how they move, not who
-they are. What they show all the time, such as a lasting smile, is in no difference: of that, the
-reader of expressions tells what exceeds the shape of faces.
+Every frame is compared with the same person at rest, in the frames in which they show the least.
+The differences become units of the rig, so that another face takes over how they move, not who
+they are. A lasting expression, such as a smile, is in no difference; the part of it that exceeds
+the shape of faces comes from the reader of expressions.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _FOLLOWED: Final = {
     "12": (1.3, 0.14, 0.6),
     "15": (1.1, 0.13, 0.4),
 }
-"""Units that are taken over: what their differences are multiplied by, for the fit tells too little
-of units that move the same skin; the reading up to which a unit counts as the shape of the face;
-and that of a whole activation. Units of speech are not among them."""
+"""Units that are taken over, with three numbers each: a factor on their differences, because the
+fit underestimates units that move the same skin; the reading up to which a unit counts as the shape
+of the face; and the reading of a whole activation. Units of speech are not among them."""
 
 _CHEEKS: Final = 0.7
 """Cheek raise (6), which landmarks do not show, per unit of a smile."""
