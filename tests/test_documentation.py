@@ -116,7 +116,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         for frame in islice(reader, 0, None, 3):  # fewer frames, as long
             writer.write(frame.image, frame.time)
-    shutil.copy(clip, place / "anna.mp4")
+    for name in ("anna.mp4", "film.mp4"):
+        shutil.copy(clip, place / name)
     for name in ("rows.csv", "manifest.csv"):
         (place / name).write_text(blocks(PAGES["docs/batch.md"], "csv")[0])
     (place / "out").mkdir()

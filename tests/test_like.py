@@ -18,6 +18,7 @@ from mien.emotion.request import Emotion, Request, Timeline, build_request
 from mien.emotion.resolve_mesh import EmotionTarget, MeshResolver
 from mien.errors import FaceNotFoundError, InputError
 from mien.face.facs import ACTION_UNITS, EXTENDED, INDEX, NAMED, RECIPES
+from mien.media.audio import read_speech
 from mien.media.still import write_still
 from mien.pipelines.mesh_talk import TalkSettings
 from mien.speech.analysis import PROSODY_SECONDS, VoiceAnalysis
@@ -136,6 +137,48 @@ def test_a_silent_clip_is_a_face(demo_clip: Path) -> None:
     request = Emotion.parse(like=demo_clip)
     assert request.references == ((FaceReference(demo_clip), 1.0),)
     assert target(request).expression.shape == (len(ACTION_UNITS),)
+
+
+def test_a_clip_counts_with_voice_and_face(film: Path, tmp_path: Path) -> None:
+    happy = tmp_path / "happy.mp4"
+    edit(film, happy, "happy:1.5")
+    resolver = MeshResolver(Emotion.parse(like=happy))
+    resolver.check()
+    description = resolver.describe()
+    assert description["seen"][str(happy)]["emotion"] == "happy"
+    assert str(happy) in description["heard"]
+    sound = write_sound(tmp_path / "sound.wav", read_speech(happy))
+    assert "seen" not in MeshResolver(Emotion.parse(like=sound)).describe()
+    smile = RECIPES["happy"].expression()
+
+    def smiles(*files: Path, neutral: Path | None = None) -> float:
+        shown = like(*files, neutral=neutral)
+        return float(shown @ smile / np.linalg.norm(smile))
+
+    assert np.abs(like(happy) - like(sound)).max() > 0.02
+    assert smiles(happy, neutral=film) > smiles(happy, neutral=happy) + 0.2
+
+
+def test_a_clip_without_a_face_counts_with_its_voice(tmp_path: Path, voice: Path) -> None:
+    import av
+
+    path = tmp_path / "landscape.mp4"
+    sound = read_speech(voice)
+    with av.open(str(path), "w") as target:
+        picture, track = target.add_stream("mpeg4", rate=5), target.add_stream("aac", rate=16_000)
+        picture.width = picture.height = 64
+        track.layout = "mono"
+        for _ in range(15):
+            grey = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90, np.uint8), "rgb24")
+            target.mux(picture.encode(grey))
+        frame = av.AudioFrame.from_ndarray(sound[None], "fltp", "mono")
+        frame.sample_rate = 16_000
+        target.mux([*track.encode(frame), *track.encode(None), *picture.encode(None)])
+    resolver = MeshResolver(Emotion.parse(like=path))
+    resolver.check()
+    assert "seen" not in resolver.describe()
+    assert any("no face was found" in warning for warning in resolver.warnings)
+    assert np.allclose(resolver.at(0).expression, like(voice), atol=0.3)
 
 
 def test_auto_follows_the_voice(film: Path, demo_clip: Path) -> None:

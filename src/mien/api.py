@@ -142,10 +142,10 @@ def edit(
         au: action units, ``"12L=0.8,4=0.5"``, added on top.
         timeline: file with emotions over time, instead of ``emotion``: JSON, subtitles with tags
             such as ``[sad]``, or text.
-        like: one or several voice recordings with the emotion, or a picture or silent clip of a
-            face that shows it.
-        neutral: recordings of the same speaker (of ``like``, or with ``"auto"`` of the clip)
-            speaking neutrally.
+        like: one or several voice recordings with the emotion, clips of people who speak with it
+            (voice and face count together), or a picture or silent clip of a face that shows it.
+        neutral: recordings or clips of the same speaker (of ``like``, or with ``"auto"`` of the
+            clip) speaking neutrally.
         intensity: 0 (nothing changes) .. 1.5.
         face: ``"largest"``, ``"all"``, a number from 1 (left to right), or a picture of the person;
             the choice stays with that person for the whole clip.

@@ -96,7 +96,7 @@ Units = Annotated[
 Like = Annotated[
     list[Path] | None,
     typer.Option(
-        "--like", help="Take the emotion of this voice or face; repeatable.", metavar="FILE"
+        "--like", help="Take the emotion of this voice, clip or face; repeatable.", metavar="FILE"
     ),
 ]
 Neutral = Annotated[

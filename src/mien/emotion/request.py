@@ -36,7 +36,7 @@ NAMES: Final = tuple(NAMED)
 
 
 class HeardDescription(TypedDict):
-    """What was heard in a voice: the likeliest label and its probability."""
+    """What was recognised in a voice or a face: the likeliest label and its probability."""
 
     emotion: str
     confidence: float
@@ -51,6 +51,7 @@ class EmotionDescription(TypedDict):
     intensity: float
     follows: NotRequired[str]
     heard: NotRequired[dict[str, HeardDescription]]
+    seen: NotRequired[dict[str, HeardDescription]]
 
 
 class KeyframeDescription(EmotionDescription):
@@ -68,11 +69,13 @@ class TimelineDescription(TypedDict):
     intensity: float
     follows: NotRequired[str]
     heard: NotRequired[dict[str, HeardDescription]]
+    seen: NotRequired[dict[str, HeardDescription]]
 
 
 RequestDescription = EmotionDescription | TimelineDescription
 """A request in reports, as plain values; ``follows`` names the prosody that scales it, and
-``heard`` says what the listener recognised in each voice."""
+``heard`` says what the listener recognised in each voice, ``seen`` what was recognised in the face
+of a clip beside its voice."""
 
 
 @dataclass(frozen=True, slots=True)

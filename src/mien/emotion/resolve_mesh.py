@@ -12,18 +12,33 @@ import numpy.typing as npt
 
 from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import semantic_vector, voice_of
+from mien.dicetalk.speaking_face import (
+    FACE_EMOTIONS,
+    SpeakingFaceReader,
+    typical_units,
+    with_face,
+)
 from mien.emotion.expression_track import ExpressionTrack, GainCurve
-from mien.emotion.references import FaceReference, OwnVoice, Reference, faces_of
+from mien.emotion.references import (
+    FaceReference,
+    OwnVoice,
+    Reference,
+    VoiceReference,
+    faces_of,
+)
 from mien.emotion.request import (
     Emotion,
+    HeardDescription,
     Request,
     RequestDescription,
     Timeline,
     references_of,
 )
 from mien.emotion.resolver import Resolver
+from mien.errors import FaceNotFoundError
 from mien.face.facs import INDEX, NAMED, Expression, expression, read_expression
 from mien.face.pose import head_pose
+from mien.media.read import has_picture
 from mien.media.still import is_still
 from mien.speech.analysis import VoiceAnalysis
 
@@ -61,8 +76,9 @@ class EmotionTarget:
 class MeshResolver(Resolver):
     """Turns a request into action units.
 
-    What comes from voices and faces is scaled by the prosody of the clip's own voice;
-    named emotions and action units stay steady.
+    A clip that is referred to counts with its voice and, where it shows a face, the face together.
+    What comes from voices and faces is scaled by the prosody of the clip's own voice; named
+    emotions and action units stay steady.
 
     Args:
         request: what is asked for.
@@ -82,6 +98,8 @@ class MeshResolver(Resolver):
         super().__init__(request, own_voice)
         self._speaking = speaking
         self._tracks: dict[Reference, ExpressionTrack] = {}
+        self._faces: dict[Path, npt.NDArray[np.float32] | None] = {}
+        self._seen: dict[str, HeardDescription] = {}
         self._gain: GainCurve | None = None
         self._scaled_by: VoiceAnalysis | None = None
         if own_voice is None:
@@ -121,6 +139,8 @@ class MeshResolver(Resolver):
     def describe(self) -> RequestDescription:
         """Describe the request in plain values, for reports."""
         out = super().describe()
+        if self._seen:
+            out["seen"] = self._seen
         if self._scaled_by is not None:
             out["follows"] = "loudness and pitch of the clip's own voice"
         return out
@@ -141,6 +161,13 @@ class MeshResolver(Resolver):
         shown = (emotion.intensity * total).astype(np.float32)
         return EmotionTarget(shown, min(1.0, emotion.intensity * (presence + referred)))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons why what was resolved is uncertain."""
+        without = [path for path, units in self._faces.items() if units is None]
+        faces = (f"{path}: no face was found in it; its voice alone counts." for path in without)
+        return (*super().warnings, *faces)
+
     @cached_property
     def _connector(self) -> MeshConnector:
         return MeshConnector()
@@ -156,10 +183,10 @@ class MeshResolver(Resolver):
         plain = self._neutral_embeddings(reference.neutral) if reference.neutral else None
         if isinstance(reference, OwnVoice):
             return self._own_voice_track(plain)
-        embeddings = self._embeddings(reference.paths)
+        embeddings, face = self._embeddings(reference.paths), self._face_odds(reference)
         if embeddings is None:
             return ExpressionTrack.steady(np.zeros(len(INDEX), np.float32))
-        return ExpressionTrack.steady(self._shown(embeddings, plain))
+        return ExpressionTrack.steady(self._shown(embeddings, plain, face))
 
     def _own_voice_track(self, plain: npt.NDArray[np.float32] | None) -> ExpressionTrack:
         assert self._own_voice is not None  # noqa: S101 - checked before
@@ -175,16 +202,56 @@ class MeshResolver(Resolver):
         presence = np.clip(np.linalg.norm(shown, axis=1) / _FULL_NORM, 0, 1).astype(np.float32)
         return ExpressionTrack(times, shown, presence)
 
+    def _face_odds(self, reference: VoiceReference) -> npt.NDArray[np.float32] | None:
+        """Probabilities of ``FACE_EMOTIONS`` of the clips' faces; None where there is none."""
+        reader = SpeakingFaceReader()
+        plain = [face for path in reference.neutral if (face := self._face(path)) is not None]
+        neutral = np.mean(plain, 0) if plain else None
+        out = []
+        for path in reference.paths:
+            face = self._face(path)
+            if face is not None:
+                odds = reader.odds(face, neutral)
+                likeliest = int(odds.argmax())
+                self._seen[str(path)] = {
+                    "emotion": FACE_EMOTIONS[likeliest],
+                    "confidence": round(float(odds[likeliest]), 3),
+                }
+                out.append(odds)
+        return np.mean(out, 0) if out else None
+
+    def _face(self, path: Path) -> npt.NDArray[np.float32] | None:
+        """Typical action units of the face in a clip; None for sound, and without a face."""
+        if path not in self._faces:
+            if not has_picture(path):
+                return None
+            try:
+                self._faces[path] = typical_units(face for _, face in faces_of(path))
+            except FaceNotFoundError:
+                self._faces[path] = None
+        return self._faces[path]
+
     def _shown(
-        self, embeddings: npt.NDArray[np.float32], plain: npt.NDArray[np.float32] | None
+        self,
+        embeddings: npt.NDArray[np.float32],
+        plain: npt.NDArray[np.float32] | None,
+        face: npt.NDArray[np.float32] | None = None,
     ) -> Expression:
-        """Expression of a voice, given by its recordings and the speaker's neutral ones, if any."""
+        """Expression of a voice, given by its recordings and the speaker's neutral ones, if any.
+
+        Args:
+            embeddings: of the recordings.
+            plain: of the neutral ones.
+            face: probabilities of what the speaker's face expresses.
+        """
         listener, neutral = self._voices.listener, self._connector.neutral_voice
         beside = None if plain is None else plain.mean(0)
         if plain is not None:
             neutral = voice_of(listener, plain)
         vector = semantic_vector(voice_of(listener, embeddings), neutral)
         odds = listener.classify(embeddings, beside)[0].mean(0)
+        if face is not None:
+            odds = with_face(odds, face)
         return self._connector.expression(vector, odds, speaking=self._speaking)
 
 

@@ -318,8 +318,7 @@ class VideoReader(Closing):
                 f"{shown(self.path)} is a single image or damaged, not a video; images of kinds "
                 "that are not read must be converted to PNG first."
             )
-        found = self._container.streams.video
-        streams = [s for s in found if s.codec_context is not None and not _is_cover(s)]
+        streams = _pictures(self._container)
         if not streams:
             raise InputError(f"{self.path} has no video stream (sound only?).")
         self._stream = streams[0]
@@ -497,6 +496,21 @@ def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
         return {data.type.name: bytes(data) for data in frame.side_data}
     except ValueError:  # a kind that PyAV does not know, such as EXIF
         return {}
+
+
+def has_picture(path: str | Path) -> bool:
+    """Return whether a file has a video stream that is not the cover image of a song.
+
+    Raises:
+        InputError: when there is no such file, or it is not a media file.
+    """
+    with open_container(existing_file(path)) as container:
+        return bool(_pictures(container))
+
+
+def _pictures(container: av.container.InputContainer) -> list[av.video.VideoStream]:
+    found = container.streams.video
+    return [s for s in found if s.codec_context is not None and not _is_cover(s)]
 
 
 def _is_cover(stream: Any) -> bool:  # noqa: ANN401 - PyAV's stream types differ by version

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from mien.emotion.references import FaceReference
+from mien.emotion.references import FaceReference, VoiceReference
 from mien.emotion.request import Emotion, Request, emotions_of
 from mien.errors import CancelledError, FaceNotFoundError, InputError
 from mien.face.follow import Face
@@ -28,7 +28,7 @@ from mien.media.output import (
     VIDEO_SUFFIXES,
     check_output,
 )
-from mien.media.read import VideoInfo, VideoReader
+from mien.media.read import VideoInfo, VideoReader, has_picture
 from mien.media.size import check_size
 from mien.media.still import Still, holds_xmp, is_still, open_still, write_still
 from mien.media.write import VideoWriter, holds_comment
@@ -64,6 +64,7 @@ MOUTH_ASSETS: Final = ("appearance.onnx", "appearance.npz")
 """What draws the inside of mouths in pictures and talking portraits."""
 
 SPEECH_ASSETS: Final = ("articulator.onnx", "articulation.npz", "dice.onnx", "dice.npz")
+_FACE_ASSETS: Final = ("dice_face.onnx", "dice_face.npz")
 _VOICE_ASSETS: Final = ("listener.onnx", "listener_says.onnx", "connector.onnx", "connector.npz")
 
 _MOST_PIXELS: Final = 2**30
@@ -388,10 +389,13 @@ def assets_behind(request: Request) -> tuple[str, ...]:
     for emotion in emotions_of(request):
         if any(not isinstance(reference, FaceReference) for reference, _ in emotion.references):
             out += _VOICE_ASSETS
+        for reference, _ in emotion.references:
+            if isinstance(reference, VoiceReference) and any(map(has_picture, reference.paths)):
+                out += _FACE_ASSETS
     return tuple(dict.fromkeys(out))
 
 
 def all_bundled_weights() -> tuple[Weights, ...]:
     """Return the record of everything that ships with mien."""
     voices = (*_VOICE_ASSETS, "published_voices.npz")
-    return weights_used((*MESH_ASSETS, *voices, *SPEECH_ASSETS))
+    return weights_used((*MESH_ASSETS, *voices, *_FACE_ASSETS, *SPEECH_ASSETS))

@@ -75,6 +75,12 @@ TRAININGS: Final[Mapping[str, Training]] = MappingProxyType(
             "mien.training.emotion_prior.mesh:EmotionPriorConfig",
             "mien.training.emotion_prior.mesh:train_emotion_prior",
         ),
+        "dice-face": Training(
+            "The reader of faces that speak, which the mesh engine uses beside the listener. Needs "
+            "RAVDESS with action units, and labelled faces.",
+            "mien.training.emotion_prior.face:SpeakingFaceConfig",
+            "mien.training.emotion_prior.face:train_speaking_face",
+        ),
         "dice-embedder": Training(
             "Stage 1 of DICE-Talk: the emotion embedder. Needs MEAD's cached clips (mien features "
             "--engine svd).",
