@@ -151,18 +151,24 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     again = Trainer(tmp_path, resume=True, progress=lambda done, _: steps.append(done))
     again.fit(LineTask(config))
     assert steps == [29, 30]
-    Trainer(tmp_path, overwrite=True)
-    assert [path.name for path in tmp_path.glob("*.pt")] == ["line.pt"]
+    Trainer(tmp_path, overwrite=True).fit(LineTask(LineConfig(checkpoints=1)))
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["checkpoint.pt", "line.pt"]
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
-    def second(done: int, _: int) -> None:
-        if done == 2:
-            Trainer(tmp_path).fit(LineTask(LineConfig()))
+    """The second one is refused and removes nothing, whatever it was asked to do."""
+    config = LineConfig(save_every=2)
 
-    with pytest.raises(InputError, match="Another run is training in"):
-        Trainer(tmp_path, progress=second).fit(LineTask(LineConfig()))
-    Trainer(tmp_path).fit(LineTask(LineConfig()))
+    for at, overwrite in ((1, False), (3, True)):
+
+        def second(done: int, _: int, at: int = at, overwrite: bool = overwrite) -> None:
+            if done == at:
+                Trainer(tmp_path, overwrite=overwrite).fit(LineTask(config))
+
+        with pytest.raises(InputError, match="Another run is training in"):
+            Trainer(tmp_path, progress=second).fit(LineTask(config))
+        assert (tmp_path / "checkpoint.pt").exists() == overwrite
+    Trainer(tmp_path, overwrite=True).fit(LineTask(config))
 
 
 def test_a_checkpoint_of_another_net_is_refused(tmp_path: Path) -> None:

@@ -274,10 +274,8 @@ class Trainer:
                 "anew."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        for path in found if overwrite else ():
-            for one in path.parent.glob(_ALL_CHECKPOINTS):
-                one.unlink(missing_ok=True)  # another process of the run may be faster
         self.folder, self._resume = folder, resume
+        self._replaced = [path.parent for path in found] if overwrite else []
         self.log = log or (lambda _: None)
         self.progress = progress or (lambda _done, _steps: None)
 
@@ -303,6 +301,9 @@ class Trainer:
         run = Run(task, folder / CHECKPOINT)
         main = task.backend.is_main
         with only_run(self.folder) if keep and main else nullcontext():
+            while self._replaced and keep and main:
+                for path in self._replaced.pop().glob(_ALL_CHECKPOINTS):
+                    path.unlink()
             if keep and self._resume and run.path.is_file():
                 run.load()
             return self._fit(run, stage, keep=keep and main)
