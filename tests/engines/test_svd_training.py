@@ -21,6 +21,7 @@ pytest.importorskip("accelerate")
 import mien as package
 from mien.datasets.shards import ShardWriter, whole
 from mien.datasets.svd_clips import ARRAYS, CLASSES, CachedClip, find_clips
+from mien.dicetalk.embedder import EmotionEmbedder
 from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
@@ -372,6 +373,46 @@ def test_labelled_and_other_clips_are_drawn_equally(
         WindowSampler(replace(config, embedder=tmp_path / "none"), PRIOR)
     with pytest.raises(InputError, match="MEAD's layout"):
         WindowSampler(replace(labelled, labelled=clips / "hdtf"), PRIOR)
+
+
+def test_a_clip_is_embedded_once(
+    clips: Path, priors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Embedding a clip of a minute takes as long as reading a hundred windows of it."""
+    train_embedder(stage_one(clips, steps=2), Trainer(tmp_path / "one"))
+    config = stage_two(
+        clips, priors, own_prior=1.0, embedder=tmp_path / "one" / "embedder.safetensors"
+    )
+    sampler, seen = WindowSampler(config, PRIOR), []
+    forward = EmotionEmbedder.forward
+
+    def counted(self: EmotionEmbedder, *given: torch.Tensor) -> object:
+        seen.append(given)
+        return forward(self, *given)
+
+    monkeypatch.setattr(EmotionEmbedder, "forward", counted)
+    drawn = [sampler.draw(np.random.default_rng(i)) for i in range(120)]
+    people = 2
+    assert len(seen) == people * len(EMOTION_LEVELS) * 2
+    assert len({one.prior.numpy().tobytes() for one in drawn}) == 120, "samples differ all the same"
+
+
+def test_clips_of_other_nets_are_refused(
+    store: Store, clips: Path, priors: Path, tmp_path: Path
+) -> None:
+    config = stage_two(clips, priors)
+    one = find_clips(clips / "hdtf")[0]
+    copy_clip(one, clips / "hdtf", "other", whisper=one.read("whisper")[..., :48])
+    nets = initial_nets(config, store)
+    with pytest.raises(InputError, match="row of whisper has 48 numbers; .* take 64"):
+        DiffusionTask(replace(config, unlabelled=clips / "hdtf"), nets)
+    train_embedder(stage_one(clips, steps=2), Trainer(tmp_path / "one"))
+    copy_clip(one, clips / "more", "other", face=one.read("face")[:, :5])
+    config = replace(
+        config, unlabelled=clips / "more", embedder=tmp_path / "one" / "embedder.safetensors"
+    )
+    with pytest.raises(InputError, match="row of face has 5 numbers; .* take 6"):
+        WindowSampler(config, PRIOR)
 
 
 def test_people_are_held_out_by_corpus(clips: Path, tmp_path: Path) -> None:

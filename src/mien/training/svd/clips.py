@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +71,25 @@ class ClipPool:
         self._person[one.path] = (str(folder), speaker, *take)
         self._people[self._person[one.path]].append(one)
         return split
+
+    def check(self, widths: Mapping[str, int]) -> None:
+        """Refuse clips that were made with other nets.
+
+        Args:
+            widths: numbers of a row of an array, by the array's name.
+
+        Raises:
+            InputError: naming the first such clip.
+        """
+        for one in chain.from_iterable(self._people.values()):
+            for name, width in widths.items():
+                stored = one.arrays[name].shape[-1]
+                if stored != width:
+                    raise InputError(
+                        f"The clip {one.path} was cached with other nets: a row of {name} has "
+                        f"{stored} numbers; the nets of this training take {width}. Make the cache "
+                        "again with mien features --engine svd."
+                    )
 
     def draw(self, rng: np.random.Generator, *, held_out: bool = False) -> CachedClip:
         """Draw a clip of those trained on or held out; of all where nobody is held out."""

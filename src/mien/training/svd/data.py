@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mien.datasets.mead import LEVELS, NEUTRAL
 from mien.datasets.svd_clips import UNKNOWN, CachedClip
-from mien.dicetalk.embedder import EmotionEmbedder, load_embedder
+from mien.dicetalk.embedder import EmotionEmbedder, Gaussian, load_embedder
 from mien.engines.svd.preprocess import audio_windows_at
 from mien.engines.svd.sampler import SCALING_FACTOR
 from mien.errors import InputError
@@ -148,6 +148,11 @@ class Window:
 class WindowSampler:
     """Draws windows, half of them from unlabelled clips where there are any.
 
+    Args:
+        config: settings of the run.
+        prior_size: numbers of a prior.
+        widths: numbers that the nets take of a row of an array, by the array's name.
+
     Attributes:
         held_out: whether there is anybody to measure on who is not trained on.
         priors: by emotion.
@@ -156,7 +161,9 @@ class WindowSampler:
         InputError: for data that cannot be used.
     """
 
-    def __init__(self, config: DiffusionConfig, prior_size: int) -> None:
+    def __init__(
+        self, config: DiffusionConfig, prior_size: int, widths: Mapping[str, int] | None = None
+    ) -> None:
         self._config = config
         self._clips = ClipPool(config.labelled, config.unlabelled, config.test)
         self.held_out = self._clips.held_out
@@ -168,6 +175,10 @@ class WindowSampler:
         if missing:
             raise InputError(f"{config.priors} has no prior of {', '.join(sorted(missing))}.")
         self._embedder = _embedder(config.embedder, prior_size) if config.embedder else None
+        self._embedded: dict[Path, Gaussian] = {}
+        spec = None if self._embedder is None else self._embedder.spec
+        own = {} if spec is None else {"voice": spec.audio, "face": spec.face}
+        self._clips.check({**(widths or {}), **own})
 
     def draw(self, rng: np.random.Generator, *, held_out: bool = False) -> Window:
         """Draw one window, of a person trained on or held out."""
@@ -220,17 +231,23 @@ class WindowSampler:
     def _prior(self, one: CachedClip, rng: np.random.Generator) -> np.ndarray:
         own = rng.random() < self._config.own_prior
         if self._embedder is not None and (own or one.label == UNKNOWN):
-            given = (_tensor(one.read(name))[None] for name in ("voice", "face"))
-            with torch.no_grad():
-                gaussian = self._embedder(*given)
-                noise = torch.from_numpy(rng.normal(size=gaussian.mean.shape).astype(np.float32))
-                out: np.ndarray = gaussian.sample(noise)[0].numpy()
-                return out
+            gaussian = self._gaussian(one, self._embedder)
+            noise = torch.from_numpy(rng.normal(size=gaussian.mean.shape).astype(np.float32))
+            out: np.ndarray = gaussian.sample(noise)[0].numpy()
+            return out
         neutral = self.priors[NEUTRAL]
         if one.label == UNKNOWN:
             return neutral
         share = np.float32(one.level / LEVELS) if one.emotion != NEUTRAL else np.float32(1)
         return neutral + share * (self.priors[one.emotion] - neutral)
+
+    def _gaussian(self, one: CachedClip, embedder: EmotionEmbedder) -> Gaussian:
+        """Embed a clip the first time: that takes as long as a hundred windows of it."""
+        if one.path not in self._embedded:
+            given = (_tensor(one.read(name))[None] for name in ("voice", "face"))
+            with torch.no_grad():
+                self._embedded[one.path] = embedder(*given)
+        return self._embedded[one.path]
 
 
 def _tensor(values: Any) -> Tensor:  # noqa: ANN401

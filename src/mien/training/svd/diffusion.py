@@ -22,6 +22,7 @@ from mien.datasets.svd_clips import UNKNOWN
 from mien.dicetalk.bank import Discriminator
 from mien.engines.svd.attention import Stream
 from mien.engines.svd.networks import SvdNetworks, load_networks, untrained_networks
+from mien.engines.svd.preprocess import HIDDEN_STATES, STATES_PER_FRAME
 from mien.engines.svd.sampler import ADDED_TIME_IDS
 from mien.errors import InputError
 from mien.media.frame import RGBImage
@@ -176,7 +177,12 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         super().__init__(config)
         self.average = config.average
         self._nets = nets
-        self._sampler = WindowSampler(config, nets.emotion_bank.spec.prior)
+        widths = {
+            "whisper": nets.audio_projection.proj1.in_features
+            // (STATES_PER_FRAME * HIDDEN_STATES),
+            "clip_tokens": nets.unet.config.cross_attention_dim,
+        }
+        self._sampler = WindowSampler(config, nets.emotion_bank.spec.prior, widths)
         self.held_out = self._sampler.held_out
         self._used: list[tuple[Tensor, Tensor]] = []
 
