@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,8 @@ def test_two_workers_make_what_one_makes(store: Store, films: Path, tmp_path: Pa
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
     cache_clips(films, tmp_path / "a", settings, log=pytest.fail)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
+    with pytest.raises(InputError, match="holds clips of 64 pixels, such as one; got 128"):
+        cache_clips(films, tmp_path / "a", replace(settings, side=128), log=pytest.fail)
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="mien weights fetch"):
         cache_clips(films, tmp_path / "c", EncoderSettings(tmp_path / "empty"), log=pytest.fail)
@@ -104,7 +107,7 @@ def test_a_disk_that_fills_up_ends_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "_put", full)
-        with pytest.raises(OutputError, match="full"):
+        with pytest.raises(OutputError, match="full.*the same command continues"):
             cache_clips(films, tmp_path, settings, log=pytest.fail)
     assert [one.path.name for one in find_clips(tmp_path)] == ["one"]
     cache_clips(films, tmp_path, settings, log=pytest.fail)

@@ -208,7 +208,9 @@ def process_videos(
             if progress is not None:
                 progress(done + silent + failed, len(videos))
     if not done:
-        raise InputError(f"Not one of the {len(videos)} videos under {root} could be used.")
+        raise InputError(
+            f"None of the {len(videos)} videos under {root} could be used; {silent} have no sound."
+        )
     return Processed(done, silent, failed)
 
 

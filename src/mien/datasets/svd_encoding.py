@@ -19,7 +19,7 @@ import numpy as np
 
 from mien.datasets.manifest import Processed, find_videos, needed_speech, process_videos
 from mien.datasets.shards import Array, Arrays, ShardWriter, read_index
-from mien.errors import InputError
+from mien.errors import InputError, OutputError
 from mien.media.audio import read_speech
 from mien.media.frame import Box, RGBImage, to_8_bits
 from mien.media.read import VideoReader
@@ -246,7 +246,8 @@ def cache_clips(
         progress: called with (films done, films).
 
     Raises:
-        InputError: when there is no film under ``root``, or not one could be used.
+        InputError: when there is no film under ``root``, not one could be used, or the clips in
+            ``output`` have another side.
         OutputError: when the disk is full; what is cached remains.
         WeightsError, MissingExtraError: when something is missing.
     """
@@ -254,6 +255,13 @@ def cache_clips(
         settings = replace(settings, threads=max(1, (os.cpu_count() or 1) // workers))
     films = find_videos(root, views, log=log)
     done = read_index(output)
+    for name, arrays in done.items():
+        side = arrays["mask"].shape[0]
+        if side != settings.side:
+            raise InputError(
+                f"{output} holds clips of {side} pixels, such as {name}; got {settings.side}. "
+                "Choose that side or another folder."
+            )
     ready = {path for path in films if _name(root, path) in done}
     work = partial(_cache, root, output.absolute(), settings)
     try:
@@ -261,6 +269,8 @@ def cache_clips(
             root, films, work, ready=ready, workers=workers, ray=ray, gpus=gpus, log=log,
             progress=progress,
         )  # fmt: skip
+    except OutputError as error:
+        raise OutputError(f"{error} What is cached remains; the same command continues.") from error
     finally:
         _writer(output.absolute()).close()
         _encoder.cache_clear()
