@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from mien.speech.analysis import PROSODY_SECONDS, VoiceAnalysis
 from mien.speech.listener import VOICE_EMOTIONS
 from mien.utils.affect import AFFECT
 
+from .command import mien
 from .speech.voices import buzz, count_decodings, write_sound
 
 
@@ -157,6 +159,15 @@ def test_a_clip_counts_with_voice_and_face(film: Path, tmp_path: Path) -> None:
 
     assert np.abs(like(happy) - like(sound)).max() > 0.02
     assert smiles(happy, neutral=film) > smiles(happy, neutral=happy) + 0.2
+
+
+def test_the_command_says_what_it_recognised(film: Path, demo_face: Path, tmp_path: Path) -> None:
+    result = mien(
+        "edit", demo_face, "-o", tmp_path / "out.png", "--like", film, cache=tmp_path
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert re.search(rf"{re.escape(str(film))} sounds \w+ \(0\.\d\d\) and looks \w+ \(0\.\d\d\)",
+                     result.stdout)  # fmt: skip
 
 
 def test_a_clip_without_a_face_counts_with_its_voice(tmp_path: Path, voice: Path) -> None:

@@ -93,7 +93,8 @@ def show_report(
         json.dump(report.to_dict(), sys.stdout)
         typer.echo()
     elif not quiet:
-        typer.echo("\n".join((_summary(report), *(_details(report) if verbose else ()))))
+        more = _details(report) if verbose else ()
+        typer.echo("\n".join((_summary(report), *_recognised(report), *more)))
 
 
 def _summary(report: Report) -> str:
@@ -113,6 +114,16 @@ def _summary(report: Report) -> str:
         more = len(report.spans_without_face) - len(shown)
         text += f"\nno face, left unchanged: {spans}" + (f" and {more} more" if more else "")
     return text
+
+
+def _recognised(report: Report) -> Iterator[str]:
+    """Yield what was recognised in each voice, and in the face of a clip."""
+    seen = report.emotion.get("seen", {})
+    for path, voice in report.emotion.get("heard", {}).items():
+        text = f"{path} sounds {voice['emotion']} ({voice['confidence']:.2f})"
+        if path in seen:
+            text += f" and looks {seen[path]['emotion']} ({seen[path]['confidence']:.2f})"
+        yield text
 
 
 def _details(report: Report) -> Iterator[str]:
