@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from record import ROOT, table, write_section
 
+from mien.cmet.mesh import CHOICE
 from mien.dicetalk.prior_sampling import emotion_gaussians
 from mien.dicetalk.speaking_face import (
     FACE_EMOTIONS,
@@ -72,8 +73,8 @@ def main() -> None:  # noqa: D103
         "Voice and face of a clip",
         "Recordings of RAVDESS actors 17-20, whose faces OpenFace read: share of eight emotions "
         "(calm and neutral have one face) named rightly from the voice alone, the face alone and "
-        "both, as `--like CLIP` takes them. The embedding is the mean of the emotions' priors, each "
-        "weighted by its probability. Speakers by style: how often a linear probe recognises them "
+        "both, as `--like CLIP` takes them. The embedding is the mean of the emotions' priors, "
+        "weighted by their probabilities as the faces of `--like` are. Speakers by style: how often a linear probe recognises them "
         f"from it without the emotions' means (chance 0.06 and 0.25).\n\n{pairs}\n\n"
         "Films of people who speak, read by mien's tracker: share named rightly. The labels are "
         f"names of the clips, or given by eye without the sound.\n\n{films}",
@@ -97,7 +98,8 @@ def recordings(data: Path, run: Path) -> Iterator[list[str | float]]:
         with torch.no_grad():
             face = net(torch.from_numpy(change / size) * net.scale).numpy()
         both = with_face(voice, face)[:, columns]
-        embedding = both / both.sum(1, keepdims=True) @ priors.mean
+        weights = both**CHOICE
+        embedding = weights / weights.sum(1, keepdims=True) @ priors.mean
         seen = [FACE_EMOTIONS[i] for i in face[~train].argmax(1)]
         wanted = [same.get(n, n) for n in found.emotion[rows][~train]]
         right = [voice[:, columns].argmax(1) == labels, both.argmax(1) == labels]

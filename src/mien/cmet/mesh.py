@@ -24,7 +24,7 @@ _SETTLING_FRAMES: Final = 10
 
 _MAX_STRENGTH: Final = 1.6
 
-_CHOICE: Final = 3.0
+CHOICE: Final = 3.0
 """Power of the probabilities that weigh the faces of what was heard: mixtures of faces that exclude
 each other look like none of them."""
 
@@ -122,7 +122,7 @@ class MeshConnector:
             odds: probabilities of ``VOICE_EMOTIONS``.
             speaking: the face speaks, which needs other strengths around the mouth.
         """
-        heard = odds**_CHOICE / (odds**_CHOICE).sum()
+        heard = odds**CHOICE / (odds**CHOICE).sum()
         moved = float(heard @ _emotional())
         out = heard @ _faces(speaking) + _DETAIL * moved * self.decode(vector)
         sure = float(odds.max())
