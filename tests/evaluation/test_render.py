@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from itertools import islice
@@ -112,6 +111,19 @@ def test_edtalk_opens_its_nets_once_and_hears_every_voice_once(
     assert sorted(log["warm"] for log in logs) == [False, True, True]
     warm = [log["seconds"] for log in logs if log["warm"]]
     assert done.seconds == pytest.approx(sum(warm) / 2)
-    shutil.rmtree(tmp_path / "weights")
-    assert render(pairs, out, Engine("edtalk")).seconds == done.seconds, "finished films are kept"
+
+    def times() -> list[int]:
+        return [(out / f"{pair.name}.mp4").stat().st_mtime_ns for pair in pairs]
+
+    before = times()
+    again = render(pairs, out, Engine("edtalk", EDTalkSettings("auto")))
+    assert again.seconds == done.seconds, "finished films are kept, on whatever device"
+    assert times() == before
+    render(pairs, out, Engine("edtalk", EDTalkSettings("cpu", "bf16")))
+    changed = times()
+    assert not set(changed) & set(before), "films of other options are made again"
+    net = next(path for path in store.folder.rglob("*.safetensors") if "connector" in path.name)
+    net.touch()
+    render(pairs, out, Engine("edtalk", EDTalkSettings("cpu", "bf16")))
+    assert not set(times()) & set(changed), "and those of other weights"
     _maker.cache_clear()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -164,18 +166,73 @@ def test_without_nets_of_the_user_and_step_by_step(film: Path, tmp_path: Path) -
     assert "MIEN_NET_I3D: empty" in evaluate("nets")
 
 
-def test_portraits_that_talk(film: Path, tmp_path: Path) -> None:
-    root, out = tmp_path / "hdtf", tmp_path / "out"
-    root.mkdir()
-    shutil.copy(film, root / "WDA_PersonAX_000.mp4")  # of the test by the rule
-    silent = root / "WDA_PersonAX_001.mp4"
-    with av.open(str(film)) as source, av.open(str(silent), "w") as target:
+def silent_copy(film: Path, path: Path) -> Path:
+    """Copy the pictures of a film."""
+    with av.open(str(film)) as source, av.open(str(path), "w") as target:
         picture = source.streams.video[0]
         copy = target.add_stream_from_template(picture)
         for packet in source.demux(picture):
             if packet.dts is not None:
                 packet.stream = copy
                 target.mux(packet)
+    return path
+
+
+def test_the_engine_svd_reaches_a_table(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On MEAD as published: silent films, their sound beside them. Its tiny nets draw no face, so
+    the portrait takes the place of what they draw."""
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    from mien.engines.svd.engine import ClipPlan, SvdEngine
+    from mien.weights.store import CACHE_VARIABLE
+
+    from ..svd import tiny_svd_store
+
+    store = tiny_svd_store(tmp_path / "svd")
+    monkeypatch.setenv(CACHE_VARIABLE, str(store.folder))
+    for place in ("neutral/level_1/001", "happy/level_3/001"):
+        picture = tmp_path / "MEAD" / "M003" / "video" / "front" / f"{place}.mp4"
+        sound = tmp_path / "MEAD" / "M003" / "audio" / f"{place}.wav"
+        for path in (picture, sound):
+            path.parent.mkdir(parents=True)
+        silent_copy(film, picture)
+        write_sound(sound, buzz(0.8, 200))
+    nets = [word for net in write_all(tmp_path) for word in ("--net", net)]
+    asked: list[tuple[ClipPlan, np.ndarray]] = []
+
+    def drawn(
+        self: SvdEngine, image: np.ndarray, box: object, samples: object, priors: np.ndarray,
+        plan: ClipPlan, progress: object,
+    ) -> Iterator[np.ndarray]:  # fmt: skip
+        asked.append((plan, priors))
+        shown = cv2.resize(image, (plan.width, plan.height), interpolation=cv2.INTER_AREA)
+        yield from [shown] * (plan.generated_frames * plan.frame_rate_factor)
+
+    monkeypatch.setattr(SvdEngine, "frames", drawn)
+    out = tmp_path / "out"
+    evaluate(
+        "run", "dicetalk-mead", tmp_path / "MEAD", "-o", out, "--engine", "svd", "--side", "256",
+        "--svd-preset", "turbo", "--emotion-guidance", 4, "--device", "cpu", *nets,
+        "--classes", "happy,sad,neutral",
+    )  # fmt: skip
+    table = json.loads((out / "table.json").read_text())
+    real, ours = ({f["metric"]: f["value"] for f in s["figures"]} for s in table["systems"])
+    assert {"LSE-D", "LSE-C", "Acc_emo", "Acc_emo (mien)"} <= real.keys()
+    assert {"FVD", "FID", "CSIM", "LSE-D", "LSE-C", "Acc_emo", "Acc_emo (mien)"} <= ours.keys()
+    assert table["pairs"] == 2
+    assert {plan.settings.preset for plan, _ in asked} == {"turbo"}
+    assert {plan.settings.emotion_guidance for plan, _ in asked} == {4}
+    happy, neutral = (priors[0] for _, priors in asked)
+    assert not np.allclose(happy, neutral), "each film has the emotion that was asked for"
+
+
+def test_portraits_that_talk(film: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "hdtf", tmp_path / "out"
+    root.mkdir()
+    shutil.copy(film, root / "WDA_PersonAX_000.mp4")  # of the test by the rule
+    silent_copy(film, root / "WDA_PersonAX_001.mp4")
     nobody = np.full((96, 96, 3), 90, np.uint8)
     voiced_film(root / "WDA_PersonAX_002.mp4", [nobody] * FRAMES, tmp_path)
     prepare_corpus("hdtf", root, tmp_path / "prepared")

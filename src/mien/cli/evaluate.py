@@ -14,12 +14,16 @@ from mien.cli.console import progress_bar
 from mien.cli.data import Ray, Workers
 from mien.cli.options import (
     AsJson,
+    AudioGuidance,
     Compile,
     Connector,
     Crop,
     Debug,
     Device,
     Dtype,
+    Embedder,
+    EmotionGuidance,
+    ImageGuidance,
     Preset,
     Side,
     Steps,
@@ -117,13 +121,21 @@ def render(
     steps: Steps = None,
     side: Side = None,
     crop: Crop = None,
+    image_guidance: ImageGuidance = None,
+    audio_guidance: AudioGuidance = None,
+    emotion_guidance: EmotionGuidance = None,
+    embedder: Embedder = None,
     debug: Debug = False,
 ) -> None:
     """Make the film of every pair; an interrupted run continues where it stopped."""
     from mien.evaluation.pairs import read_pairs, with_sound
     from mien.evaluation.render import render as run
 
-    maker = _engine(engine, device, dtype, compile, connector, svd_preset, steps, side, crop)
+    maker = _engine(
+        engine, device, dtype, compile, connector, preset=svd_preset, num_inference_steps=steps,
+        shorter_side=side, crop=crop, image_guidance=image_guidance, audio_guidance=audio_guidance,
+        emotion_guidance=emotion_guidance, embedder=embedder,
+    )  # fmt: skip
     found, silent = with_sound(read_pairs(table))
     _warn_silent(silent)
     with progress_bar("Rendering") as progress:
@@ -186,6 +198,10 @@ def run(
     steps: Steps = None,
     side: Side = None,
     crop: Crop = None,
+    image_guidance: ImageGuidance = None,
+    audio_guidance: AudioGuidance = None,
+    emotion_guidance: EmotionGuidance = None,
+    embedder: Embedder = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -196,10 +212,15 @@ def run(
     from mien.evaluation.run import Plan, run_protocol
     from mien.evaluation.slots import NetFiles
 
+    maker = _engine(
+        engine, device, dtype, compile, connector, preset=svd_preset, num_inference_steps=steps,
+        shorter_side=side, crop=crop, image_guidance=image_guidance, audio_guidance=audio_guidance,
+        emotion_guidance=emotion_guidance, embedder=embedder,
+    )  # fmt: skip
     plan = Plan(
         protocol,
         root,
-        _engine(engine, device, dtype, compile, connector, svd_preset, steps, side, crop),
+        maker,
         output,
         NetFiles.given(net or (), _names(classes)),
         tuple(_systems(compare or ())),
@@ -214,25 +235,17 @@ def run(
 
 
 def _engine(
-    name: str,
-    device: str,
-    dtype: str,
-    compile: bool,
-    connector: Path | None,
-    preset: str | None,
-    steps: int | None,
-    side: int | None,
-    crop: float | None,
+    name: str, device: str, dtype: str, compile: bool, connector: Path | None, **diffusion: object
 ) -> Engine:
+    """Return the engine with its options; ``diffusion``: those of svd alone."""
     from mien.evaluation.render import Engine
 
-    diffusion = svd_options(
-        name, device=device, dtype=dtype, preset=preset, num_inference_steps=steps,
-        shorter_side=side, crop=crop, allow_slow=name == "svd", compile=compile,
-        connector=connector,
+    slow = name == "svd"  # a whole protocol takes long anyway
+    options = svd_options(
+        name, device=device, dtype=dtype, compile=compile, connector=connector, allow_slow=slow,
+        **diffusion,
     )  # fmt: skip
-    options = edtalk_options(name, device, dtype, compile, None, connector)
-    return Engine(name, diffusion or options)
+    return Engine(name, options or edtalk_options(name, device, dtype, compile, None, connector))
 
 
 def _systems(folders: Sequence[str]) -> list[tuple[str, Path]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from mien.media.still import write_still
 from mien.pipelines.job import Job, Progress
 from mien.pipelines.start import EDITORS, TALKERS
 from mien.utils.workers import run_tasks
+from mien.weights.store import Store
 
 if TYPE_CHECKING:
     from mien.engines.edtalk.settings import EDTalkSettings
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 INPUTS = "inputs"
 """Folder of the portraits and of the beginnings of voices."""
+
+_WITHOUT_EFFECT: Final = ("device", "allow_slow", "offload", "max_memory_gb")
+"""Options that do not change a film."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,17 @@ class Engine:
             what = "let portraits talk" if talks else "edit films"
             raise InputError(f"{self.name!r} cannot {what}. Valid: {', '.join(able)}.")
 
+    def description(self) -> dict[str, Any]:
+        """Return what its films depend on: its options, and sizes and times of its weights."""
+        given = {} if self.options is None else asdict(self.options)
+        options = {name: value for name, value in given.items() if name not in _WITHOUT_EFFECT}
+        files = sorted((Store().folder / self.name).glob("*.safetensors"))
+        files += [value for value in options.values() if isinstance(value, Path)]
+        states = {str(path): path.stat() for path in files if path.is_file()}
+        weights = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+        out = {"engine": self.name, "options": options, "weights": weights}
+        return dict(json.loads(json.dumps(out, default=str)))
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -84,7 +99,9 @@ def render(
     ray: str | None = None,
     progress: Progress | None = None,
 ) -> Rendered:
-    """Make the film of every pair in ``folder``; finished films are kept.
+    """Make the film of every pair in ``folder``.
+
+    Finished films are kept, unless they were made with other options or weights.
 
     Args:
         pairs: what to make.
@@ -102,7 +119,7 @@ def render(
     failed: dict[str, str] = {}
     # Films of one person and emotion follow each other: most of their voices are the same.
     ordered = sorted(pairs, key=lambda pair: (pair.voices[:1], pair.name))
-    work = partial(render_pair, folder, engine, workers)
+    work = partial(render_pair, folder, engine, engine.description(), workers)
     for done, outcome in enumerate(run_tasks(work, ordered, workers=workers, ray=ray), 1):
         if outcome.error is not None:
             if isinstance(outcome.error, OutputError):
@@ -144,22 +161,33 @@ def timing_of(folder: Path, pairs: Sequence[Pair]) -> Timing | None:
     return Timing(float(np.mean(warm)), max(int(one["workers"]) for one in records))
 
 
-def render_pair(folder: Path, engine: Engine, workers: int, pair: Pair) -> None:
+def render_pair(
+    folder: Path, engine: Engine, description: dict[str, Any], workers: int, pair: Pair
+) -> None:
     """Make one film unless it is there; the time starts when nets are open and voices known.
+
+    Args:
+        folder: receives the film and its record.
+        engine: what makes it.
+        description: of the engine; a film with another one is made again.
+        workers: processes that work at once.
+        pair: what to make.
 
     Raises:
         MienError: when it cannot be made.
     """
     out, log = folder / f"{pair.name}.mp4", folder / f"{pair.name}.json"
     if out.exists() and log.exists():
-        return
+        before = json.loads(log.read_text(encoding="utf-8"))
+        if all(before.get(name) == value for name, value in description.items()):
+            return
     maker = _maker(engine)
     job = _job(pair, folder, out)
     maker.hear((*pair.voices, *pair.neutral))
     start = perf_counter()
     maker.make(job)
     seconds = perf_counter() - start
-    record = {"seconds": seconds, "warm": maker.warm, "workers": workers, "engine": engine.name}
+    record = {"seconds": seconds, "warm": maker.warm, "workers": workers, **description}
     maker.warm = True
     with whole_file(log) as part:
         part.write_text(json.dumps(record), encoding="utf-8")

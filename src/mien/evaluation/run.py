@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mien.datasets.manifest import speech_of
 from mien.datasets.prepare import prepared_track
 from mien.errors import InputError
 from mien.evaluation.clips import read_clip
@@ -209,7 +210,8 @@ def _task(
 ) -> FilmTask:
     target = output / MEASURED / system / f"{pair.name}.npz"
     if folder is None:
-        return FilmTask(pair, pair.truth, None, None, target, tracks.get(pair.truth))
+        sound = speech_of(pair.truth)
+        return FilmTask(pair, pair.truth, sound, None, target, tracks.get(pair.truth))
     return FilmTask(
         pair,
         folder / f"{pair.name}.mp4",
