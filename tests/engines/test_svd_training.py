@@ -378,7 +378,7 @@ def test_labelled_and_other_clips_are_drawn_equally(
 def test_a_clip_is_embedded_once(
     clips: Path, priors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Embedding a clip of a minute takes as long as reading a hundred windows of it."""
+    """Embedding a clip of a minute takes as long as reading ten windows of it."""
     train_embedder(stage_one(clips, steps=2), Trainer(tmp_path / "one"))
     config = stage_two(
         clips, priors, own_prior=1.0, embedder=tmp_path / "one" / "embedder.safetensors"

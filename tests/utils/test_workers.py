@@ -52,6 +52,19 @@ def test_workers_are_numbered(tmp_path: Path) -> None:
     assert worker_number() == 0
 
 
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_run_that_ends_early_waits_for_no_task() -> None:
+    tasks = run_tasks(sleep, [0, 300, 300], workers=2)
+    assert next(tasks).value == 0
+    start = time.monotonic()
+    tasks.close()
+    assert time.monotonic() - start < 60
+
+
 def test_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
     found = results(tmp_path, [1, 2, 3, 4], workers=2)
     assert (tmp_path / "2.tried").exists()

@@ -53,7 +53,8 @@ def run_tasks(
     """Yield the outcome of every task as it ends.
 
     A task whose worker is killed is done again by another one. A ``MienError`` of a task is its
-    outcome; any other exception ends the run.
+    outcome; any other exception ends the run. A run that ends early does not wait for the tasks
+    that are being done.
 
     Args:
         function: called with each task in a worker; a function of a module, or a ``partial`` of
@@ -122,6 +123,9 @@ def _on_processes(
                 else:
                     yield Outcome(task, None, _killed(task))
         finally:
+            if running:  # the run ends early: what is half done appears nowhere
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
             pool.shutdown(cancel_futures=True)
 
 

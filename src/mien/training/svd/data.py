@@ -242,7 +242,7 @@ class WindowSampler:
         return neutral + share * (self.priors[one.emotion] - neutral)
 
     def _gaussian(self, one: CachedClip, embedder: EmotionEmbedder) -> Gaussian:
-        """Embed a clip the first time: that takes as long as a hundred windows of it."""
+        """Embed a clip the first time: that takes as long as reading ten windows of a minute."""
         if one.path not in self._embedded:
             given = (_tensor(one.read(name))[None] for name in ("voice", "face"))
             with torch.no_grad():
