@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +54,17 @@ def launched(commands: list[list[str]], folder: Path, cache: Path) -> Done:
     )  # fmt: skip
 
 
+def forked(commands: list[tuple[int | None, list[str]]], cache: Path) -> list[dict[str, float]]:
+    """Run commands in two processes each, see :mod:`tests.engines.forked`; what those held."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engines.forked", json.dumps(commands)],
+        cwd=Path(__file__).parents[2], text=True, capture_output=True, timeout=500,
+        env={**os.environ, CACHE_VARIABLE: str(cache), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
 def largest_difference(one: Path, other: Path) -> float:
     from safetensors.torch import load_file
 
@@ -65,31 +78,50 @@ def largest_difference(one: Path, other: Path) -> float:
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """But for rounding: resumed in the middle, and with several windows added up in each.
+    """But for rounding: resumed in the middle, with several windows added up in each, and spread.
 
-    A step moves a weight by up to 1e-5, and rounding by a hundredth of that.
+    A step moves a weight by up to 1e-5, and rounding by a hundredth of that. A run whose net is
+    spread over both is killed, and resumed to the same bits; one process then continues it.
     """
     cache = tiny_svd_store(tmp_path / "svd").folder
     cached(tmp_path / "clips")
     priors_of(tmp_path / "priors")
     (tmp_path / "dice.toml").write_text(SETTINGS)
 
-    def train(run: str, batch: int, steps: int) -> list[str]:
+    def train(run: str, batch: int, steps: int, *more: str) -> list[str]:
         return [
             *("train", "dice", "--config", str(tmp_path / "dice.toml"), "-o", str(tmp_path / run)),
-            *("--set", f"batch={batch}", "--set", f"steps={steps}"),
+            *("--set", f"batch={batch}", "--set", f"steps={steps}", *more),
         ]
 
-    def here(run: str, batch: int, steps: int) -> str:
-        done = mien(*train(run, batch, steps), cache=cache)
+    def here(*settings: Any) -> str:
+        done = mien(*train(*settings), cache=cache)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def gap(one: str, other: str) -> float:
+        return largest_difference(tmp_path / one, tmp_path / other)
+
+    spread = ("--set", "sharding=full")
     printed = here("whole", 2, 4), here("sum", 4, 3)
     here("parts", 2, 2)  # the number of steps may change when a run is resumed
-    done = launched([[*train("parts", 2, 4), "--resume"], train("sums", 4, 3)], tmp_path, cache)
+    done = launched(
+        [train("parts", 2, 4, "--resume"), train("sums", 4, 3), train("spread", 4, 3, *spread)],
+        tmp_path, cache,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "".join(printed), "the main process alone prints"
+    assert done.stdout == "".join([*printed, printed[1]]), "the main process alone prints"
     assert done.stderr.count("step 4:") == 1
-    assert largest_difference(tmp_path / "whole", tmp_path / "parts") <= 6e-7
-    assert largest_difference(tmp_path / "sum", tmp_path / "sums") <= 6e-7
+    assert gap("whole", "parts") <= 6e-7
+    assert gap("sum", "sums") <= 6e-7
+    assert gap("sum", "spread") <= 6e-7
+    again = train("killed", 4, 3, *spread, "--set", "checkpointing=true")
+    held = forked([(2, again), (None, [*again, "--resume", "--set", "sample_steps=1"])], cache)
+    assert gap("spread", "killed") == 0
+    assert sorted(shares.pop("rank") for shares in held) == [0, 1]
+    assert all(0.5 <= share < 0.51 for shares in held for share in shares.values()), held
+    samples = tmp_path / "killed" / "samples"
+    assert [path.name for path in samples.iterdir()] == ["emotions-00000003.png"]
+    for run in ("sum", "killed"):
+        here(run, 4, 4, "--resume")
+    assert gap("sum", "killed") <= 6e-7

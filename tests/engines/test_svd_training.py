@@ -18,6 +18,9 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
+from torch.distributed import HashStore
+from torch.nn.utils import parameters_to_vector
+
 import mien as package
 from mien.datasets.shards import ShardWriter, whole
 from mien.datasets.svd_clips import ARRAYS, CLASSES, CachedClip, find_clips
@@ -26,11 +29,13 @@ from mien.engines.published_checkpoints import convert_file
 from mien.engines.svd.networks import load_networks
 from mien.errors import InputError
 from mien.training.emotion_prior.embedder import EmbedderConfig, train_embedder
+from mien.training.svd import diffusion
 from mien.training.svd.backend import AccelerateBackend
 from mien.training.svd.clips import ClipPool
 from mien.training.svd.conditions import Draw, draw_conditions
 from mien.training.svd.data import DiffusionConfig, Window, WindowSampler
 from mien.training.svd.diffusion import LOSSES, DiffusionTask, initial_nets, train_diffusion
+from mien.training.svd.sharding import ShardedBackend
 from mien.training.trainer import Trainer
 from mien.weights.manifest import ADAPTERS, AUDIO, BANK, EMOTION2VEC, GUIDER, entry
 from mien.weights.store import CACHE_VARIABLE, Store
@@ -332,6 +337,30 @@ def new_accelerate() -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_spread_net_trains_in_mixed_precision(
+    store: Store, clips: Path, priors: Path, tmp_path: Path, new_accelerate: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Here over one process; gradients in half precision are added in another order."""
+    config = stage_two(clips, priors, steps=2, precision="bf16", temporal=True, fused=True)
+    whole, spread = initial_nets(config, store), initial_nets(config, store)
+    start = parameters_to_vector(whole.emotion_bank.parameters()).detach()
+    train_diffusion(config, Trainer(tmp_path / "whole"), whole)
+    assert whole.unet.conv_in.weight.dtype == torch.bfloat16, "frozen"
+    monkeypatch.setattr(diffusion, "AccelerateBackend", ShardedBackend)
+    torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        train_diffusion(config, Trainer(tmp_path / "spread"), spread)
+        with ShardedBackend("cpu", "bf16").whole(spread.emotion_bank):
+            end = parameters_to_vector(spread.emotion_bank.parameters()).detach()
+    finally:
+        torch.distributed.destroy_process_group()
+    wanted = parameters_to_vector(whole.emotion_bank.parameters()).detach()
+    assert (wanted - end).norm(1) < 0.02 * (wanted - start).norm(1)
+    with pytest.raises(InputError, match="precision bf16 or no; got fp16"):
+        replace(config, precision="fp16", sharding="full")
 
 
 def test_mixed_precision_trains_in_single_precision(

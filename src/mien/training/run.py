@@ -36,12 +36,14 @@ class Run(Generic[Net]):
         self.backend = task.backend = task.make_backend()
         config = task.config
         torch.manual_seed(config.seed)
-        self.net = task.build().to(self.backend.device)
+        self.net = task.build()
         self.helpers = task.helpers()
         for module in self.helpers.values():
             module.to(self.backend.device)
         self.model: Any
-        self.model, self.optimiser = self.backend.prepare(self.net, task.optimiser(self.net))
+        self.model, self.optimiser = self.backend.prepare(
+            self.net, lambda: task.optimiser(self.net)
+        )
         self.average: dict[str, Tensor] = {}
         if task.average is not None:
             self.average = {name: value.clone() for name, value in self._learned().items()}
@@ -105,7 +107,7 @@ class Run(Generic[Net]):
         with torch.no_grad():
             net = self.finished()
             scores = self.task.measure(net)
-            pictures = self.task.pictures(net) if self.backend.is_main else {}
+            pictures = self.task.pictures(net)
         self._restore(learned)
         return scores, pictures
 
@@ -118,7 +120,10 @@ class Run(Generic[Net]):
         self.net.load_state_dict(values, strict=False)
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all; older ones are kept as the settings say."""
+        """Write the checkpoint, whole or not at all; older ones are kept as the settings say.
+
+        Every process must call it; the main one writes.
+        """
         state = {
             "config": _plain(self.task.config),
             "done": self.done,
@@ -128,6 +133,9 @@ class Run(Generic[Net]):
             "optimiser": self.optimiser.state_dict(),
             "backend": self.backend.state(),
         }
+        state = self.backend.gathered(state)
+        if not self.backend.is_main:
+            return
         older = self.path.with_name(f"{self.path.stem}-{self._saved:08}{self.path.suffix}")
         kept = self.task.config.checkpoints - 1
         with whole_file(self.path) as part:
@@ -158,22 +166,29 @@ class Run(Generic[Net]):
             raise InputError(
                 f"The checkpoint {self.path} was made with other settings: {', '.join(other)}."
             )
+        learned = self._learned()
         wrong = [
             name
-            for name, value in self._learned().items()
+            for name, value in learned.items()
             if name not in state["net"] or state["net"][name].shape != value.shape
         ]
-        if wrong or len(state["net"]) != len(self._learned()):
+        if wrong or len(state["net"]) != len(learned):
             raise InputError(
                 f"The checkpoint {self.path} is of a net of other sizes ({wrong[0]} and others)."
                 if wrong
                 else f"The checkpoint {self.path} is of a net with other parts."
             )
-        self._restore(state["net"])
-        device = self.backend.device
-        self.average = {name: value.to(device) for name, value in state["average"].items()}
+        part = self.backend.own_part
+        self._restore({name: part(state["net"][name], value) for name, value in learned.items()})
+        for name, value in self.average.items():
+            value.copy_(part(state["average"][name], value))
         for name, module in self.helpers.items():
             module.load_state_dict(state["helpers"][name])
+        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        for number, values in state["optimiser"]["state"].items():
+            for name, value in values.items():
+                if value.shape == weights[number].shape:
+                    values[name] = part(value, weights[number])
         self.optimiser.load_state_dict(state["optimiser"])
         self.backend.restore(state["backend"])
         self.done = self._saved = state["done"]

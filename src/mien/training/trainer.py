@@ -31,6 +31,7 @@ _ALL_CHECKPOINTS: Final = "checkpoint*.pt"
 Net = TypeVar("Net", bound=nn.Module)
 Batch = TypeVar("Batch")
 Config = TypeVar("Config", bound=TrainingConfig)
+State = TypeVar("State", bound=Mapping[Any, Any])
 
 
 class Losses(NamedTuple):
@@ -77,10 +78,26 @@ class Backend:
         """Continue from what :meth:`state` returned."""
 
     def prepare(
-        self, net: nn.Module, optimiser: torch.optim.Optimizer
+        self, net: nn.Module, optimiser: Callable[[], torch.optim.Optimizer]
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Return the module to call during training, and the optimiser to step."""
-        return net, optimiser
+        """Put the net where it is trained.
+
+        Returns:
+            The module to call during training, and the optimiser to step.
+        """
+        return net.to(self.device), optimiser()
+
+    def gathered(self, state: State) -> State:
+        """Return a state with whole tensors, which the main process alone has to have."""
+        return state
+
+    def own_part(self, value: Tensor, weight: Tensor) -> Tensor:
+        """Return what this process keeps of ``value``, which is whole and belongs to a weight."""
+        return value
+
+    def whole(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Return the context in which every learned weight is whole and may be written to."""
+        return nullcontext()
 
     def seed(self, seed: int) -> None:
         """Seed PyTorch's generators, those of accelerators only where one is used.
@@ -306,18 +323,19 @@ class Trainer:
                     path.unlink()
             if keep and self._resume and run.path.is_file():
                 run.load()
-            return self._fit(run, stage, keep=keep and main)
+            return self._fit(run, stage, keep=keep)
 
     def _fit(self, run: Run[Net], stage: str, *, keep: bool) -> tuple[Net, dict[str, float]]:
         task, config, folder = run.task, run.task.config, run.path.parent
-        log = self.log if task.backend.is_main else (lambda _: None)
+        main = task.backend.is_main
+        log = self.log if main else (lambda _: None)
         title = f"{stage} step" if stage else "step"
         if task.measure_first and run.done == 0:
             log(f"before: {_line(run.measure()[0])}")
         scores: dict[str, float] | None = None
         losses: dict[str, float] = defaultdict(float)
         since = run.done
-        with open_log(folder if keep else None, run.done) as written:
+        with open_log(folder if keep and main else None, run.done) as written:
             for batches in _batches(task, run.done):
                 for name, value in run.step(batches).items():
                     losses[name] += value
@@ -339,10 +357,11 @@ class Trainer:
         net = run.finished()
         if scores is None:  # resumed after the last step
             scores = run.measure()[0]
-        if keep:
-            task.export(net, folder)
-            text = json.dumps(scores, indent=1)
-            (folder / "scores.json").write_text(text, encoding="utf-8")
+        with task.backend.whole(net):
+            if keep and main:
+                task.export(net, folder)
+                text = json.dumps(scores, indent=1)
+                (folder / "scores.json").write_text(text, encoding="utf-8")
         return net, scores
 
 

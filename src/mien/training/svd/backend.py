@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -26,35 +26,31 @@ class AccelerateBackend(Backend):
         process, processes: number of this process, and how many there are.
 
     Raises:
-        InputError: when the launcher asks for a net that is spread over processes.
+        InputError: when the launcher asks for another library to spread the net.
     """
 
     def __init__(self, device: str, precision: str) -> None:
         with needs_extra("svd", "The training of the svd engine"):
-            from accelerate import Accelerator, DistributedDataParallelKwargs
+            from accelerate import Accelerator
         for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
             if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
                 raise InputError(
-                    f"This training keeps the whole net in every process and does not run with "
-                    f"{name}; launch it with --multi_gpu."
+                    f"This training spreads its net itself and does not run with {name}; launch it "
+                    "with --multi_gpu, and set sharding=full to spread the net."
                 )
         cpu = training_device(device).type == "cpu"
-        # The discriminator sees labelled windows alone: not every process uses all weights.
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator: Any = Accelerator(
-            cpu=cpu, mixed_precision=precision, kwargs_handlers=[unused]
-        )
+        self.accelerator: Any = Accelerator(cpu=cpu, mixed_precision=precision)
         super().__init__(self.accelerator.device)
         self.is_main = self.accelerator.is_main_process
         self.process = int(self.accelerator.process_index)
         self.processes = int(self.accelerator.num_processes)
 
     def prepare(
-        self, net: nn.Module, optimiser: torch.optim.Optimizer
+        self, net: nn.Module, optimiser: Callable[[], torch.optim.Optimizer]
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Wrap both for the processes and the precision."""
-        net, optimiser = self.accelerator.prepare(net, optimiser)
-        return net, optimiser
+        net, wrapped = self.accelerator.prepare(*super().prepare(net, optimiser))
+        return net, wrapped
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, scaled where the precision needs it."""

@@ -66,11 +66,14 @@ class DiffusionConfig(TrainingConfig):
             ``samples``; 0 for none.
         restart: steps after which an unused entry of the bank is replaced.
         precision: accelerate's mixed precision.
+        sharding: what each of several processes keeps of weights, gradients, averages and
+            optimiser. ``none``: everything; ``full``: its share of each, gathered block by block.
         checkpointing: compute activations twice to save memory.
     """
 
     harmless: ClassVar[tuple[str, ...]] = (
-        *TrainingConfig.harmless, "steps", "measured", "sample_steps", "checkpointing",
+        *TrainingConfig.harmless, "steps", "measured", "sample_steps", "sharding",
+        "checkpointing",
     )  # fmt: skip
 
     labelled: Path
@@ -100,6 +103,7 @@ class DiffusionConfig(TrainingConfig):
     sample_steps: int = 10
     restart: int = 1000
     precision: Literal["no", "bf16", "fp16"] = "no"
+    sharding: Literal["none", "full"] = "none"
     checkpointing: bool = False
     steps: int = 30_000
     learning_rate: float = 1e-5
@@ -113,6 +117,8 @@ class DiffusionConfig(TrainingConfig):
                 f"{', '.join(WITHHELD)} are shares of one whole, and padded is a share; got "
                 f"{', '.join(map(str, shares))} and {self.padded}."
             )
+        if self.sharding == "full" and self.precision == "fp16":
+            raise InputError("sharding = full needs the precision bf16 or no; got fp16.")
         unknown = set(self.rates) - set(PARTS)
         if unknown or any(rate < 0 for rate in self.rates.values()):
             raise InputError(

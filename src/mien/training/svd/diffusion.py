@@ -7,6 +7,7 @@ release theirs. It runs on accelerate: mixed precision, several processes.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,8 @@ from mien.training.run import move
 from mien.training.svd.backend import AccelerateBackend
 from mien.training.svd.conditions import Draw, draw_conditions
 from mien.training.svd.data import DiffusionConfig, Window, WindowSampler, prior_size
-from mien.training.svd.memory import checkpoint_blocks
+from mien.training.svd.memory import blocks, checkpoint_blocks, halve_frozen
+from mien.training.svd.sharding import ShardedBackend
 from mien.training.svd.strips import emotion_strip
 from mien.training.trainer import Losses, Task, Trainer
 from mien.weights.convert import save
@@ -38,6 +40,8 @@ from mien.weights.store import Store
 
 _TRAINING, _MEASURE = 0, 1
 """Streams of random numbers."""
+
+_HALF: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 FILES: Final = {"unet": "adapters", "audio": "audio", "emotion": "bank", "guider": "guider"}
 """Files of the trained weights by part; ``mien weights convert svd/NAME`` reads them."""
@@ -87,15 +91,16 @@ class Trainee(nn.Module):
     def __init__(self, nets: SvdNetworks, *, temporal: bool) -> None:
         super().__init__()
         self.unet: Any = nets.unet
-        self.audio, self.emotion = nets.audio_projection, nets.emotion_bank
+        self.audio = nets.audio_projection
+        self.emotion: Any = nets.emotion_bank
         self.guider = nets.pose_guider
         self._conditioning = nets.conditioning
         self._conditioning.caching = False
         self._feature: list[Tensor] = []
         self.unet.requires_grad_(False)
         for name, parameter in self.unet.named_parameters():
-            trained = "temporal_transformer_blocks" in name and temporal
-            if ".attn2.processor." in name or trained:
+            own = "temporal_transformer_blocks" in name and ".attn2.to_k." not in name
+            if ".attn2.processor." in name or (temporal and own):  # one token needs no keys
                 parameter.requires_grad_(True)
         for net in (self.audio, self.emotion, self.guider):
             net.requires_grad_(True)
@@ -107,6 +112,11 @@ class Trainee(nn.Module):
     def learned(self) -> dict[str, nn.Parameter]:
         """Return everything that is trained, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def units(self) -> list[nn.Module]:
+        """Return the modules whose weights are needed at one time, inner ones first."""
+        small = [self.audio, self.emotion.classifier, self.emotion, self.guider]
+        return [*blocks(self.unet), self.unet, *small, self]
 
     def forward(self, window: Window, draw: Draw) -> dict[str, Tensor]:
         """Compute the losses, the ``codes`` of the bank's entries, and what is ``recognised``.
@@ -150,16 +160,15 @@ class Trainee(nn.Module):
     def _discriminated(self, window: Window, draw: Draw) -> tuple[Tensor, Tensor]:
         """Cross entropy of the class of the middle feature, less where noise hides everything.
 
-        Frames without an emotion are left out. The share of right classes comes with it.
+        Frames without a known emotion weigh nothing; they are classified all the same, as every
+        process must use all weights. The share of right classes comes with it.
         """
-        classifier = self.emotion.classifier
-        nothing = window.latents.new_zeros(())
-        if classifier is None or window.label == UNKNOWN or not bool(draw.emotion.any()):
-            return nothing, nothing / 0
-        logits = classifier(self._feature[0].float()[draw.emotion])
-        label = torch.full((len(logits),), window.label, device=logits.device)
-        right = (logits.argmax(1) == label).float().mean()
-        return F.cross_entropy(logits, label) / (1 + draw.sigma**2), right
+        logits = self.emotion.classifier(self._feature[0].float())
+        label = logits.new_full((len(logits),), max(window.label, 0), dtype=torch.int64)
+        counted = draw.emotion.float() * (window.label != UNKNOWN)
+        right = ((logits.argmax(1) == label) * counted).sum() / counted.sum()
+        loss = (F.cross_entropy(logits, label, reduction="none") * counted).sum()
+        return loss / counted.sum().clamp(min=1) / (1 + draw.sigma**2), right
 
 
 class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
@@ -192,11 +201,14 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         Raises:
             InputError: when the processes cannot share the windows of a step evenly.
         """
-        backend = AccelerateBackend(self.config.device, self.config.precision)
-        if self.config.batch % backend.processes:
+        config = self.config
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        spread = config.sharding == "full" and launched > 1
+        backend = (ShardedBackend if spread else AccelerateBackend)(config.device, config.precision)
+        if config.batch % backend.processes:
             raise InputError(
                 f"batch must be a multiple of the {backend.processes} processes; got "
-                f"{self.config.batch}."
+                f"{config.batch}."
             )
         return backend
 
@@ -215,6 +227,8 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
             net.float()
         for parameter in net.learned().values():  # small steps are lost in half precision
             parameter.data = parameter.data.float()
+        if config.precision != "no":
+            halve_frozen(nets.unet, _HALF[config.precision])
         self._unused = nn.Module()
         self._unused.register_buffer("steps", torch.zeros(bank.spec.entries))
         return net
@@ -276,7 +290,8 @@ class DiffusionTask(Task[DiffusionConfig, Trainee, tuple[Window, Draw]]):
         self._used.clear()
         used, prior = gather(torch.cat(codes)), gather(torch.stack(priors))
         unused, book = self._unused.get_buffer("steps"), self._nets.emotion_bank.codebook
-        book.replace_unused(unused, used, prior, self.config.restart)
+        with self.backend.whole(book):
+            book.replace_unused(unused, used, prior, self.config.restart)
 
     def measure(self, net: Trainee) -> dict[str, float]:
         """Return mean losses and the share of recognised classes, on the same windows each time."""

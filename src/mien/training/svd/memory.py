@@ -1,4 +1,4 @@
-"""Less memory for the UNet's activations, at the price of computing them twice."""
+"""Less memory for the UNet: activations computed twice, frozen weights in half precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 _BLOCKS: Final = ("SpatioTemporalResBlock", "TransformerSpatioTemporalModel")
-"""Diffusers' classes whose inputs are all that is kept."""
+"""Diffusers' classes that hold most of the UNet's weights and activations."""
+
+
+def blocks(unet: nn.Module) -> list[nn.Module]:
+    """Return the UNet's blocks, which do not contain each other."""
+    return [module for module in unet.modules() if type(module).__name__ in _BLOCKS]
 
 
 def checkpoint_blocks(unet: nn.Module) -> None:
@@ -20,9 +25,20 @@ def checkpoint_blocks(unet: nn.Module) -> None:
     Diffusers' own gradient checkpointing leaves out the temporal layers of the transformers, which
     hold most of the memory.
     """
+    for block in blocks(unet):
+        block.forward = _checkpointed(block.forward)
+
+
+def halve_frozen(unet: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the frozen weights of linear layers and convolutions in the precision they compute in.
+
+    Autocast would round them to it in every call, so the result is the same.
+    """
     for module in unet.modules():
-        if type(module).__name__ in _BLOCKS:
-            module.forward = _checkpointed(module.forward)
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(dtype)
 
 
 def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
