@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
@@ -211,6 +212,8 @@ def test_notebooks_show_before_and_after(face: np.ndarray, demo_face: Path, tmp_
         assert [one.get("alt") for one in tree.iter("img")] == ["after", "before"]
     (tmp_path / "<b>.png").unlink()
     assert report._repr_html_().count("data:image") == 1  # the picture before is still there
+    speeds = [replace(report, frames_per_second=rate).speed for rate in (31.4, 1.0, 0.26)]
+    assert speeds == ["31 frames/s", "1 frames/s", "4 s per frame"]
 
 
 def _closed(html: str) -> str:

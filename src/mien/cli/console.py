@@ -103,7 +103,7 @@ def _summary(report: Report) -> str:
     people = "1 face" if report.faces == 1 else f"{report.faces} faces"
     text = f"{report.output}: {people}, {report.frames} frame{'s' if report.frames != 1 else ''}"
     if report.frames > 1:
-        text += f", {report.frames_per_second:.0f} frames/s"
+        text += f", {report.speed}"
     if report.span is not None:
         start, end = report.span
         until = "the end" if end is None else f"{end:g} s"

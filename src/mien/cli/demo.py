@@ -79,10 +79,8 @@ def demo(
         f"{faces}: every emotion on six faces that show nobody; {sheet.name}: all at a glance"
     )
     typer.echo(f"{clip}: a clip, and {edited}: the same clip through its emotions")
-    speed = f"{edit_report.frames_per_second:.0f} frames/s"
-    typer.echo(f"({edit_report.frames} frames edited at {speed})")
-    speed = f"{talk_report.frames_per_second:.0f} frames/s"
-    typer.echo(f"{talking}: a face that talks ({speed})")
+    typer.echo(f"({edit_report.frames} frames edited at {edit_report.speed})")
+    typer.echo(f"{talking}: a face that talks ({talk_report.speed})")
     typer.echo(f"Open {page} in a browser to see them before and after.")
 
 

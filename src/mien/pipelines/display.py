@@ -69,7 +69,7 @@ def _table(report: Report) -> str:
         "length": f"{report.frames} frames, {report.seconds:.2f} s" if report.seconds else None,
         "engine": report.engine,
         "encoding": report.encoding,
-        "speed": f"{report.frames_per_second:.0f} frames/s" if report.seconds else None,
+        "speed": report.speed if report.seconds else None,
         "marked as edited": "yes" if report.provenance.wanted else "no",
         "warnings": "; ".join(report.warnings),
     }

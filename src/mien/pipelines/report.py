@@ -58,6 +58,12 @@ class Report:
     follow: str | None = None
     input: Path | None = None
 
+    @property
+    def speed(self) -> str:
+        """How fast it was made, in words."""
+        rate = self.frames_per_second
+        return f"{rate:.0f} frames/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.0f} s per frame"
+
     def _repr_html_(self) -> str:
         from mien.pipelines.display import report_html
 
