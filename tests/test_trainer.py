@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: N812
 
 from mien.cli.train import _found
-from mien.errors import InputError
+from mien.errors import InputError, OutputError
 from mien.training import TRAININGS
 from mien.training.config import TrainingConfig
+from mien.training.run import Run
 from mien.training.trainer import Losses, Task, Trainer, warmed_cosine
+from mien.weights.convert import save
 
 from .command import mien
 
@@ -101,7 +104,7 @@ def test_a_finished_run_is_kept_until_it_may_be_overwritten(tmp_path: Path) -> N
     with pytest.raises(InputError, match="exclude each other"):
         Trainer(tmp_path, resume=True, overwrite=True)
     other = LineTask(LineConfig(seed=3))
-    with pytest.raises(InputError, match="other settings: seed"):
+    with pytest.raises(InputError, match=r"other settings: seed \(0, now 3\)"):
         Trainer(tmp_path, resume=True).fit(other)
     assert Trainer(tmp_path, overwrite=True).fit(other)[1] != scores
 
@@ -153,6 +156,30 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     assert steps == [29, 30]
     Trainer(tmp_path, overwrite=True).fit(LineTask(LineConfig(checkpoints=1)))
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["checkpoint.pt", "line.pt"]
+
+
+def test_a_full_disk_loses_no_checkpoint(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    task = LineTask(LineConfig(steps=10))
+    Trainer(tmp_path).fit(task)
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for write in (
+        lambda: Run(task, tmp_path / "checkpoint.pt").save(),
+        lambda: save({"x": torch.zeros(999)}, tmp_path / "x.safetensors", {}, {}),
+    ):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+            with pytest.raises(OutputError, match="The disk is full"):
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    assert not list(tmp_path.glob(".mien-*"))
+    with pytest.raises(InputError, match="scores.json.* cannot be made"):
+        Trainer(tmp_path / "scores.json" / "run")
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class Run(Generic[Net]):
         older = self.path.with_name(f"{self.path.stem}-{self._saved:08}{self.path.suffix}")
         kept = self.task.config.checkpoints - 1
         with whole_file(self.path) as part:
-            torch.save(state, part)
+            write_state(state, part)
             if kept and self._saved < self.done and self.path.exists():
                 self.path.replace(older)
         self._saved = self.done
@@ -154,17 +154,18 @@ class Run(Generic[Net]):
             before, now = state["config"], _plain(self.task.config)
         except (OSError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
             raise InputError(
-                f"The checkpoint {self.path} is damaged ({error}). Older ones beside it can take "
-                "its name; --overwrite starts anew."
+                f"The checkpoint {self.path} is damaged. Older ones beside it can take its name; "
+                "--overwrite starts anew."
             ) from error
-        other = sorted(
-            name
-            for name in before.keys() | now.keys()
+        other = [
+            f"{name} ({before.get(name)}, now {now.get(name)})"
+            for name in sorted(before.keys() | now.keys())
             if name not in self.task.config.harmless and before.get(name) != now.get(name)
-        )
+        ]
         if other:
             raise InputError(
-                f"The checkpoint {self.path} was made with other settings: {', '.join(other)}."
+                f"The checkpoint {self.path} was made with other settings: {', '.join(other)}. "
+                "Resume with the same ones, or train in another folder."
             )
         learned = self._learned()
         wrong = [
@@ -192,6 +193,21 @@ class Run(Generic[Net]):
         self.optimiser.load_state_dict(state["optimiser"])
         self.backend.restore(state["backend"])
         self.done = self._saved = state["done"]
+
+
+def write_state(state: Any, path: Path) -> None:  # noqa: ANN401 - whatever PyTorch writes
+    """Write with ``torch.save``.
+
+    Raises:
+        OSError: when the disk is full; PyTorch alone reports a wrong position.
+    """
+    with path.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _marked(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:

@@ -22,7 +22,7 @@ from mien.media.frame import RGBImage
 from mien.media.output import whole_file
 from mien.training.config import TrainingConfig
 from mien.training.logs import only_run, open_log
-from mien.training.run import Run
+from mien.training.run import Run, write_state
 from mien.utils.device import training_device
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -268,7 +268,7 @@ class Trainer:
 
     Raises:
         InputError: when the folder has a checkpoint and neither ``resume`` nor ``overwrite`` is
-            set, or when there is none to resume from.
+            set, when there is none to resume from, or when the folder cannot be made.
     """
 
     def __init__(
@@ -290,7 +290,10 @@ class Trainer:
                 f"{folder} holds a checkpoint; use --resume to continue or --overwrite to start "
                 "anew."
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The folder {folder} cannot be made ({error.strerror}).") from error
         self.folder, self._resume = folder, resume
         self._replaced = [path.parent for path in found] if overwrite else []
         self.log = log or (lambda _: None)
@@ -361,7 +364,8 @@ class Trainer:
             if keep and main:
                 task.export(net, folder)
                 text = json.dumps(scores, indent=1)
-                (folder / "scores.json").write_text(text, encoding="utf-8")
+                with whole_file(folder / "scores.json") as part:
+                    part.write_text(text, encoding="utf-8")
         return net, scores
 
 
@@ -374,7 +378,7 @@ def save_weights(path: Path, net: Any) -> None:  # noqa: ANN401 - has a spec
     """Write a net's weights with the sizes that rebuild it, its ``spec``."""
     state = {"spec": asdict(net.spec), "weights": net.state_dict()}
     with whole_file(path) as part:
-        torch.save(state, part)
+        write_state(state, part)
 
 
 def read_net(path: Path, build: Callable[[dict[str, Any]], Net]) -> Net:

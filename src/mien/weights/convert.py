@@ -6,6 +6,7 @@ them is executed: checkpoints are read with ``weights_only=True``.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -214,13 +215,21 @@ def save(
         path: safetensors file to write, whole or not at all.
         config: sizes of the net in plain values.
         about: where they come from (name, origin, licence).
+
+    Raises:
+        OutputError: when the disk is full or writing fails.
     """
     with needs_extra("edtalk", "Converting weights"):
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
     stored = {"config": dict(config), "about": dict(about)}
     parts = {name: tensors[name].cpu().contiguous() for name in sorted(tensors)}
     with whole_file(path) as part:
-        save_file(parts, part, metadata={_METADATA: json.dumps(stored)})
+        try:
+            save_file(parts, part, metadata={_METADATA: json.dumps(stored)})
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -24,6 +24,7 @@ from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.config import TrainingConfig
 from mien.training.connector.objective import both_ways
+from mien.training.run import write_state
 from mien.training.trainer import Losses, Task, Trainer
 from mien.weights.convert import save
 
@@ -158,7 +159,7 @@ class EDTalkConnectorTask(Task[EDTalkConnectorConfig, Connector, dict[str, Tenso
         with whole_file(folder / "connector.pth") as part:
             about = {"config": asdict(net.spec)}
             state = {"state_dict": net.state_dict(), "global_step": self.steps, "mien": about}
-            torch.save(state, part)
+            write_state(state, part)
 
 
 class MeadSampler:
