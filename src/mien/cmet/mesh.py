@@ -22,37 +22,31 @@ from mien.weights.bundled import open_net
 _SETTLING_FRAMES: Final = 10
 """Frames of a constant face after which the connector's output has settled: two windows."""
 
-_MAX_STRENGTH: Final = 1.6
+_MAX_STRENGTH: Final = 2.0
 
 CHOICE: Final = 3.0
-"""Power of the probabilities that weigh the faces of what was heard: mixtures of faces that exclude
-each other look like none of them."""
+"""Power of the probabilities that weigh the faces of labels: mixtures of faces that exclude each
+other look like none of them."""
 
-_DOUBTFUL, _SURE = 0.3, 0.7
-"""Probabilities of the likeliest label at which an expression is smallest, and in full."""
+_DOUBTFUL, _SURE = 0.1, 0.5
+"""Leads of the likeliest label over the second, in probability, at which an expression is smallest,
+and as strong as the named emotion."""
 
-_LEAST: Final = 0.4
+_LEAST: Final = 0.3
 """Size of an expression from a doubtful voice."""
 
-_DETAIL: Final = 0.3
-"""Weight of the connector's prediction beside the faces of what was heard."""
+_DETAIL: Final = 0.2
+"""Weight of the connector's prediction beside the faces of labels."""
 
 _FAINT_SNEER, _SNEER_RANGE = 0.3, 0.5
 """Predicted lip raises below the first are suppressed (they would bare the teeth); they fade in
 over the second."""
 
-_TYPICAL: Final = ("angry", "fear")
-"""Labels whose prototypes are read as what they are more often than their recipes, which move the
-nose and the mouth more."""
-
 _SPEAKING: Final = MappingProxyType(
-    {
-        "surprised": {"1": 0.8, "2": 1.6, "5": 1.4, "24": 0.1, "25": 0.2, "26": 0.9},
-        "disgusted": {"4": 0.4, "9": 1.4, "10": 1.8, "15": 0.5, "17": 1.0, "25": 0.2},
-    }
+    {"surprised": {"1": 0.8, "2": 1.6, "5": 1.4, "24": 0.1, "25": 0.2, "26": 0.9}}
 )
 """Faces of labels that are read as others while the mouth speaks: brows that rise most at the inner
-end as sad, and a wrinkled nose with tight lids as angry."""
+end look sad."""
 
 _CALM: Final = MappingProxyType({"12": 0.15, "43": 0.12})
 """This project's estimate."""
@@ -113,22 +107,26 @@ class MeshConnector:
     def expression(self, vector: Vector, odds: Array, *, speaking: bool = False) -> Expression:
         """Predict the expression for the mesh engine, ``float32 (D,)``.
 
-        The faces of what the listener heard, and around them what the connector predicts. They
-        agree better with real faces together than each alone (``docs/voices.md``). An uncertain
-        voice gives a smaller expression.
+        The faces of what the listener names, and around them what the connector predicts. They
+        agree better with real faces together than each alone (``docs/voices.md``). A voice that
+        is named surely gives an expression as strong as the named emotion, an uncertain one a
+        smaller one.
 
         Args:
             vector: emotion semantic vector.
             odds: probabilities of ``VOICE_EMOTIONS``.
             speaking: the face speaks, which needs other strengths around the mouth.
         """
-        heard = odds**CHOICE / (odds**CHOICE).sum()
-        moved = float(heard @ _emotional())
-        out = heard @ _faces(speaking) + _DETAIL * moved * self.decode(vector)
-        sure = float(odds.max())
-        share = np.clip((sure - _DOUBTFUL) / (_SURE - _DOUBTFUL), 0, 1)
+        named = odds**CHOICE / (odds**CHOICE).sum()
+        moved = float(named @ _emotional())
+        face = named @ _faces(speaking)
+        detail = _DETAIL * moved * self.decode(vector)
+        # It varies the face and does not enlarge it: strong emotions would become grimaces.
+        out = face + detail - max(float(detail @ face), 0) / max(float(face @ face), 1e-6) * face
+        second, first = np.sort(odds)[-2:].tolist()
+        share = np.clip((first - second - _DOUBTFUL) / (_SURE - _DOUBTFUL), 0, 1)
         size = _LEAST + (1 - _LEAST) * smoothstep(share)
-        return np.clip(size / (1 + _DETAIL) * out, -_MAX_STRENGTH, _MAX_STRENGTH).astype(np.float32)
+        return np.clip(size * out, -_MAX_STRENGTH, _MAX_STRENGTH).astype(np.float32)
 
     def decode(self, vector: Vector) -> Expression:
         """Predict the expression that the connector alone gives, ``float32 (D,)``.
@@ -156,7 +154,6 @@ class MeshConnector:
 def _faces(speaking: bool) -> Array:
     """Return the face of every label of the listener, ``(len(VOICE_EMOTIONS), D)``."""
     known = {name: recipe.expression(speaking=speaking) for name, recipe in NAMED.items()}
-    known |= {name: PROTOTYPES[name] for name in _TYPICAL}
     if speaking:
         known |= {name: expression(units) for name, units in _SPEAKING.items()}
     return np.stack([known.get(name, expression(_CALM)) for name in VOICE_EMOTIONS])
