@@ -22,6 +22,7 @@ from ..command import Done, mien
 from ..svd import tiny_svd_store
 from .test_svd_training import cached, priors_of
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = ("adapters", "audio", "bank", "guider")
 SETTINGS = (
     'labelled = "clips/mead"\npriors = "priors"\ntest = ["M002"]\nframes = 2\nmeasured = 1\n'
@@ -42,13 +43,12 @@ for line in open("commands.txt"):
 
 
 def launched(commands: list[list[str]], folder: Path, cache: Path) -> Done:
-    """Run commands in two processes; without a GPU, ``--multi_gpu`` starts them on the CPU."""
+    """Run commands in two processes by the settings for eight GPUs, here on the CPU."""
     (folder / "commands.txt").write_text("\n".join(" ".join(one) for one in commands))
     (folder / "script.py").write_text(SCRIPT)
     return subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-         "--main_process_port", "0", "script.py"],
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
+         str(CONFIGS / "accelerate_gpus.yaml"), "--num_processes", "2", "script.py"],
         cwd=folder, text=True, capture_output=True, timeout=500,
         env={**os.environ, CACHE_VARIABLE: str(cache), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -74,6 +74,26 @@ def largest_difference(one: Path, other: Path) -> float:
         assert a.keys() == b.keys()
         out = max(out, *(float((a[name] - b[name]).abs().max()) for name in a))
     return out
+
+
+def test_machines_are_launched_by_their_number() -> None:
+    """The second machine waits for the address of the first; its settings hold for all others."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    args, _, _ = _validate_launch_command(
+        launch_command_parser().parse_args(
+            ["--config_file", str(CONFIGS / "accelerate_machines.yaml"), "--machine_rank", "1",
+             "--main_process_ip", "192.0.2.1", "-m", "mien", "train", "dice"]
+        )
+    )  # fmt: skip
+    assert args.multi_gpu
+    assert args.module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", dict(os.environ))
+        prepare_multi_gpu_env(args)
+    assert (args.nproc_per_node, args.nnodes, str(args.node_rank)) == ("8", "2", "1")
+    assert args.rdzv_endpoint == "192.0.2.1:29500"
 
 
 @pytest.mark.slow
