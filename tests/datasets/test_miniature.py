@@ -81,6 +81,19 @@ def test_the_other_corpora(tmp_path: Path) -> None:
     assert len({film.label.speaker for film in find_films("hdtf", hdtf)}) == 3
 
 
+def test_a_close_face_fills_the_picture(mead: Path, tmp_path: Path) -> None:
+    make_miniature("mead", tmp_path, **{**SHORT, "emotions": ("neutral",)}, close=True)  # type: ignore[arg-type]
+
+    def share(root: Path) -> float:
+        path = root / "W011/front/neutral/level_1/001.mp4"
+        with VideoReader(path) as reader:
+            image = next(iter(reader)).image
+        face = FaceTracker(max_faces=1)(image)[0][:, :2]
+        return float(np.ptp(face, 0).max()) / len(image)
+
+    assert share(mead) < 0.7 < 0.78 < share(tmp_path) < 0.9
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"corpus": "celeb"}, {"emotions": ("joy",)}, {"sentences": 9}, {"levels": (4,)},

@@ -57,13 +57,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return made
 
 
-def cached(folder: Path, people: int = 3, looks: float = 0.0) -> Path:
-    """Clips whose emotion is in voice, face and latents; people differ in an offset.
-
-    ``looks``: how much they differ in the latents.
-    """
+def cached(folder: Path, people: int = 3) -> Path:
+    """Clips whose emotion is in voice, face and latents; faces of people differ in an offset."""
     rng = np.random.default_rng(0)
-    look = looks * np.random.default_rng(5).normal(size=(people + 1, 4, 8, 8))
     own = rng.normal(size=(people + 1, 6))
     patterns = rng.normal(size=(3, 6))
 
@@ -71,7 +67,7 @@ def cached(folder: Path, people: int = 3, looks: float = 0.0) -> Path:
         face = patterns[emotion] + 0.3 * own[person] + 0.1 * rng.normal(size=(9, 6))
         voice = np.repeat(patterns[emotion][None], 12, 0) + 0.2 * rng.normal(size=(12, 6))
         latents = 0.8 * np.sin(np.arange(4 * 64) * (1 + emotion)).reshape(4, 8, 8)
-        latents = latents + look[person] + 0.05 * rng.normal(size=(9, 4, 8, 8))
+        latents = latents + 0.05 * rng.normal(size=(9, 4, 8, 8))
         mask = np.zeros((64, 64), np.uint8)
         mask[16:48, 16:48] = 255
         arrays = {

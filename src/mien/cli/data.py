@@ -61,6 +61,8 @@ def miniature(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="OUT")],
     sentences: Annotated[int, typer.Option("--sentences", help="Films per emotion.")] = 2,
     seconds: Annotated[float, typer.Option("--seconds", help="Length of a film.")] = 0.6,
+    side: Annotated[int, typer.Option("--side", help="Pixels of a side.")] = 224,
+    close: Annotated[bool, typer.Option("--close", help="Let the face fill the picture.")] = False,
     debug: Debug = False,
 ) -> None:
     """Make a tiny corpus of three synthetic people, to try and test every step that follows."""
@@ -68,8 +70,9 @@ def miniature(
 
     with progress_bar("Drawing") as progress:
         films = make_miniature(
-            corpus, output, sentences=sentences, seconds=seconds, progress=progress
-        )
+            corpus, output, sentences=sentences, seconds=seconds, side=side, close=close,
+            progress=progress,
+        )  # fmt: skip
     typer.echo(f"{output}: {films} films of three people who are not real")
 
 

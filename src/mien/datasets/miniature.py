@@ -31,6 +31,7 @@ from mien.engines.mesh.idle_motion import IdleMotion
 from mien.engines.mesh.portrait import Portrait, Turn
 from mien.errors import InputError
 from mien.face.facs import Expression
+from mien.face.follow import Face
 from mien.face.select import FaceChoice
 from mien.media.audio import SAMPLE_RATE_HZ, Samples, read_speech
 from mien.media.frame import RGBImage
@@ -46,6 +47,9 @@ CORPORA: Final = ("mead", "cremad", "hdtf")
 
 _RATE: Final = 25
 _SPEECH: Final = "demo/speech.ogg"
+_CLOSE: Final = 0.12
+"""Room on every side of a face that fills the picture, of its size."""
+
 _SENTENCE_STARTS: Final = (0.15, 1.4, 2.7, 3.9)
 """Seconds at which parts of the demo's speech begin that serve as sentences."""
 
@@ -121,6 +125,7 @@ def make_miniature(
     sentences: int = 2,
     seconds: float = 0.6,
     side: int = 224,
+    close: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Write a corpus in miniature; films that exist are kept.
@@ -133,6 +138,7 @@ def make_miniature(
         sentences: how many every person says, 1 to 4.
         seconds: length of a film; three times as long in HDTF, which has one per sentence.
         side: pixels.
+        close: whether the face fills the picture, as small nets need it.
         progress: called with (films done, films).
 
     Returns:
@@ -147,15 +153,19 @@ def make_miniature(
             f"A miniature takes 0.2 to 2 seconds and an even side of 128 to 512 pixels; got "
             f"{seconds} and {side}."
         )
-    speech, codes = _speech()
-    actors = {person: _Actor(person, side) for person in {take.person for take in takes}}
+    speech, codes = demo_speech()
+    people = {take.person for take in takes}
+    actors = {person: Actor(person.picture, side, close=close) for person in people}
     length = seconds * (3 if corpus == "hdtf" else 1)
     for done, take in enumerate(takes, 1):
         if not take.film.exists() or (take.sound is not None and not take.sound.exists()):
             times = _timing(take, length)
             sound = _voice(speech, times, take)
-            images = actors[take.person].perform(take, code_at(codes, times[:: _samples_a_frame()]))
-            _write(take, images, sound)
+            spoken = code_at(codes, times[:: _samples_a_frame()])
+            seed = _seed(take)
+            change = speaking_expression(take.emotion, take.level)
+            change = change * np.random.default_rng(seed).uniform(0.85, 1.05)
+            _write(take, actors[take.person].perform(change, spoken, seed), sound)
         if progress is not None:
             progress(done, len(takes))
     return len(takes)
@@ -212,21 +222,35 @@ def _hdtf_takes(
         yield _Take(person, NEUTRAL, 1, number, folder / f"{person.hdtf}_{number:03d}.mp4")
 
 
-class _Actor:
-    """A person, ready to be drawn."""
+class Actor:
+    """A person of the demo, ready to be drawn.
 
-    def __init__(self, person: _Person, side: int) -> None:
-        with as_file(asset(f"demo/{person.picture}.jpg")) as path:
-            image = cv2.resize(read_still(path), (side, side), interpolation=cv2.INTER_AREA)
-            face = people_in(image, path, FaceChoice.parse("largest"))[0]
+    Args:
+        picture: name of the demo's picture.
+        side: pixels.
+        close: whether the picture is cut to the face.
+    """
+
+    def __init__(self, picture: str, side: int, *, close: bool = False) -> None:
+        with as_file(asset(f"demo/{picture}.jpg")) as path:
+            image = read_still(path)
+            if close:
+                image = _cut(image, _only_face(image, path))
+            image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+            face = _only_face(image, path)
         self._image = image
         self._portrait = Portrait(image, face, MeshSettings(portrait=True))
 
-    def perform(self, take: _Take, codes: npt.NDArray[np.float32]) -> Iterator[RGBImage]:
-        """Yield the frames of a take, one per articulation code."""
-        seed = _seed(take)
-        rng = np.random.default_rng(seed)
-        change = _expression(take.emotion, take.level) * rng.uniform(0.85, 1.05)
+    def perform(
+        self, change: Expression, codes: npt.NDArray[np.float32], seed: int
+    ) -> Iterator[RGBImage]:
+        """Yield frames, one per articulation code.
+
+        Args:
+            change: action units of the whole take.
+            codes: of the speech.
+            seed: of the motion of head and eyes.
+        """
         idle = IdleMotion(seed % 1000)
         for i, code in enumerate(codes):
             head = idle.at(i / _RATE, 0.0)
@@ -234,7 +258,20 @@ class _Actor:
             yield self._portrait.draw(code, change, turn, head.blink, head.gaze, onto=self._image)
 
 
-def _expression(emotion: str, level: int) -> Expression:
+def _only_face(image: RGBImage, path: Path) -> Face:
+    return people_in(image, path, FaceChoice.parse("largest"))[0]
+
+
+def _cut(image: RGBImage, face: Face) -> RGBImage:
+    """Cut a square around a face."""
+    low, high = face.landmarks[:, :2].min(0), face.landmarks[:, :2].max(0)
+    middle, half = (low + high) / 2, (0.5 + _CLOSE) * (high - low).max()
+    x0, y0 = np.maximum(0, middle - half).round().astype(int)
+    side = min(round(2 * half), image.shape[0] - y0, image.shape[1] - x0)
+    return image[y0 : y0 + side, x0 : x0 + side]
+
+
+def speaking_expression(emotion: str, level: int) -> Expression:
     """Return the action units of an emotion in a face that speaks; a third per level."""
     request = Emotion.parse(emotion, intensity=level / LEVELS)
     return MeshResolver(request, speaking=True).at(0.0).expression
@@ -245,7 +282,7 @@ def _seed(take: _Take) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
-def _speech() -> tuple[Samples, npt.NDArray[np.float32]]:
+def demo_speech() -> tuple[Samples, npt.NDArray[np.float32]]:
     """Return the demo's speech and its articulation codes."""
     with as_file(asset(_SPEECH)) as path:
         return read_speech(path), VoiceAnalysis(path, "articulation").articulation.codes
