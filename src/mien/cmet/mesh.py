@@ -43,10 +43,13 @@ _FAINT_SNEER, _SNEER_RANGE = 0.3, 0.5
 over the second."""
 
 _SPEAKING: Final = MappingProxyType(
-    {"surprised": {"1": 0.8, "2": 1.6, "5": 1.4, "24": 0.1, "25": 0.2, "26": 0.9}}
+    {
+        "surprised": {"1": 0.8, "2": 1.6, "5": 1.4, "24": 0.1, "25": 0.2, "26": 0.9},
+        "disgusted": {"4": 0.4, "9": 1.4, "10": 1.8, "15": 0.5, "17": 1.0, "25": 0.2},
+    }
 )
 """Faces of labels that are read as others while the mouth speaks: brows that rise most at the inner
-end look sad."""
+end look sad, and a wrinkled nose with tight lids looks angry."""
 
 _CALM: Final = MappingProxyType({"12": 0.15, "43": 0.12})
 """This project's estimate."""
