@@ -346,7 +346,7 @@ def test_a_sure_voice_is_shown_like_the_named_emotion_and_a_doubtful_one_faintly
         return connector.expression(nothing, values, speaking=speaking)
 
     for name in ("happy", "sad", "angry", "fear", "disgusted", "contempt", "romantic", "sarcastic"):
-        for speaking in (False, True):
+        for speaking in (False, True) if name != "disgusted" else (False,):
             face = NAMED[name].expression(speaking=speaking)
             sure = shown(speaking=speaking, **{name: 0.8})
             doubtful = shown(speaking=speaking, **{name: 0.25})
@@ -355,6 +355,8 @@ def test_a_sure_voice_is_shown_like_the_named_emotion_and_a_doubtful_one_faintly
             assert np.linalg.norm(doubtful) < 0.5 * np.linalg.norm(sure)
     surprised = shown(speaking=True, surprised=0.8)
     assert surprised[INDEX["2L"]] > 1.5 * surprised[INDEX["1L"]], "raised inner brows alone are sad"
+    disgusted = shown(speaking=True, disgusted=0.8)
+    assert disgusted[INDEX["10L"]] > disgusted[INDEX["9L"]], "a wrinkled nose alone is angry"
     happy = shown(happy=0.8)
     rivals = shown(happy=0.5, sad=0.4)
     assert near(rivals, happy) > 0.8, "the likeliest wins over a mixture"
