@@ -62,14 +62,16 @@ def test_latents_tell_the_emotion_of_a_new_person_and_who_it_is(clips: Path) -> 
 def test_a_prior_swaps_the_emotion_and_keeps_the_person(
     store: Store, clips: Path, tmp_path: Path
 ) -> None:
-    first = train_embedder(stage_one(clips), Trainer(tmp_path / "one"))
-    assert first["class, people held out"] > 0.17, "an eighth would be chance"
-    config = stage_two(clips, tmp_path / "one" / "priors")
+    train_embedder(stage_one(clips), Trainer(tmp_path / "one"))
+    config = stage_two(clips, tmp_path / "one" / "priors", measured=96)
     nets, sampler = initial_nets(config, store), WindowSampler(config, 16)
     assert {one.person for one in find_clips(clips)} > {HELD_OUT}
-    second = train_diffusion(config, Trainer(tmp_path / "two"), nets)
-    assert second["recognised"] > 0.17, "an eighth would be chance"
+    before = swap(nets, sampler, Readers.of(clips), seeds=1)
+    scores = train_diffusion(config, Trainer(tmp_path / "two"), nets)
+    assert scores["recognised"] > 0.17, "an eighth would be chance"
     made = swap(nets, sampler, Readers.of(clips))
-    assert made.cosine > 0.25
-    assert made.right > 0.17, "an eighth would be chance"
+    assert made.cosine > 0.2
+    assert made.size > 0.2
     assert made.person == 1
+    assert before.cosine < 0.15
+    assert before.size < 0.01
