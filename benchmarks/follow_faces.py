@@ -22,8 +22,7 @@ from record import table, write_section
 
 from mien.cmet.mesh import MeshConnector
 from mien.cmet.semantic import semantic_vector, voice_of
-from mien.face.facs import INDEX, read_expression
-from mien.face.pose import head_pose
+from mien.face.facs import INDEX, read_landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.audio import SAMPLE_RATE_HZ, read_speech
 from mien.media.read import VideoReader
@@ -56,7 +55,7 @@ def face_seconds(film: Path) -> dict[int, np.ndarray]:
     with closing(FaceTracker()) as tracker, VideoReader(film) as frames:
         for frame in frames:
             for face in tracker(frame.picture)[:1]:
-                units = read_expression(head_pose(face).to_head(face))
+                units = read_landmarks(face)
                 seen.setdefault(int(frame.time), []).append(units)
     return {s: np.mean(v, 0) for s, v in seen.items() if len(v) >= FEWEST_FRAMES}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from fer_readers import FaceApiExpression, FaceApiSex, MiniXception, upright
+from fer_readers import FaceApiSex, add_arguments, readers_of, upright
 from record import table, write_section
 
 from mien.engines.mesh import MeshEngine, MeshSettings
@@ -73,10 +73,9 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("highres", type=Path)
-    parser.add_argument("--fer", type=Path, required=True)
-    parser.add_argument("--face-api", type=Path, required=True)
+    add_arguments(parser)
     args = parser.parse_args()
-    readers = [MiniXception(args.fer), FaceApiExpression(args.face_api)]
+    readers = readers_of(args)
     paths = sorted(args.highres.glob("london_*_neutral.jpg"))
     light, men, right = edits(paths, FaceApiSex(args.face_api), readers)
     groups = dict(zip(QUARTERS, np.array_split(np.argsort(light), 4), strict=True))

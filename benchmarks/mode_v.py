@@ -23,6 +23,7 @@ from mien.cmet.mesh import CHOICE
 from mien.dicetalk.prior_sampling import emotion_gaussians
 from mien.dicetalk.speaking_face import (
     FACE_EMOTIONS,
+    SAME_FACE,
     SpeakingFaceReader,
     typical_units,
     with_face,
@@ -93,7 +94,6 @@ def recordings(data: Path, run: Path) -> Iterator[list[str | float]]:
     labels = np.array([priors.names.index(name) for name in found.emotion[rows]])
     people, train = np.unique(found.speaker[rows], return_inverse=True)[1], found.train[rows]
     voice = Listener().classify(np.ascontiguousarray(found.voices[rows, 0, :-3]))[0]
-    same = {"calm": "neutral"}
     for name, change in zip(("own", "average"), changes_of(found, rows), strict=True):
         with torch.no_grad():
             face = net(torch.from_numpy(change / size) * net.scale).numpy()
@@ -101,7 +101,7 @@ def recordings(data: Path, run: Path) -> Iterator[list[str | float]]:
         weights = both**CHOICE
         embedding = weights / weights.sum(1, keepdims=True) @ priors.mean
         seen = [FACE_EMOTIONS[i] for i in face[~train].argmax(1)]
-        wanted = [same.get(n, n) for n in found.emotion[rows][~train]]
+        wanted = [SAME_FACE.get(n, n) for n in found.emotion[rows][~train]]
         right = [voice[:, columns].argmax(1) == labels, both.argmax(1) == labels]
         yield [
             name,
@@ -147,8 +147,7 @@ def clips(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def share(rows: list[tuple[str, str, str | None, str | None]], column: int) -> str:
     """Return which share of the rows is named rightly (calm counts as neutral)."""
-    same = {"calm": "neutral"}
-    right = [same.get(str(row[column]), row[column]) == row[0] for row in rows]
+    right = [SAME_FACE.get(str(row[column]), row[column]) == row[0] for row in rows]
     return f"{np.mean(right):.2f}" if rows else "–"
 
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from fer_readers import FaceApiExpression, MiniXception, upright
+from fer_readers import add_arguments, readers_of, upright
 from record import table, write_section
 
 from mien.face.tracker import FaceTracker
@@ -25,10 +25,9 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--fer", type=Path, required=True)
-    parser.add_argument("--face-api", type=Path, required=True)
+    add_arguments(parser)
     args = parser.parse_args()
-    readers = [MiniXception(args.fer), FaceApiExpression(args.face_api)]
+    readers = readers_of(args)
     cases = json.loads((args.out / "cases.json").read_text())
     with closing(FaceTracker(still=True)) as tracker:
 

@@ -3,7 +3,7 @@
     python -m tests.stock
 
 draws five people, trains the UNet for some minutes on one core and writes ``reference/stock.npz``.
-The person whom the miniature of MEAD holds out is not among them, and nothing is labelled.
+The person held out in the miniature of MEAD is not among them, and nothing is labelled.
 
 - The VAE's encoder is set, not trained: four projections of every patch of 8 x 8 pixels, those in
   which the pictures of a person differ most beside what tells people apart. Its decoder is random.

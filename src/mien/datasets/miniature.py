@@ -30,6 +30,7 @@ from mien.engines.mesh import MeshSettings
 from mien.engines.mesh.idle_motion import IdleMotion
 from mien.engines.mesh.portrait import Portrait, Turn
 from mien.errors import InputError
+from mien.face.crop import face_square
 from mien.face.facs import Expression
 from mien.face.follow import Face
 from mien.face.select import FaceChoice
@@ -264,9 +265,9 @@ def _only_face(image: RGBImage, path: Path) -> Face:
 
 def _cut(image: RGBImage, face: Face) -> RGBImage:
     """Cut a square around a face."""
-    low, high = face.landmarks[:, :2].min(0), face.landmarks[:, :2].max(0)
-    middle, half = (low + high) / 2, (0.5 + _CLOSE) * (high - low).max()
-    x0, y0 = np.maximum(0, middle - half).round().astype(int)
+    square = face_square(face.landmarks)
+    half = (0.5 + _CLOSE) * square.side
+    x0, y0 = (max(0, round(middle - half)) for middle in (square.x, square.y))
     side = min(round(2 * half), image.shape[0] - y0, image.shape[1] - x0)
     return image[y0 : y0 + side, x0 : x0 + side]
 

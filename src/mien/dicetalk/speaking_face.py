@@ -16,8 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.facs import INDEX, OPENFACE_UNITS, PAIRED, Expression, read_expression
-from mien.face.pose import head_pose
+from mien.face.facs import INDEX, OPENFACE_UNITS, PAIRED, Expression, read_landmarks
 from mien.face.topology import Landmarks
 from mien.speech.listener import VOICE_EMOTIONS
 from mien.weights.bundled import open_arrays, open_net
@@ -28,7 +27,7 @@ FACE_EMOTIONS: Final = ("neutral", "happy", "sad", "angry", "surprised", "fear",
 """Labels of the net."""
 
 _NOT_READ: Final = ("6", "9", "25")
-"""Units of OpenFace's that :func:`mien.face.facs.read_expression` does not read."""
+"""Units of OpenFace's that :func:`mien.face.facs.read_landmarks` does not read."""
 
 FACE_UNITS: Final = tuple(unit for unit in OPENFACE_UNITS if unit not in _NOT_READ)
 """Action units that the net sees, both sides together."""
@@ -36,7 +35,7 @@ FACE_UNITS: Final = tuple(unit for unit in OPENFACE_UNITS if unit not in _NOT_RE
 _SAME_UNIT: Final = {"45": "43"}
 """Blinks, by the name of the same unit among the rig's."""
 
-_SAME_FACE: Final = {"calm": "neutral"}
+SAME_FACE: Final = {"calm": "neutral"}
 """Labels of the listener that look like one of the net's."""
 
 _LEAST_FRAMES: Final = 5
@@ -73,7 +72,7 @@ def typical_units(faces: Iterable[Landmarks]) -> Array | None:
 
     None where it is in too few frames.
     """
-    seen = [read_expression(head_pose(face).to_head(face)) for face in faces]
+    seen = [read_landmarks(face) for face in faces]
     return None if len(seen) < _LEAST_FRAMES else np.median(both_sides(np.stack(seen)), 0)
 
 
@@ -98,7 +97,7 @@ def with_face(voice: npt.NDArray[np.floating[Any]], face: npt.NDArray[np.floatin
     Returns:
         Probabilities of ``VOICE_EMOTIONS``, ``float32``.
     """
-    known = [_SAME_FACE.get(name, name) for name in VOICE_EMOTIONS]
+    known = [SAME_FACE.get(name, name) for name in VOICE_EMOTIONS]
     columns = [
         face[..., FACE_EMOTIONS.index(name)] * len(FACE_EMOTIONS)
         if name in FACE_EMOTIONS

@@ -35,11 +35,16 @@ NAMES: Final = tuple(NAMED)
 """Emotions that have a name."""
 
 
-class HeardDescription(TypedDict):
+class Recognition(TypedDict):
     """What was recognised in a voice or a face: the likeliest label and its probability."""
 
     emotion: str
     confidence: float
+
+
+def recognition(emotion: str, probability: float) -> Recognition:
+    """Describe what was recognised."""
+    return {"emotion": emotion, "confidence": round(probability, 3)}
 
 
 class EmotionDescription(TypedDict):
@@ -50,8 +55,8 @@ class EmotionDescription(TypedDict):
     looks: list[ReferenceDescription]
     intensity: float
     follows: NotRequired[str]
-    heard: NotRequired[dict[str, HeardDescription]]
-    seen: NotRequired[dict[str, HeardDescription]]
+    heard: NotRequired[dict[str, Recognition]]
+    seen: NotRequired[dict[str, Recognition]]
 
 
 class KeyframeDescription(EmotionDescription):
@@ -68,8 +73,8 @@ class TimelineDescription(TypedDict):
     timeline: list[KeyframeDescription]
     intensity: float
     follows: NotRequired[str]
-    heard: NotRequired[dict[str, HeardDescription]]
-    seen: NotRequired[dict[str, HeardDescription]]
+    heard: NotRequired[dict[str, Recognition]]
+    seen: NotRequired[dict[str, Recognition]]
 
 
 RequestDescription = EmotionDescription | TimelineDescription

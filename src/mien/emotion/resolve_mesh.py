@@ -28,16 +28,16 @@ from mien.emotion.references import (
 )
 from mien.emotion.request import (
     Emotion,
-    HeardDescription,
+    Recognition,
     Request,
     RequestDescription,
     Timeline,
+    recognition,
     references_of,
 )
 from mien.emotion.resolver import Resolver
 from mien.errors import FaceNotFoundError
-from mien.face.facs import INDEX, NAMED, Expression, expression, read_expression
-from mien.face.pose import head_pose
+from mien.face.facs import INDEX, NAMED, Expression, expression, read_landmarks
 from mien.media.read import has_picture
 from mien.media.still import is_still
 from mien.speech.analysis import VoiceAnalysis
@@ -99,7 +99,7 @@ class MeshResolver(Resolver):
         self._speaking = speaking
         self._tracks: dict[Reference, ExpressionTrack] = {}
         self._faces: dict[Path, npt.NDArray[np.float32] | None] = {}
-        self._seen: dict[str, HeardDescription] = {}
+        self._seen: dict[str, Recognition] = {}
         self._gain: GainCurve | None = None
         self._scaled_by: VoiceAnalysis | None = None
         if own_voice is None:
@@ -172,6 +172,10 @@ class MeshResolver(Resolver):
     def _connector(self) -> MeshConnector:
         return MeshConnector()
 
+    @cached_property
+    def _face_reader(self) -> SpeakingFaceReader:
+        return SpeakingFaceReader()
+
     def _track(self, reference: Reference) -> ExpressionTrack:
         if reference not in self._tracks:
             self._tracks[reference] = self._read_track(reference)
@@ -204,19 +208,15 @@ class MeshResolver(Resolver):
 
     def _face_odds(self, reference: VoiceReference) -> npt.NDArray[np.float32] | None:
         """Probabilities of ``FACE_EMOTIONS`` of the clips' faces; None where there is none."""
-        reader = SpeakingFaceReader()
         plain = [face for path in reference.neutral if (face := self._face(path)) is not None]
         neutral = np.mean(plain, 0) if plain else None
         out = []
         for path in reference.paths:
             face = self._face(path)
             if face is not None:
-                odds = reader.odds(face, neutral)
-                likeliest = int(odds.argmax())
-                self._seen[str(path)] = {
-                    "emotion": FACE_EMOTIONS[likeliest],
-                    "confidence": round(float(odds[likeliest]), 3),
-                }
+                odds = self._face_reader.odds(face, neutral)
+                best = int(odds.argmax())
+                self._seen[str(path)] = recognition(FACE_EMOTIONS[best], float(odds[best]))
                 out.append(odds)
         return np.mean(out, 0) if out else None
 
@@ -271,7 +271,7 @@ def _smooth(
 
 def read_face(path: Path) -> Expression:
     """Read the expression of the face in a picture, or of a clip as a whole, ``float32 (D,)``."""
-    seen = np.stack([read_expression(head_pose(face).to_head(face)) for _, face in faces_of(path)])
+    seen = np.stack([read_landmarks(face) for _, face in faces_of(path)])
     if is_still(path):
         own = np.maximum(seen[0] - _SHAPE, 0) / (1 - _SHAPE)
     else:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from mien.emotion.references import FaceReference, OwnVoice, Reference, check_files
 from mien.emotion.request import (
     Emotion,
-    HeardDescription,
+    Recognition,
     Request,
     RequestDescription,
     emotions_of,
+    recognition,
     references_of,
     settled_times,
 )
@@ -62,8 +63,8 @@ class Resolver(ABC):
     def describe(self) -> RequestDescription:
         """Describe the request in plain values, for reports."""
         out = self._request.describe(None if self._own_voice is None else self._own_voice.path)
-        heard: dict[str, HeardDescription] = {
-            str(path): {"emotion": voice.likeliest, "confidence": round(voice.confidence, 3)}
+        heard: dict[str, Recognition] = {
+            str(path): recognition(voice.likeliest, voice.confidence)
             for path, voice in self._voices.known.items()
         }
         if heard:

@@ -18,8 +18,7 @@ from mien.evaluation.slots import SLOTS, MetricNet, NetFiles
 from mien.evaluation.sync import SyncNet, mouths_of
 from mien.evaluation.syncnet import lip_sync
 from mien.face.expression import EXPRESSIONS, FACE_PIXELS, ExpressionReader
-from mien.face.facs import read_expression
-from mien.face.pose import head_pose
+from mien.face.facs import read_landmarks
 from mien.face.topology import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE, Landmarks
 from mien.media.audio import Samples
 from mien.media.frame import RGBImage
@@ -129,7 +128,7 @@ def _clip_features(net: MetricNet, clip: FaceClip) -> Array:
 
 def action_units(clip: FaceClip) -> Array:
     """Read mien's action units in every frame, ``float32 (T, D)``."""
-    read = [read_expression(head_pose(marks).to_head(marks)) for _, marks in clip.every(1)]
+    read = [read_landmarks(marks) for _, marks in clip.every(1)]
     return np.stack(read).astype(np.float32)
 
 

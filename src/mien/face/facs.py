@@ -21,7 +21,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mien.face.topology import canonical_face
+from mien.face.pose import head_pose
+from mien.face.topology import Landmarks, canonical_face
 from mien.weights.bundled import open_arrays
 
 PAIRED: Final = ("1", "2", "4", "5", "6", "7", "9", "10", "12", "14", "15", "16", "20", "43")
@@ -251,6 +252,14 @@ def read_expression(head: npt.NDArray[np.float64]) -> Expression:
     weights = _reader()
     reading = weights[0] + (head - canonical_face().points).ravel() @ weights[1:]
     return np.clip(reading, 0, 1).astype(np.float32)
+
+
+def read_landmarks(landmarks: Landmarks) -> Expression:
+    """Estimate the action units of a face from landmarks ``(478, 3)`` in an image, pixels.
+
+    As :func:`read_expression`, whatever the pose of the head.
+    """
+    return read_expression(head_pose(landmarks).to_head(landmarks))
 
 
 @lru_cache(maxsize=1)

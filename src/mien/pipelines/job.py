@@ -11,8 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from mien.emotion.references import FaceReference, VoiceReference
-from mien.emotion.request import Emotion, Request, emotions_of
+from mien.emotion.request import Emotion, Request, RequestDescription
 from mien.errors import CancelledError, FaceNotFoundError, InputError
 from mien.face.follow import Face
 from mien.face.select import FaceChoice
@@ -28,7 +27,7 @@ from mien.media.output import (
     VIDEO_SUFFIXES,
     check_output,
 )
-from mien.media.read import VideoInfo, VideoReader, has_picture
+from mien.media.read import VideoInfo, VideoReader
 from mien.media.size import check_size
 from mien.media.still import Still, holds_xmp, is_still, open_still, write_still
 from mien.media.write import VideoWriter, holds_comment
@@ -383,16 +382,10 @@ class Job:
         return marked(picture, face.landmarks, face.weight)
 
 
-def assets_behind(request: Request) -> tuple[str, ...]:
-    """Return the bundled nets an expression comes from, besides the engine's."""
-    out: list[str] = []
-    for emotion in emotions_of(request):
-        if any(not isinstance(reference, FaceReference) for reference, _ in emotion.references):
-            out += _VOICE_ASSETS
-        for reference, _ in emotion.references:
-            if isinstance(reference, VoiceReference) and any(map(has_picture, reference.paths)):
-                out += _FACE_ASSETS
-    return tuple(dict.fromkeys(out))
+def assets_behind(request: RequestDescription) -> tuple[str, ...]:
+    """Return the bundled nets that a resolved expression comes from, besides the engine's."""
+    voices = _VOICE_ASSETS if "heard" in request else ()
+    return (*voices, *(_FACE_ASSETS if "seen" in request else ()))
 
 
 def all_bundled_weights() -> tuple[Weights, ...]:

@@ -48,7 +48,7 @@ def dub(job: Job, settings: TalkSettings) -> Report:
     resolver = MeshResolver(job.request, voice, scale_all=True, speaking=True)
     resolver.check()
     seconds = voice.sample_count / SAMPLE_RATE_HZ
-    names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
+    names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(resolver.describe()))
     maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
     with open_footage(job) as footage:
         followed = following(job, resolver, max(seconds, float(footage.info.duration or seconds)))

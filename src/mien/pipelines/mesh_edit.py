@@ -47,7 +47,7 @@ def edit(job: Job) -> Report:
     resolver.check()
     engine = MeshEngine(MeshSettings(still=job.still))
     used = (*MESH_ASSETS, *MOUTH_ASSETS) if job.still else MESH_ASSETS
-    names = (*used, *assets_behind(job.request))
+    names = (*used, *assets_behind(resolver.describe()))
     maker = Maker(engine.name, resolver, lambda: weights_used(names))
     with open_footage(job) as footage:
         own = OwnExpressions(engine, footage)

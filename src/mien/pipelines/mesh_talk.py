@@ -126,7 +126,7 @@ def talk(job: Job, settings: TalkSettings) -> Report:
     speakers = Speakers(picture.image(), faces, settings)
     followed = following(job, resolver, count / settings.rate)
     frames = _frames(speakers, image, voice, followed or resolver, settings.rate, wanted)
-    names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(job.request))
+    names = (*MESH_ASSETS, *MOUTH_ASSETS, *SPEECH_ASSETS, *assets_behind(resolver.describe()))
     maker = Maker(MeshEngine.name, resolver, lambda: weights_used(names))
     written = job.write(prefetch(frames), info, maker, len(wanted))
     return job.report(

@@ -18,8 +18,7 @@ from mien.emotion.references import faces_of
 from mien.emotion.request import Request
 from mien.emotion.resolve_svd import Embed, Prior, SvdResolver
 from mien.errors import FaceNotFoundError, InputError, needs_extra
-from mien.face.facs import read_expression
-from mien.face.pose import head_pose
+from mien.face.facs import read_landmarks
 from mien.face.topology import Landmarks
 from mien.face.tracker import FaceTracker
 from mien.media.audio import Samples, has_sound, read_speech
@@ -159,7 +158,7 @@ def voice_frames(listener: Emotion2vec, samples: Samples) -> Array:
 
 def face_frames(landmarks: Iterable[Landmarks]) -> Array:
     """Return what the embedder reads of a face: action units, ``float32 (T, D)``."""
-    read = [read_expression(head_pose(one).to_head(one)) for one in landmarks]
+    read = [read_landmarks(one) for one in landmarks]
     return np.stack(read).astype(np.float32)
 
 

@@ -111,6 +111,28 @@ class VoiceFaces:
         return out
 
 
+def minus_own_neutral(
+    values: Array,
+    speaker: npt.NDArray[np.str_],
+    neutral: npt.NDArray[np.bool_],
+    otherwise: Array | float = 0.0,
+) -> Array:
+    """Subtract from rows ``(N, ..., D)`` the mean of the same speaker's neutral ones.
+
+    Args:
+        values: the rows.
+        speaker: who each is of, ``(N,)``.
+        neutral: which are neutral, ``(N,)``.
+        otherwise: what is subtracted for speakers without neutral ones, ``(D,)``.
+    """
+    out = values.copy()
+    for one in np.unique(speaker):
+        own = speaker == one
+        known = values[own & neutral]
+        out[own] -= known.mean(tuple(range(values.ndim - 1))) if len(known) else otherwise
+    return out
+
+
 def read_faces(path: Path, utterances: list[Utterance]) -> Array:
     """Read the expression codes of recordings from a table of OpenFace clip means.
 

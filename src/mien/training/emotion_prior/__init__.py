@@ -27,6 +27,12 @@ _SHARPNESS: Final = 0.25
 """Of the shares: below 1, the mixture keeps more of a recording than its likeliest emotion."""
 
 
+def balanced(labels: Array) -> Array:
+    """Return odds ``(N,)`` of recordings at which every label is drawn equally often."""
+    odds = 1 / np.bincount(labels)[labels]
+    return odds / odds.sum()
+
+
 def drop_modalities(count: int, share: float, rng: np.random.Generator) -> dict[str, Tensor]:
     """Choose rows that keep voice and face; ``share`` of them lack one, as many the other."""
     lost = rng.random(count)

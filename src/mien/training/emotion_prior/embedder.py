@@ -23,7 +23,7 @@ from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian, save
 from mien.errors import InputError
 from mien.media.output import whole_file
 from mien.training.config import TrainingConfig
-from mien.training.emotion_prior import drop_modalities, embedder_losses, fit_prototypes
+from mien.training.emotion_prior import balanced, drop_modalities, embedder_losses, fit_prototypes
 from mien.training.emotion_prior.probes import probe, style_probe
 from mien.training.trainer import Losses, Task, Trainer
 
@@ -97,9 +97,7 @@ class EmbedderTask(Task[EmbedderConfig, EmotionEmbedder, dict[str, Tensor]]):
                 f"{config.features} must have two emotions and two people to train on, in MEAD's "
                 f"folders; it has {len(classes)} and {len(people)}."
             )
-        counts = np.bincount([row.label for row in self._train], minlength=CLASSES)
-        odds = np.array([1 / counts[row.label] for row in self._train])
-        self._odds = odds / odds.sum()
+        self._odds = balanced(np.array([row.label for row in self._train]))
 
     def build(self) -> EmotionEmbedder:
         """Create the net for the sizes of the features."""

@@ -19,13 +19,20 @@ from torch.nn import functional as F  # noqa: N812
 
 from mien.dicetalk.speaking_face import FACE_EMOTIONS, FACE_UNITS, both_sides, with_face
 from mien.errors import InputError
-from mien.face.facs import OPENFACE_UNITS, read_expression
-from mien.face.pose import head_pose
+from mien.face.facs import OPENFACE_UNITS, read_landmarks
 from mien.media.output import whole_file
 from mien.speech.listener import VOICE_EMOTIONS, Listener
+from mien.training.emotion_prior import balanced
+from mien.training.listener.task import recall
 from mien.training.onnx_export import write_onnx
 from mien.training.trainer import Losses, Task, Trainer, read_net
-from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
+from mien.training.voice_faces import (
+    Array,
+    VoiceFaces,
+    VoiceFacesConfig,
+    load_voice_faces,
+    minus_own_neutral,
+)
 
 _CLIP: Final = "video/"
 """Beginning of the sources of frames from clips of people who speak."""
@@ -202,7 +209,7 @@ class SpeakingFaceTask(Task[SpeakingFaceConfig, SpeakingFaceNet, dict[str, Tenso
         own = (config.batch - stills) // 2
         counts = (stills, own, config.batch - stills - own)
         drawn = [
-            examples.part(_balanced(examples.label, count, rng))
+            examples.part(rng.choice(len(examples.label), count, p=balanced(examples.label)))
             for examples, count in zip((self._data.stills, *self._data.spoken), counts, strict=True)
         ]
         change = np.concatenate([one.change for one in drawn])
@@ -227,13 +234,13 @@ class SpeakingFaceTask(Task[SpeakingFaceConfig, SpeakingFaceNet, dict[str, Tenso
         labels = next(iter(data.held_out.values())).label
         wanted = np.array([VOICE_EMOTIONS.index(FACE_EMOTIONS[label]) for label in labels])
         columns = [VOICE_EMOTIONS.index(name) for name in FACE_EMOTIONS]
-        out["voice"] = mean_recall(data.voices[:, columns].argmax(1), labels)
+        out["voice"] = recall(data.voices[:, columns].argmax(1), labels)
         for name, examples in data.held_out.items():
             change = torch.from_numpy(examples.change * scale).to(self.device)
             face = net(change).cpu().numpy()
             both = with_face(data.voices, face)
-            out[f"face, {name}"] = mean_recall(face.argmax(1), labels)
-            out[f"both, {name}"] = mean_recall(both[:, columns].argmax(1), labels)
+            out[f"face, {name}"] = recall(face.argmax(1), labels)
+            out[f"both, {name}"] = recall(both[:, columns].argmax(1), labels)
             out[f"both, {name}, all labels"] = float((both.argmax(1) == wanted).mean())
         return out
 
@@ -250,11 +257,6 @@ def export_speaking_face(run: Path, folder: Path) -> None:
     write_onnx(net.eval(), example, folder / "dice_face.onnx", ["change"], ["odds"])
     with whole_file(folder / "dice_face.npz") as part, part.open("wb") as file:
         np.savez(file, neutral=np.load(run / "neutral.npy", allow_pickle=False))
-
-
-def mean_recall(found: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> float:
-    """Compute the recall, averaged over the labels."""
-    return float(np.mean([(found[labels == one] == one).mean() for one in np.unique(labels)]))
 
 
 def _read_faces(
@@ -278,9 +280,7 @@ def _read_faces(
         ]
     )
     rows = np.flatnonzero((labels >= 0) | filmed)
-    readings = []
-    for points in landmarks[rows].astype(np.float32):
-        readings.append(read_expression(head_pose(points).to_head(points)))
+    readings = [read_landmarks(points) for points in landmarks[rows].astype(np.float32)]
     return both_sides(np.stack(readings)), labels[rows], clips[rows]
 
 
@@ -293,13 +293,8 @@ def changes_of(found: VoiceFaces, rows: npt.NDArray[np.int64]) -> tuple[Array, A
     """
     faces = found.faces[rows][:, [OPENFACE_UNITS.index(unit) for unit in FACE_UNITS]]
     calm, speakers = found.emotion[rows] == "neutral", found.speaker[rows]
-    average = faces - faces[calm & found.train[rows]].mean(0)
-    own = average.copy()
-    for speaker in np.unique(speakers):
-        mine = speakers == speaker
-        if (mine & calm).any():
-            own[mine] = faces[mine] - faces[mine & calm].mean(0)
-    return own, average
+    average = faces[calm & found.train[rows]].mean(0)
+    return minus_own_neutral(faces, speakers, calm, average), faces - average
 
 
 def _sizes(examples: Examples) -> Array:
@@ -308,10 +303,3 @@ def _sizes(examples: Examples) -> Array:
         (examples.change[examples.label == one] ** 2).mean(0) for one in np.unique(examples.label)
     ]
     return np.sqrt(np.mean(squares, 0)).astype(np.float32)
-
-
-def _balanced(
-    labels: npt.NDArray[np.int64], count: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    odds = 1 / np.bincount(labels)[labels]
-    return rng.choice(len(labels), count, p=odds / odds.sum())

@@ -15,11 +15,17 @@ from torch.nn import functional as F  # noqa: N812
 from mien.dicetalk.bank import BankSpec, MeshDice, MeshDiceSpec, perplexity
 from mien.dicetalk.embedder import EmbedderSpec, EmotionEmbedder, Gaussian
 from mien.media.output import whole_file
-from mien.training.emotion_prior import drop_modalities, embedder_losses, fit_prototypes
+from mien.training.emotion_prior import balanced, drop_modalities, embedder_losses, fit_prototypes
 from mien.training.emotion_prior.probes import probe, style_probe
 from mien.training.onnx_export import write_onnx
 from mien.training.trainer import Losses, Task, Trainer, read_net, save_weights
-from mien.training.voice_faces import Array, VoiceFaces, VoiceFacesConfig, load_voice_faces
+from mien.training.voice_faces import (
+    Array,
+    VoiceFaces,
+    VoiceFacesConfig,
+    load_voice_faces,
+    minus_own_neutral,
+)
 
 AUDIO_GAIN: Final = 3.0
 FACE_GAIN: Final = 0.12
@@ -88,9 +94,7 @@ class Differences:
 
     def draw(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Draw recordings to train on; every emotion has the same share."""
-        labels = self.emotion[self.rows]
-        odds = 1 / np.bincount(labels)[labels]
-        return rng.choice(self.rows, count, p=odds / odds.sum())
+        return rng.choice(self.rows, count, p=balanced(self.emotion[self.rows]))
 
 
 def differences_of(data: VoiceFaces) -> Differences:
@@ -98,12 +102,7 @@ def differences_of(data: VoiceFaces) -> Differences:
     index = np.flatnonzero(data.seen)
     audio, face = data.voices[index].astype(np.float32), data.faces[index].astype(np.float32)
     speakers, labels = data.speaker[index], data.emotion[index]
-    for speaker in np.unique(speakers):
-        own = speakers == speaker
-        neutral = own & (labels == "neutral")
-        if neutral.any():
-            audio[own] -= audio[neutral].mean((0, 1))
-            face[own] -= face[neutral].mean(0)
+    audio, face = (minus_own_neutral(v, speakers, labels == "neutral") for v in (audio, face))
     emotions, emotion = np.unique(labels, return_inverse=True)
     people, person = np.unique(speakers, return_inverse=True)
     return Differences(
